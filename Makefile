@@ -1,0 +1,37 @@
+# Every target is the lines that README.md also shows raw. `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+setup: .venv/.stamp ## build .venv with the pinned dependencies
+
+# uv installs ten times faster than pip; where it cannot be had, pip installs the same hashes.
+.venv/.stamp: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer with venv is needed (Debian: apt install python3-venv).' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	if $(BIN)/pip install --quiet uv && \
+	   $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock; \
+	then :; else $(BIN)/pip install --require-hashes -r requirements.lock; fi
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+run: setup ## quantize the built-in model: digits, a small convolutional network
+	$(BIN)/ptq-quantize
+
+test: setup ## the linters, the type checker and the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lock: setup ## resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra dev -o requirements.lock pyproject.toml
+
+clean: ## remove .venv and every state the runs left (.ptq, outputs)
+	rm -rf .venv .ptq outputs
+
+.PHONY: help setup run test lock clean

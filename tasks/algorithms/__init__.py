@@ -1,0 +1,1 @@
+"""What has to run the model: inference, calibration, evaluation, speed."""

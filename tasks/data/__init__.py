@@ -1,0 +1,1 @@
+"""Where samples come from: sources and preprocessing; samples in, numpy arrays out."""

@@ -1,0 +1,1 @@
+"""The structure of OpenVINO models: reading it, deciding where to quantize, editing it."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics. numpy only."""
