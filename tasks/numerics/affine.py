@@ -1,7 +1,21 @@
-"""Affine quantization: a value range becomes the limits and levels of an OpenVINO FakeQuantize."""
+"""Affine quantization: a value range becomes the limits and levels of an OpenVINO FakeQuantize.
+
+Operation: https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets/operation-specs/quantization/fake-quantize-1.html
+The rules are those of DefaultQuantization; where they differ, the docstring of the function says why.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+# A scale below this would underflow in f32 arithmetic; it also keeps a constant tensor quantizable.
+SMALLEST_RANGE = 8e-4
+# Symmetric limits of a channel are at least this share of the tensor's largest.
+CHANNEL_FLOOR = 0.01
 
 
 class Mode(StrEnum):
@@ -31,3 +45,118 @@ class QuantizerConfig:
     granularity: Granularity = Granularity.PERTENSOR
     level_low: int | None = None
     level_high: int | None = None
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values to represent: ``low`` and ``high`` of shape (channels,), or (1,) per tensor; float32."""
+
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class FakeQuantizeParameters:
+    """The inputs of a FakeQuantize: four limits of shape (channels,) or (1,), float32, and the level count."""
+
+    input_low: Array
+    input_high: Array
+    output_low: Array
+    output_high: Array
+    levels: int
+
+
+def level_bounds(config: QuantizerConfig, *, weights: bool) -> tuple[int, int]:
+    """Lowest and highest integer level; symmetric weights leave out the lowest, so that zero is in the middle."""
+    low = -(2 ** (config.bits - 1))
+    if weights and config.mode == Mode.SYMMETRIC:
+        low += 1
+    high = 2 ** (config.bits - 1) - 1
+    return (
+        low if config.level_low is None else config.level_low,
+        high if config.level_high is None else config.level_high,
+    )
+
+
+def count_levels(config: QuantizerConfig, *, weights: bool) -> int:
+    """Number of levels of a FakeQuantize: 255 for 8-bit symmetric weights, 256 for other 8-bit tensors."""
+    low, high = level_bounds(config, weights=weights)
+    return high - low + 1
+
+
+def weight_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
+    """Limits for a constant tensor from its extremes, one channel an element of ``values``."""
+    levels = count_levels(config, weights=True)
+    if config.mode == Mode.ASYMMETRIC:
+        return _equal_limits(align_zero(values, levels), levels)
+    high = floor_channels(largest_magnitude(values))
+    return _equal_limits(Range(-high, high), levels)
+
+
+def activation_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
+    """Limits for an activation tensor.
+
+    Symmetric: [0, a] when no channel has a negative minimum and no negative level is forced, else
+    [-a L/(L-2), a], which puts the zero point on level L/2 exactly.
+    """
+    levels = count_levels(config, weights=False)
+    if config.mode == Mode.ASYMMETRIC:
+        return _equal_limits(align_zero(values, levels), levels)
+    high = floor_channels(values.high)
+    forced = config.level_low is not None and config.level_low < 0
+    if np.all(values.low >= 0) and not forced:
+        return _equal_limits(Range(np.zeros_like(high), high), levels)
+    return _equal_limits(Range(-high * np.float32(levels / (levels - 2)), high), levels)
+
+
+def largest_magnitude(values: Range) -> Array:
+    """abs_max: max(|low|, |high|) per channel."""
+    return np.maximum(np.abs(values.low), np.abs(values.high))
+
+
+def floor_channels(high: Array) -> Array:
+    """Raise each channel's limit to 1 % of the largest one, and to a tenth of the smallest range at least."""
+    return np.maximum(high, np.float32(max(SMALLEST_RANGE / 10, CHANNEL_FLOOR * float(high.max()))))
+
+
+def align_zero(values: Range, levels: int) -> Range:
+    """Widen a range until it contains zero and zero falls on one of the ``levels``.
+
+    Of the two borders the one moves whose move gives the wider range: no value of the range is ever cut off.
+    """
+    low, high = values.low.astype(np.float64), values.high.astype(np.float64)
+    narrow = ~(high - low > SMALLEST_RANGE)
+    low, high = np.where(narrow, low - SMALLEST_RANGE, low), np.where(narrow, high + SMALLEST_RANGE, high)
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    steps = levels - 1
+    zero = np.rint(-low * steps / (high - low))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        new_low = np.where(zero < steps, zero / (zero - steps) * high, low)
+        new_high = np.where(zero > 0, (zero - steps) / zero * low, high)
+    move_low = high - new_low > new_high - low
+    return Range(
+        np.where(move_low, new_low, low).astype(np.float32),
+        np.where(move_low, high, new_high).astype(np.float32),
+    )
+
+
+def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axes: tuple[int, ...] = ()) -> Array:
+    """What OpenVINO's FakeQuantize computes, in float32; the limits are spread over ``channel_axes``."""
+    low, high, out_low, out_high = (
+        spread(limit, values.shape, channel_axes)
+        for limit in (parameters.input_low, parameters.input_high, parameters.output_low, parameters.output_high)
+    )
+    steps = np.float32(parameters.levels - 1)
+    codes = np.rint((np.clip(values, low, high) - low) / (high - low) * steps)
+    return (codes / steps * (out_high - out_low) + out_low).astype(np.float32)
+
+
+def spread(limit: Array, shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> Array:
+    """Reshape limits of shape (channels,) or (1,) so that they broadcast over a tensor of ``shape``."""
+    if limit.size == 1:
+        return limit.reshape([1] * len(shape))
+    return limit.reshape([n if axis in channel_axes else 1 for axis, n in enumerate(shape)])
+
+
+def _equal_limits(values: Range, levels: int) -> FakeQuantizeParameters:
+    return FakeQuantizeParameters(values.low, values.high, values.low, values.high, levels)

@@ -1,0 +1,86 @@
+"""The outputs of a model on a data set, and what they are worth."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.errors import InputError
+from tasks.graph.naming import output_names
+from tasks.numerics.metrics import agreement, cosine_similarity, sqnr, top_k
+
+Outputs = dict[str, NDArray[Any]]
+
+
+def collect_outputs(
+    model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
+) -> tuple[Outputs, tuple[str, ...]]:
+    """Every output of shape (samples, ...), in the order of the samples, and a note for each that cannot be stacked.
+
+    Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
+    """
+    prepared = one_sample_at_a_time(model)
+    rows: dict[int, list[NDArray[Any]]] = {}
+
+    def receive(index: int, outputs: list[NDArray[Any]]) -> None:
+        rows[index] = outputs
+        advance()
+
+    count = infer(compile_for_samples(prepared, threads), samples, receive)
+    stacked, notes = {}, []
+    for position, name in enumerate(output_names(model)):
+        values = [rows[index][position] for index in range(count)]
+        shapes = {value.shape for value in values}
+        if len(shapes) > 1:
+            notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")
+        else:
+            # The batch axis of one sample becomes the axis of the samples.
+            joined = np.concatenate(values) if values[0].ndim and values[0].shape[0] == 1 else np.stack(values)
+            stacked[name] = joined
+    return stacked, tuple(notes)
+
+
+def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[str, float]:
+    """``top1`` and, with more than five classes, ``top5`` of the first output, in percent."""
+    name, scores = next(iter(outputs.items()), (None, np.empty((0,))))
+    scores = scores.reshape(len(labels), -1) if len(scores) == len(labels) else scores
+    if scores.ndim != 2 or labels.max() >= scores.shape[1]:
+        classes = scores.shape[1] if scores.ndim == 2 else 0
+        msg = f"labels go up to {labels.max()}, but the first output ('{name}') has {classes} classes"
+        raise InputError(msg)
+    metrics = {"top1": 100 * top_k(scores, labels, 1)}
+    if scores.shape[1] > 5:
+        metrics["top5"] = 100 * top_k(scores, labels, 5)
+    return metrics
+
+
+def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:
+    """Of the first output ``sqnr_db``, ``cosine`` and, where it has classes, ``agreement`` in percent.
+
+    With several outputs the SQNR of each follows as ``sqnr_db/<output>``.
+    """
+    names = [name for name in reference if name in outputs and _is_float(reference[name])]
+    if not names:
+        return {}
+    first = names[0]
+    metrics = {
+        "sqnr_db": sqnr(reference[first], outputs[first]),
+        "cosine": cosine_similarity(reference[first], outputs[first]),
+    }
+    if reference[first].ndim > 1 and reference[first].shape[-1] > 1:
+        metrics["agreement"] = 100 * agreement(_classes_last(reference[first]), _classes_last(outputs[first]))
+    if len(names) > 1:
+        metrics |= {f"sqnr_db/{name}": sqnr(reference[name], outputs[name]) for name in names}
+    return metrics
+
+
+def _is_float(values: NDArray[Any]) -> bool:
+    return bool(np.issubdtype(values.dtype, np.floating))
+
+
+def _classes_last(values: NDArray[Any]) -> NDArray[Any]:
+    """Images have their classes on axis 1, vectors and tokens on the last."""
+    return np.moveaxis(values, 1, -1) if values.ndim >= 4 else values

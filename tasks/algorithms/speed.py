@@ -1,0 +1,78 @@
+"""How quick two models are side by side, compiled as a user would compile them, and what their kernels compute in."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+
+from tasks.algorithms.inference import Sample, sample_inputs
+
+_INTEGER_PRECISIONS = {"i8", "u8"}
+# What moves, converts or holds data says nothing about the arithmetic.
+_NOT_KERNELS = {"Input", "Output", "Const", "Constant", "Reorder", "Parameter", "Result", "Convert"}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Speed of one compiled model on this machine, and how many of its kernels run in 8-bit integers."""
+
+    latency_ms: float
+    throughput_fps: float
+    kernels: int
+    int8_kernels: int
+
+
+def measure_speed(models: Sequence[ov.Model], sample: Sample, seconds: float) -> list[Speed]:
+    """Latency (one request) and throughput (all requests) of each model, alternating, the median of five rounds.
+
+    ``seconds`` is spent on each model in all. The plugin's own defaults hold, as they would in production.
+    """
+    core = ov.Core()
+    latency = [core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}) for model in models]
+    throughput = [core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"}) for model in models]
+    rounds, share = 5, seconds / 10
+    times: list[list[float]] = [[] for _ in models]
+    rates: list[list[float]] = [[] for _ in models]
+    for number in range(rounds + 1):
+        for position, (single, several) in enumerate(zip(latency, throughput, strict=True)):
+            elapsed, rate = _latency(single, sample, share), _throughput(several, sample, share)
+            if number:  # the first round warms up
+                times[position].append(elapsed)
+                rates[position].append(rate)
+    return [
+        Speed(1000 * float(np.median(times[position])), float(np.median(rates[position])), *_count_kernels(single))
+        for position, single in enumerate(latency)
+    ]
+
+
+def _latency(compiled: ov.CompiledModel, sample: Sample, seconds: float) -> float:
+    request, inputs = compiled.create_infer_request(), sample_inputs(compiled.inputs, sample, 0)
+    times = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        request.infer(inputs)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def _throughput(compiled: ov.CompiledModel, sample: Sample, seconds: float) -> float:
+    queue, inputs = ov.AsyncInferQueue(compiled), sample_inputs(compiled.inputs, sample, 0)
+    count, started = 0, time.perf_counter()
+    while count < len(queue) or time.perf_counter() - started < seconds:
+        queue.start_async(inputs)
+        count += 1
+    queue.wait_all()
+    return count / (time.perf_counter() - started)
+
+
+def _count_kernels(compiled: ov.CompiledModel) -> tuple[int, int]:
+    """Number of executed operations, and of those that the CPU plugin runs in 8-bit integers."""
+    precisions = [
+        node.get_rt_info()["runtimePrecision"].astype(str)
+        for node in compiled.get_runtime_model().get_ordered_ops()
+        if node.get_rt_info()["layerType"].astype(str) not in _NOT_KERNELS
+    ]
+    return len(precisions), sum(precision in _INTEGER_PRECISIONS for precision in precisions)

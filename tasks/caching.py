@@ -1,0 +1,127 @@
+"""The one cache policy of all steps: equal inputs, equal code and equal libraries give the stored result.
+
+A key holds the step's name, its arguments and a digest of every module of ``tasks`` that the step imports, directly
+or not: Prefect's own TASK_SOURCE sees the lines of the step alone and would serve stale results. Where and how a run
+works (:class:`~tasks.records.Runtime`) is left out. A result whose artifact was deleted or damaged is forgotten
+before Prefect looks, so that the step runs again.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.context import TaskRunContext
+from prefect.results import get_result_store
+from prefect.tasks import Task
+
+
+from tasks.records import Runtime
+from tasks.store import Store, referenced
+
+_PACKAGE = Path(__file__).parent
+_LIBRARIES = ("openvino", "numpy")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def step(function: F) -> Task[..., Any]:
+    """Make a Prefect task of a function whose results are cached across runs and processes.
+
+    The function takes ``runtime: Runtime`` and otherwise only values that travel (see ``records``), and returns one.
+    """
+    return task(
+        function,
+        name=function.__name__,
+        cache_policy=CacheKeyFnPolicy(cache_key_fn=_healed_key),
+        persist_result=True,
+        result_serializer="json",
+    )
+
+
+def results_folder(home: Path) -> Path:
+    """Where Prefect keeps the results of steps."""
+    return home / "results"
+
+
+def _healed_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
+    runtime: Runtime = inputs["runtime"]
+    key = cache_key(context.task.fn, inputs)
+    forget_damaged(key, Store(runtime.home), results_folder(runtime.home))
+    return key
+
+
+def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
+    """``<step>-<sha256>`` of everything that determines a step's result."""
+    arguments = {name: value for name, value in inputs.items() if not isinstance(value, Runtime)}
+    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    text = json.dumps([arguments, code_digest(function.__module__), libraries], default=_plain, sort_keys=True)
+    return f"{function.__name__}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def forget_damaged(key: str, store: Store, results: Path) -> None:
+    """Drop a cached result that cannot be served: unreadable, or naming an artifact that is gone or changed."""
+    record = results / key
+    if not record.is_file():
+        return
+    try:
+        value = get_result_store().read(key).result
+        damaged = [ref for ref in referenced(value) if not store.is_intact(ref)]
+    except Exception:  # noqa: BLE001 - whatever makes a record unreadable, the step runs again
+        record.unlink(missing_ok=True)
+        return
+    for ref in damaged:
+        store.discard(ref)
+    if damaged:
+        record.unlink(missing_ok=True)
+
+
+@cache
+def code_digest(module: str) -> str:
+    """sha256 over the sources of a module and of all modules of ``tasks`` that it imports, directly or not."""
+    hasher = hashlib.sha256()
+    for path in sorted(_import_closure(module)):
+        hasher.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return hasher.hexdigest()
+
+
+def _import_closure(module: str) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        path = _module_path(waiting.pop())
+        if path is None or path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _module_path(module: str) -> Path | None:
+    parts = module.split(".")
+    if parts[0] != _PACKAGE.name:
+        return None
+    path = _PACKAGE.joinpath(*parts[1:])
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _plain(value: Any) -> Any:
+    """JSON for what it does not know: a dataclass with its type's name, so that two types never share a key."""
+    if is_dataclass(value):
+        return {"": type(value).__name__, **{field.name: getattr(value, field.name) for field in fields(value)}}
+    if isinstance(value, Path):
+        return str(value)
+    msg = f"{type(value).__name__} cannot be part of a cache key"
+    raise TypeError(msg)

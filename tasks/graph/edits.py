@@ -1,0 +1,100 @@
+"""Edits of a model: each takes a valid graph and leaves a valid graph, with explicit names for every new node.
+
+Explicit names make equal edits give equal bytes: OpenVINO's automatic names come from a counter of the process.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.graph.placement import QuantizationPoint, Role
+from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.numerics.affine import FakeQuantizeParameters, spread
+
+# Weights with more levels do not fit an int8 constant; they stay float behind a FakeQuantize.
+MOST_INT8_LEVELS = 256
+
+
+def insert_quantizers(
+    model: ov.Model, points: tuple[QuantizationPoint, ...], parameters: Mapping[str, FakeQuantizeParameters]
+) -> None:
+    """Insert every point, activations as FakeQuantize, weights as int8 constants.
+
+    Before: ``tensor -> consumers``. After: ``tensor -> FakeQuantize -> consumers``, or for weights ``int8 constant ->
+    Convert [-> Subtract zero point] -> Multiply scale -> consumers``. Other consumers of the tensor keep reading it.
+    """
+    nodes = nodes_by_name(model)
+    # Looked up before the first edit: a point may quantize what another one's FakeQuantize will read.
+    sources = {point.name: find_output(nodes, point.tensor) for point in points}
+    for point in points:
+        source, limits = sources[point.name], parameters[point.name]
+        if point.role == Role.WEIGHTS and limits.levels <= MOST_INT8_LEVELS:
+            quantized = _int8_weights(point, constant_value(source), limits)
+        else:
+            quantized = _fake_quantize(point, source, limits)
+        for consumer in point.consumers:
+            name, _, port = consumer.rpartition(":")
+            nodes[name].input(int(port)).replace_source_output(quantized)
+    model.validate_nodes_and_infer_types()
+
+
+def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:
+    rank = source.get_partial_shape().rank
+    axes = point.channel_axes if limits.input_low.size > 1 else ()
+    shape = [1] * (rank.get_length() if axes else 0)
+    for axis in axes:
+        shape[axis] = source.get_partial_shape()[axis].get_length()
+
+    def constant(suffix: str, values: NDArray[np.float32]) -> ov.Output:
+        return _constant(f"{point.name}/{suffix}", values.reshape(shape), source.get_element_type())
+
+    node = ops.fake_quantize(
+        source,
+        constant("input_low", limits.input_low),
+        constant("input_high", limits.input_high),
+        constant("output_low", limits.output_low),
+        constant("output_high", limits.output_high),
+        limits.levels,
+    )
+    node.set_friendly_name(point.name)
+    return node.output(0)
+
+
+def _int8_weights(
+    point: QuantizationPoint, weights: NDArray[np.float32], limits: FakeQuantizeParameters
+) -> ov.Output:
+    """Constant(i8) -> Convert [-> Subtract] -> Multiply, equal to the FakeQuantize of the weights.
+
+    Codes run from -L//2; the Subtract is left out where zero is code 0, as it is for symmetric weights.
+    """
+    low, high, out_low, out_high = (
+        spread(limit, weights.shape, point.channel_axes).astype(np.float64)
+        for limit in (limits.input_low, limits.input_high, limits.output_low, limits.output_high)
+    )
+    steps, lowest = limits.levels - 1, -(limits.levels // 2)
+    codes = np.rint((np.clip(weights, low, high) - low) / (high - low) * steps) + lowest
+    scale = (out_high - out_low) / steps
+    zero_point = lowest - out_low / scale
+    nearest = np.rint(zero_point)
+    if np.allclose(zero_point, nearest, rtol=0, atol=1e-3):
+        zero_point = nearest
+    element_type = ov.Type.f32
+    output = _constant(f"{point.name}/codes", codes.astype(np.int8), ov.Type.i8)
+    output = _named(ops.convert(output, "f32"), f"{point.name}/convert")
+    if np.any(zero_point != 0):
+        zero = _constant(f"{point.name}/zero_point", zero_point.astype(np.float32), element_type)
+        output = _named(ops.subtract(output, zero), f"{point.name}/subtract")
+    scales = _constant(f"{point.name}/scale", scale.astype(np.float32), element_type)
+    return _named(ops.multiply(output, scales), point.name)
+
+
+def _constant(name: str, values: NDArray[np.generic], element_type: ov.Type) -> ov.Output:
+    return _named(ops.constant(np.ascontiguousarray(values), dtype=element_type), name)
+
+
+def _named(node: ov.Node, name: str) -> ov.Output:
+    node.set_friendly_name(name)
+    return node.output(0)

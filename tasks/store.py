@@ -1,0 +1,123 @@
+"""Content-addressed files: models and arrays by the sha256 of their bytes, whole or not there at all."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from tasks.records import ArraysRef, ModelRef
+
+_TEMPORARY = ".incomplete-"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The artifacts below ``root``. Equal content has one digest, so two processes may put it at the same time."""
+
+    root: Path
+
+    def put_model(self, model: ov.Model, name: str) -> ModelRef:
+        """Save a model as IR, weights as they are (nothing is compressed to f16)."""
+        with self._temporary("models") as folder:
+            ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
+            digest = _digest(*_model_files(folder))
+            self._publish(folder, self.root / "models" / digest)
+        return ModelRef(name, digest)
+
+    def model_folder(self, ref: ModelRef) -> Path:
+        """The folder with ``model.xml`` and ``model.bin``."""
+        return self.root / "models" / ref.digest
+
+    def open_model(self, ref: ModelRef) -> ov.Model:
+        """Read a model back; the caller may change it."""
+        return ov.Core().read_model(self.model_folder(ref) / "model.xml")
+
+    def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ArraysRef:
+        """Save named arrays."""
+        with self._temporary("arrays") as folder:
+            path = folder / "arrays.npz"
+            np.savez(path, allow_pickle=False, **arrays)
+            digest = _digest(path)
+            self._publish(folder, self.root / "arrays" / digest)
+        return ArraysRef(digest)
+
+    def open_arrays(self, ref: ArraysRef) -> dict[str, NDArray[Any]]:
+        """Read arrays back."""
+        with np.load(self.root / "arrays" / ref.digest / "arrays.npz", allow_pickle=False) as archive:
+            return dict(archive)
+
+    def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
+        """Whether the files are there and still have the digest they were stored under."""
+        if isinstance(ref, ModelRef):
+            files = _model_files(self.model_folder(ref))
+        else:
+            files = (self.root / "arrays" / ref.digest / "arrays.npz",)
+        return all(file.is_file() for file in files) and _digest(*files) == ref.digest
+
+    def discard(self, ref: ModelRef | ArraysRef) -> None:
+        """Remove what is left of a damaged artifact, so that it can be made again."""
+        kind = "models" if isinstance(ref, ModelRef) else "arrays"
+        shutil.rmtree(self.root / kind / ref.digest, ignore_errors=True)
+
+    @contextmanager
+    def _temporary(self, kind: str) -> Iterator[Path]:
+        (self.root / kind).mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self.root / kind))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _publish(self, folder: Path, final: Path) -> None:
+        try:
+            folder.replace(final)
+        except OSError:
+            # Another process published the same content first.
+            if not final.is_dir():
+                raise
+
+
+def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
+    """Every reference inside a value made of dataclasses, tuples, lists and dicts."""
+    if isinstance(value, ModelRef | ArraysRef):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from referenced(getattr(value, field.name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from referenced(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from referenced(item)
+
+
+def file_identity(path: Path) -> str:
+    """What tells a changed file or folder from an unchanged one without reading it: names, sizes and times."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    hasher = hashlib.sha256(os.fsencode(path.resolve()))
+    for file in files:
+        stat = file.stat()
+        hasher.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
+    return hasher.hexdigest()
+
+
+def _model_files(folder: Path) -> tuple[Path, Path]:
+    return folder / "model.xml", folder / "model.bin"
+
+
+def _digest(*files: Path) -> str:
+    hasher = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            hasher.update(hashlib.file_digest(stream, "sha256").digest())
+    return hasher.hexdigest()
