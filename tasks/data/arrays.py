@@ -120,8 +120,8 @@ def _read(path: Path) -> dict[str, Array]:
     if path.suffix not in (".npz", ".npy"):
         raise InputError(f"{path}: suffix {path.suffix!r}; expected '.npz' or '.npy'.")
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist" + _near_file(path)
-        raise InputError(f"{path}: {found}; expected a {path.suffix} file.")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path}: {found}; expected a {path.suffix} file.{_near_file(path)}")
     try:
         return _read_archive(path) if path.suffix == ".npz" else {"x": np.lib.format.open_memmap(path, mode="r")}
     except UNREADABLE as error:
@@ -145,9 +145,8 @@ def _read_archive(path: Path) -> dict[str, Array]:
 
 def _near_file(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (nor does the folder {path.parent})"
-    hint = did_you_mean(path.name, (file.name for file in path.parent.iterdir()))
-    return f".{hint[:-1]}" if hint else ""
+        return f" The folder {path.parent} does not exist either."
+    return did_you_mean(path.name, (file.name for file in path.parent.iterdir()))
 
 
 def _no_such_array(origin: str, option: str, name: str, arrays: Mapping[str, Array]) -> InputError:

@@ -1,0 +1,65 @@
+"""One function opens every source; with the photos beside the checkout, a real network judges the preprocessing."""
+
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import openvino as ov
+import pytest
+
+from tasks.data.arrays import Arrays
+from tasks.data.digits import Digits
+from tasks.data.image_folder import ImageFolder
+from tasks.data.samples import Samples
+from tasks.data.source import Source, open_source
+
+SHARED = Path(__file__).parents[2] / ".." / "shared"
+PHOTOS = SHARED / "data" / "imagenet_sample"
+EFFICIENTNET = SHARED / "models" / "efficientnet_lite0.xml"
+
+
+@pytest.fixture
+def specs(tmp_path: Path) -> tuple[Source, ...]:
+    np.save(tmp_path / "data.npy", np.zeros((2, 3), np.float32))
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    return Arrays(tmp_path / "data.npy"), ImageFolder(tmp_path), Digits("training")
+
+
+def test_every_kind_opens_and_keeps_the_protocol(specs: tuple[Source, ...]) -> None:
+    assert {type(spec) for spec in specs} == set(get_args(Source))
+    for spec in specs:
+        samples: Samples = open_source(spec)
+        assert len(samples) == len(samples.names) > 0
+        (value,) = samples.load(0, ("anything",)).values()
+        assert isinstance(value, np.ndarray)
+        assert value.flags.c_contiguous
+        assert len(samples.digest(0)) == 64
+        assert samples.digest(0) == open_source(spec).digest(0)
+
+
+def test_kinds_differ(specs: tuple[Source, ...]) -> None:
+    assert len({spec.kind for spec in specs}) == len(specs)
+
+
+@pytest.mark.skipif(not (PHOTOS.is_dir() and EFFICIENTNET.is_file()), reason="the photos are not here")
+def test_photos_reach_the_accuracy_of_the_network() -> None:
+    samples = open_source(
+        ImageFolder(
+            PHOTOS / "validation",
+            PHOTOS / "validation.txt",
+            central_fraction=0.875,
+            resize=224,
+            interpolation="cubic",
+            mean=127,
+            scale=128,
+        )
+    )
+    assert samples.labels is not None
+    model = ov.Core().compile_model(EFFICIENTNET, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    right = [
+        model(samples.load(index, ("inputs",))["inputs"][np.newaxis])[0].argmax() == samples.labels[index]
+        for index in range(len(samples))
+    ]
+    assert len(right) == 250
+    assert np.mean(right) >= 0.85

@@ -1,0 +1,53 @@
+"""Which samples a run uses."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.data.subset import select
+from tasks.errors import InputError
+
+counts = st.integers(1, 300)
+sizes = st.none() | st.integers(1, 400)
+seeds = st.integers(0, 2**31)
+
+
+@given(counts, sizes, st.booleans(), seeds)
+def test_distinct_in_range_and_as_many_as_asked(count: int, size: int | None, shuffle: bool, seed: int) -> None:
+    chosen = select(count, size, shuffle, seed)
+    assert len(chosen) == len(set(chosen)) == min(count, count if size is None else size)
+    assert all(0 <= index < count for index in chosen)
+
+
+@given(counts, sizes, st.booleans(), seeds)
+def test_reproducible_and_apart_from_the_global_generator(
+    count: int, size: int | None, shuffle: bool, seed: int
+) -> None:
+    before = random.getstate()
+    assert select(count, size, shuffle, seed) == select(count, size, shuffle, seed)
+    assert random.getstate() == before
+
+
+@given(counts, st.integers(1, 300), seeds)
+def test_in_order_a_larger_subset_continues_a_smaller_one(count: int, size: int, seed: int) -> None:
+    smaller, larger = select(count, size, False, seed), select(count, size + 1, False, seed)
+    assert larger[: len(smaller)] == smaller
+
+
+def test_shuffled_as_random_sample_draws_after_seeding() -> None:
+    state = random.getstate()
+    try:
+        random.seed(7)
+        expected = tuple(random.sample(range(100), 10))
+    finally:
+        random.setstate(state)
+    assert select(100, 10, True, 7) == expected
+    assert select(100, 10, True, 8) != expected
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_below_one_is_refused(size: int) -> None:
+    with pytest.raises(InputError, match=f"subset size {size}: expected at least 1 sample"):
+        select(10, size, False, 0)
