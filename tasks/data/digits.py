@@ -5,7 +5,6 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
 from tasks.data.arrays import ArraySamples
 from tasks.data.samples import did_you_mean
@@ -38,6 +37,9 @@ def open_digits(spec: Digits) -> ArraySamples:
 
 @cache
 def _splits() -> dict[str, ArraySamples]:
+    # Imported here because it takes more than a second, which users of other data should not wait for.
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
