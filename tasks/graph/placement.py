@@ -1,9 +1,34 @@
-"""Where FakeQuantize operations belong: a value, decided before any node is touched."""
+"""Where FakeQuantize operations belong: a value, decided before any node is touched.
 
+Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3), except where another way gives a better
+model:
+
+===================================== =====================================================================
+POT                                   here, and why
+===================================== =====================================================================
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import openvino as ov
+
+from tasks.errors import InputError
+from tasks.graph.devices import Device, find_device, unknown
+from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored
+from tasks.graph.insertion import start_everywhere
+from tasks.graph.operations import Edge, Operation, read_operations
+from tasks.graph.patterns import find_skipped
+from tasks.graph.propagation import propagate
+from tasks.graph.residual import drop_before_sums
+from tasks.graph.scope import IgnoredScope
+from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, unify
+from tasks.graph.unification import scale_groups
 from tasks.numerics.affine import QuantizerConfig
+
+MODEL_TYPES = ("transformer",)
+NOTHING_IGNORED = IgnoredScope()
 
 
 class Role(StrEnum):
@@ -48,3 +73,110 @@ class QuantizerSetup:
 
     points: tuple[QuantizationPoint, ...]
     float_operations: tuple[FloatOperation, ...]
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """A model read for one device: where quantization would start, and why not elsewhere."""
+
+    device: Device
+    operations: tuple[Operation, ...]
+    skipped: Mapping[Operation, str]
+    edges: Mapping[Operation, tuple[Edge, ...]]
+    reasons: Mapping[Operation, str]
+
+
+def place_quantizers(
+    model: ov.Model,
+    *,
+    target_device: str = "ANY",
+    model_type: str | None = None,
+    ignored: IgnoredScope = NOTHING_IGNORED,
+) -> QuantizerSetup:
+    """Decide where a float model is to be quantized for a device. The model is not changed; its names must be unique.
+
+    ``model_type`` ``"transformer"`` leaves normalizations and element-wise arithmetic float and quantizes products of
+    two computed matrices symmetrically. ``ignored`` operations stay float, with their weights; quantization does not move
+    over an ignored pass-through operation either. Raises InputError for an unknown device or model type, an ignored entry without
+    effect and a model that is quantized already.
+    """
+    if model_type is not None and model_type not in MODEL_TYPES:
+        raise InputError(unknown("model_type", model_type, MODEL_TYPES))
+    return _place(_read(model, target_device), model_type, ignored)
+
+
+def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
+    """The computed tensors whose statistics are collected for ``setup``, sorted.
+
+    Besides the tensors of the setup these are what another ignored scope or model type would need on the same device: the tensors
+    quantized without any, and the ones that quantizable operations read directly. So such a change normally finds all
+    statistics collected. The exception: a setup that stops quantization in the middle of several pass-through operations.
+    """
+    starts = _read(model, target_device)
+    setups = (setup, _place(starts, None, NOTHING_IGNORED))
+    placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
+    read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
+    return tuple(sorted(placed | read))
+
+
+def _read(model: ov.Model, target_device: str) -> _Starts:
+    device = find_device(target_device)
+    operations = read_operations(model)
+    quantized = next((each for each in operations if each.type == "FakeQuantize"), None)
+    if quantized is not None:
+        raise InputError(f"the model is quantized already: it has a FakeQuantize {quantized.name!r}")
+    skipped = find_skipped(operations, device.name)
+    edges, reasons = start_everywhere(operations, device, skipped)
+    return _Starts(device, operations, skipped, edges, reasons)
+
+
+def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> QuantizerSetup:
+    def why_never(operation: Operation) -> str | None:
+        if operation in starts.edges:
+            return None
+        if operation.type in starts.device.pass_through and not operation.known:
+            return starts.skipped.get(operation)
+        return starts.reasons.get(operation, f"{operation.type} has no quantized form on {starts.device.name}")
+
+    left_out = {operation: "ignored" for operation in find_ignored(starts.operations, ignored, why_never)}
+    barriers = {*starts.skipped, *left_out}
+    if model_type == "transformer":
+        kept = TRANSFORMER_TYPES - ({"Multiply"} if starts.device.name == "CPU_SPR" else set())
+        for operation in starts.edges:
+            if operation.type in kept:
+                left_out.setdefault(operation, "model type transformer")
+    edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
+    propagated = propagate(starts.operations, edges, starts.device, barriers)
+    if starts.device.name == "CPU_SPR":
+        propagated = drop_before_sums(starts.operations, propagated)
+    tensors = merge(propagated, starts.device)
+    if model_type == "transformer":
+        tensors = make_symmetric_before_products(tensors)
+    tensors = unify(tensors, scale_groups(starts.operations, propagated, starts.device), starts.device)
+    served = {target for tensor in tensors for target in tensor.targets}
+    reasons = {**dict.fromkeys(edges, "scale and shift of an input"), **starts.reasons, **left_out}
+    return QuantizerSetup(
+        tuple(_point(tensor) for tensor in tensors),
+        tuple(
+            FloatOperation(operation.name, operation.type, reasons[operation])
+            for operation in starts.operations
+            if operation in reasons and operation not in served and not _only_passes(operation, starts)
+        ),
+    )
+
+
+def _point(tensor: QuantizedTensor) -> QuantizationPoint:
+    return QuantizationPoint(
+        name=tensor.name,
+        tensor=str(tensor.source),
+        consumers=tuple(sorted(map(str, tensor.edges))),
+        role=Role.WEIGHTS if tensor.source.operation.constant else Role.ACTIVATIONS,
+        candidates=tensor.candidates,
+        channel_axes=tensor.channel_axes,
+        group=tensor.group,
+    )
+
+
+def _only_passes(operation: Operation, starts: _Starts) -> bool:
+    """Whether an operation has no row of its own, like an ignored pass-through one."""
+    return operation not in starts.edges and operation not in starts.reasons

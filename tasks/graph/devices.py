@@ -1,0 +1,159 @@
+"""What each target device can quantize, as the tables of POT (2023.3; NPU: 2023.0) list it.
+
+Configurations stand in order of priority: a preset takes the first or the last. Operations are named as OpenVINO names
+them; two rows of the tables have names of their own: ``Convolution`` stands for grouped ones too, and
+``DepthWiseConvolution`` for those with one input and one output channel a group.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from tasks.errors import InputError
+from tasks.graph.operations import Operation, shape_of
+from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
+
+
+@dataclass(frozen=True)
+class Row:
+    """How operations of some types are quantized.
+
+    ``weights`` is empty where constants stay float. Activations read at the ports of one tuple of ``unified_ports``
+    share their scale; ``unified`` says so of all ports.
+    """
+
+    types: frozenset[str]
+    activations: tuple[QuantizerConfig, ...]
+    weights: tuple[QuantizerConfig, ...] = ()
+    unified_ports: tuple[tuple[int, int], ...] = ()
+    unified: bool = False
+
+
+@dataclass(frozen=True)
+class Device:
+    """A target: its rows and the operations that compute on quantized values as they are.
+
+    ``primary_bits`` wins where the consumers of one tensor offer different numbers of bits.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    pass_through: frozenset[str]
+    primary_bits: int = 8
+
+    def row(self, operation: Operation) -> Row | None:
+        """The row of an operation; None for one that is not quantized here, or passes quantized values through."""
+        name = row_name(operation)
+        return next((row for row in self.rows if name in row.types), None)
+
+
+def row_name(operation: Operation) -> str:
+    """The name under which the tables list an operation."""
+    if operation.type == "GroupConvolution":
+        shape = shape_of(operation.sources[1])
+        return "DepthWiseConvolution" if shape is not None and shape[1:3] == (1, 1) else "Convolution"
+    return operation.type
+
+
+def find_device(name: str) -> Device:
+    """The table of a target device.
+
+    Raises InputError for an unknown one, and for GNA: its tables also quantize the outputs of operations to 32 bits and
+    presume a rewriting of the model that OpenVINO removed together with the plugin.
+    """
+    if name in _GNA:
+        raise InputError(
+            f"target_device {name!r} is not supported: its tables quantize the outputs of operations too, and OpenVINO "
+            f"no longer has a GNA plugin. Supported: {', '.join(_DEVICES)}"
+        )
+    if name not in _DEVICES:
+        raise InputError(unknown("target_device", name, (*_DEVICES, *_GNA)))
+    return _DEVICES[name]
+
+
+def unknown(key: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Message for a value that is none of the allowed ones: key, value, what is allowed, the nearest."""
+    text = value if isinstance(value, str) else repr(value)
+    folded = {each.casefold(): each for each in allowed}
+    near = difflib.get_close_matches(text.casefold(), folded, n=1)
+    hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
+    return f"{key} {value!r} is not one of {', '.join(allowed)}{hint}"
+
+
+_TENSOR, _CHANNEL = Granularity.PERTENSOR, Granularity.PERCHANNEL
+_SYMMETRIC, _ASYMMETRIC = Mode.SYMMETRIC, Mode.ASYMMETRIC
+
+_PER_TENSOR = (QuantizerConfig(8, _SYMMETRIC, _TENSOR), QuantizerConfig(8, _ASYMMETRIC, _TENSOR))
+_PER_CHANNEL = (QuantizerConfig(8, _SYMMETRIC, _CHANNEL), QuantizerConfig(8, _ASYMMETRIC, _CHANNEL))
+_SYMMETRIC_WEIGHTS = (QuantizerConfig(8, _SYMMETRIC, _CHANNEL, -127, 127),)
+_WEIGHTS = (*_SYMMETRIC_WEIGHTS, QuantizerConfig(8, _ASYMMETRIC, _CHANNEL))
+
+_COMPARISONS = frozenset({"Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual"})
+_LOGIC = frozenset({"LogicalOr", "LogicalXor", "LogicalAnd", "LogicalNot"})
+# Their result is a truth value: a grid for a constant operand only moves the threshold.
+TRUTH_TYPES = _COMPARISONS | _LOGIC
+
+_CPU_ROWS = (
+    Row(
+        frozenset({"Convolution", "ConvolutionBackpropData", "MatMul", "Add", "Multiply", "Divide", "Subtract"})
+        | {"FloorMod"}
+        | TRUTH_TYPES,
+        _PER_TENSOR,
+        _WEIGHTS,
+    ),
+    Row(frozenset({"DepthWiseConvolution"}), _PER_CHANNEL, _WEIGHTS),
+    Row(frozenset({"Power", "AvgPool", "NormalizeL2", "ReduceMean", "Interpolate", "MVN"}), _PER_TENSOR),
+)
+_RECURRENT_ROWS = (
+    Row(frozenset({"LSTMSequence"}), _PER_TENSOR, _SYMMETRIC_WEIGHTS, ((0, 1), (4, 5))),
+    Row(frozenset({"GRUSequence"}), _PER_TENSOR, _SYMMETRIC_WEIGHTS, ((0, 1), (3, 4))),
+)
+
+_NPU_ASYMMETRIC = (QuantizerConfig(8, _ASYMMETRIC, _TENSOR),)
+# The 8-bit entry stands on both ends of the table, so that every preset takes it.
+_NPU_TENSOR = (*_NPU_ASYMMETRIC, QuantizerConfig(4, _SYMMETRIC, _TENSOR), *_NPU_ASYMMETRIC)
+_NPU_CHANNEL = (QuantizerConfig(8, _SYMMETRIC, _CHANNEL),)
+_NPU_WEIGHTS = (
+    *(QuantizerConfig(bits, _SYMMETRIC, _CHANNEL) for bits in (8, 4, 2)),
+    # The table wants one zero point for all channels here, which QuantizerConfig cannot say.
+    QuantizerConfig(8, _ASYMMETRIC, _CHANNEL),
+)
+_NPU_ROWS = (
+    Row(frozenset({"Convolution", "MatMul"}), _NPU_TENSOR, _NPU_WEIGHTS),
+    Row(frozenset({"GroupConvolutionBackpropData"}), _NPU_ASYMMETRIC, _NPU_WEIGHTS),
+    Row(frozenset({"DepthWiseConvolution"}), _NPU_CHANNEL, _NPU_WEIGHTS),
+    Row(
+        frozenset({"Add", "Multiply", "Subtract"}),
+        _NPU_TENSOR,
+        (*_NPU_CHANNEL, QuantizerConfig(4, _SYMMETRIC, _TENSOR), *_NPU_CHANNEL),
+        unified=True,
+    ),
+    Row(
+        (TRUTH_TYPES | {"Divide", "FloorMod"}) - {"LogicalNot"},
+        _NPU_ASYMMETRIC,
+        _NPU_CHANNEL,
+        unified=True,
+    ),
+    Row(frozenset({"LogicalNot"}), _NPU_ASYMMETRIC, _NPU_CHANNEL),
+    Row(frozenset({"Power", "NormalizeL2", "Interpolate", "MVN"}), _NPU_ASYMMETRIC),
+    Row(frozenset({"AvgPool", "ReduceMean"}), _NPU_CHANNEL),
+)
+
+_PASS_THROUGH = (
+    frozenset(
+        {"MaxPool", "ReduceMax", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "ShuffleChannels"}
+    )
+    | {"Concat", "Split", "VariadicSplit", "StridedSlice", "Slice", "Gather", "Tile", "Broadcast", "Pad"}
+    | {"Minimum", "Maximum", "ConvertLike"}
+)
+
+_DEVICES = {
+    device.name: device
+    for device in (
+        Device("ANY", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
+        Device("CPU", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
+        Device("CPU_SPR", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
+        Device("GPU", _CPU_ROWS, _PASS_THROUGH),
+        Device("NPU", _NPU_ROWS, _PASS_THROUGH - {"Gather"}),
+    )
+}
+_GNA = ("GNA", "GNA3", "GNA3.5")

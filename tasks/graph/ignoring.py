@@ -1,0 +1,104 @@
+"""From the user's ignored scope to operations of one model; what fits nothing is a mistake, not a wish."""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable
+
+from tasks.errors import InputError
+from tasks.graph.devices import row_name
+from tasks.graph.operations import Operation
+from tasks.graph.scope import IgnoredOperation, IgnoredScope
+
+# Types that the model type ``transformer`` keeps float, as in POT; Squeeze is missing here, since quantization passes
+# through it and keeping it out would only take the quantization of the layers behind it.
+TRANSFORMER_TYPES = frozenset({"Add", "Power", "Subtract", "ReduceMean", "SquaredDifference", "MVN", "Multiply"})
+
+
+def find_ignored(
+    operations: tuple[Operation, ...], ignored: IgnoredScope, why_never: Callable[[Operation], str | None]
+) -> frozenset[Operation]:
+    """The operations that an ignored scope names.
+
+    ``why_never`` says why an operation is not quantized anyway; None for one that could be. Raises InputError for an entry
+    that names nothing, and for one that names only what is never quantized.
+    """
+    found: set[Operation] = set()
+    by_name = {operation.name: operation for operation in operations}
+    for name in ignored.scope:
+        if name not in by_name:
+            raise InputError(f"ignored.scope: the model has no operation {name!r}{_nearest(name, by_name)}")
+        found |= _useful(f"ignored.scope: {name!r}", [by_name[name]], why_never)
+    for pattern in ignored.patterns:
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"ignored.patterns: {pattern!r} is no regular expression: {error}") from error
+        matching = [operation for operation in operations if expression.fullmatch(operation.name)]
+        if not matching:
+            raise InputError(f"ignored.patterns: {pattern!r} matches no operation{_nearest(pattern, by_name)}")
+        found |= _useful(f"ignored.patterns: {pattern!r}", matching, why_never)
+    for entry in ignored.operations:
+        found |= _useful(f"ignored.operations: {_spell(entry)}", _of_type(operations, entry), why_never)
+    return frozenset(found)
+
+
+def _useful(
+    entry: str, operations: Collection[Operation], why_never: Callable[[Operation], str | None]
+) -> set[Operation]:
+    reasons = {operation: why_never(operation) for operation in operations}
+    useful = {operation for operation, reason in reasons.items() if reason is None}
+    if not useful:
+        first = next(iter(reasons))
+        raise InputError(
+            f"{entry} has no effect: {first.type} {first.name!r} is never quantized here ({reasons[first]})"
+            + (f", nor are {len(reasons) - 1} others that match" if len(reasons) > 1 else "")
+        )
+    return useful
+
+
+def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[Operation]:
+    types: dict[str, list[Operation]] = {}
+    for operation in operations:
+        for name in {operation.type, row_name(operation)}:
+            types.setdefault(name.casefold(), []).append(operation)
+    same_type = types.get(entry.type.casefold(), [])
+    if not same_type:
+        known = {operation.type: operation for operation in operations}
+        raise InputError(f"ignored.operations: the model has no {entry.type!r}{_nearest(entry.type, known)}")
+    for name, _ in entry.attributes:
+        offered = {each for operation in same_type for each in _attributes(operation)}
+        if name not in offered:
+            raise InputError(f"ignored.operations: {entry.type} has no attribute {name!r}{_nearest(name, offered)}")
+    matching = [operation for operation in same_type if _has(operation, entry)]
+    if not matching:
+        seen = sorted({repr(_attributes(each).get(name)) for each in same_type for name, _ in entry.attributes})
+        raise InputError(f"ignored.operations: {_spell(entry)} matches no operation; the model has {', '.join(seen)}")
+    return matching
+
+
+def _has(operation: Operation, entry: IgnoredOperation) -> bool:
+    attributes = _attributes(operation)
+    return all(name in attributes and attributes[name] == _plain(value) for name, value in entry.attributes)
+
+
+def _attributes(operation: Operation) -> dict[str, object]:
+    attributes = {name: _plain(value) for name, value in operation.node.get_attributes().items()}
+    if operation.type == "GroupConvolution":
+        # OpenVINO keeps it in the shape of the weights only.
+        attributes["group"] = operation.node.get_input_partial_shape(1)[0].get_length()
+    return attributes
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _spell(entry: IgnoredOperation) -> str:
+    attributes = ", ".join(f"{name}={value}" for name, value in entry.attributes)
+    return f"{entry.type}({attributes})" if attributes else entry.type
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    folded = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=3)
+    return f"; nearest: {', '.join(folded[each] for each in near)}" if near else ""

@@ -1,0 +1,102 @@
+"""The inputs of single operations where quantization would start, before any of it moves."""
+
+from collections.abc import Mapping
+
+from tasks.graph.devices import TRUTH_TYPES, Device, Row
+from tasks.graph.operations import Edge, Operation, element_count, is_float, shape_of
+
+# Operations with a body: their inside is another graph, which runs as often as the outside decides.
+BODY_TYPES = frozenset({"If", "Loop", "TensorIterator"})
+
+_WEIGHTED_PORTS = (0, 1)
+_PORTS = {
+    **dict.fromkeys(
+        ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"),
+        _WEIGHTED_PORTS,
+    ),
+    **dict.fromkeys(("Interpolate", "Power", "ReduceMean", "NormalizeL2", "MVN", "AvgPool"), (0,)),
+    # data, states, weights of the input, weights of the recurrence; lengths and bias stay as they are.
+    "LSTMSequence": (0, 1, 4, 5),
+    "GRUSequence": (0, 1, 3, 4),
+}
+_LAYERS = frozenset(_PORTS)
+
+
+def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, str]) -> tuple[Edge, ...] | str:
+    """The inputs of ``operation`` to quantize, or the reason why there are none."""
+    if operation.constant:
+        return "constant"
+    if operation.shape_only:
+        return "computes a shape"
+    if operation in skipped:
+        return skipped[operation]
+    if operation.type == "GRUSequence" and operation.node.get_attributes()["linear_before_reset"]:
+        return "linear_before_reset has no quantized form"
+    ports = _PORTS.get(operation.type, range(len(operation.sources)))
+    edges = [Edge(operation, port) for port in ports]
+    if not all(is_float(edge.source) for edge in edges):
+        return "integer tensor"
+    chosen = tuple(edge for edge in edges if _needs_quantizer(edge, row))
+    return chosen if any(not edge.source.operation.constant for edge in chosen) else "no computed input"
+
+
+def start_everywhere(
+    operations: tuple[Operation, ...], device: Device, skipped: Mapping[Operation, str]
+) -> tuple[dict[Operation, tuple[Edge, ...]], dict[Operation, str]]:
+    """The inputs to quantize of every operation in the tables, and the reasons of those that stay float."""
+    starts, reasons = {}, {}
+    for operation in operations:
+        row = device.row(operation)
+        if operation.type in BODY_TYPES:
+            reasons[operation] = "its body is not quantized"
+        elif row is not None:
+            found = starting_edges(operation, row, skipped)
+            if isinstance(found, str):
+                reasons[operation] = found
+            else:
+                starts[operation] = found
+    return starts, reasons
+
+
+def _needs_quantizer(edge: Edge, row: Row) -> bool:
+    source = edge.source
+    if source.operation.shape_only:
+        return False
+    if not source.operation.constant:
+        return True
+    if edge.operation.type in TRUTH_TYPES or not row.weights:
+        return False
+    # A single number is exact as it is: OpenVINO folds it into the scales around it.
+    return edge.operation.type in _LAYERS or element_count(source) != 1
+
+
+def channel_axes(edge: Edge) -> tuple[int, ...]:
+    """The axes of the tensor read at ``edge`` along which a scale per channel makes sense; () for none.
+
+    Constants: the output channels of a layer as its operation's page lays them out, so that the scale can leave the sum
+    over inputs. Computed tensors: axis 1, where POT assumes the channels.
+    """
+    source, operation = edge.source, edge.operation
+    shape = shape_of(source)
+    if shape is None or len(shape) < 2:
+        return ()
+    if not source.operation.constant:
+        return (1,) if shape[1] is not None else ()
+    if operation.type == "MatMul":
+        attribute = "transpose_b" if edge.port == 1 else "transpose_a"
+        contracted_first = (edge.port == 1) != operation.node.get_attributes()[attribute]
+        return (len(shape) - 1 if contracted_first else len(shape) - 2,)
+    return _WEIGHT_AXES.get(operation.type, {}).get(edge.port, ())
+
+
+_ELEMENT_WISE_AXES = {0: (0,), 1: (0,)}
+_WEIGHT_AXES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
+    "Convolution": {1: (0,)},
+    "GroupConvolution": {1: (0, 1)},
+    "ConvolutionBackpropData": {1: (1,)},
+    "GroupConvolutionBackpropData": {1: (0, 2)},
+    # One scale per direction and gate; the initial states have none.
+    "LSTMSequence": {4: (0, 1), 5: (0, 1)},
+    "GRUSequence": {3: (0, 1), 4: (0, 1)},
+    **dict.fromkeys(("Add", "Multiply", "Subtract", "Divide", "FloorMod"), _ELEMENT_WISE_AXES),
+}

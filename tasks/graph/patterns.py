@@ -1,0 +1,191 @@
+"""Operations that stay float although the target could quantize them, because of what stands around them.
+
+They are fused into a neighbour (a bias, an activation function), are cheap and sensitive (a normalization's scale and
+shift, a gate), or compute indices and scores whose order matters. The patterns are those of POT. It gives every
+convolution a bias before it looks for them; here a convolution counts as biased with and without an Add.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tasks.graph.matching import Pattern, Step, chain, either, match, op, optional
+from tasks.graph.operations import Operation
+
+_CONVOLUTION = "Convolution GroupConvolution"
+_WEIGHTED = f"{_CONVOLUTION} MatMul"
+_ALL_WEIGHTED = f"{_WEIGHTED} ConvolutionBackpropData GroupConvolutionBackpropData"
+_ELEMENT_WISE = (
+    "Add Multiply Subtract Divide Less LessEqual Greater GreaterEqual Equal NotEqual FloorMod LogicalOr LogicalXor "
+    "LogicalAnd Maximum Minimum"
+)
+_CPU_GPU = frozenset({"ANY", "CPU", "CPU_SPR", "GPU"})
+_ALL = _CPU_GPU | {"NPU"}
+
+
+@dataclass(frozen=True)
+class SkipRule:
+    """What a match of ``step`` finds stays float on ``devices``, because it is a ``reason``."""
+
+    reason: str
+    step: Step
+    devices: frozenset[str] = _ALL
+
+
+_plus_const = op("Add", const=True)
+_times_const = op("Multiply", const=True)
+_scale_shift = chain(_times_const, _plus_const)
+_biased = either(chain(op(_WEIGHTED), _plus_const), op(_CONVOLUTION))
+# With all readers told apart: what other operations read too exists anyway, and is not fused.
+_activated_once = chain(
+    op(_WEIGHTED, keep=True, sole=True),
+    optional(op("Add", const=True, sole=True)),
+    optional(op("Relu PRelu Sigmoid", sole=True)),
+)
+_image = chain(op("Parameter", keep=True), optional(chain(optional(op("Convert")), op("Transpose"))))
+_channel_reversal = chain(_image, op("Split", const=True), op("Concat"))
+_attention_values = chain(op("Add"), op("Reshape", const=True), op("Transpose"))
+_labelled_bias = either(
+    chain(op(_WEIGHTED, keep=True), op("Add", const=True, label="biased")),
+    op(_CONVOLUTION, keep=True, label="biased"),
+)
+_exponent = op("Exp", label="exponent")
+
+RULES = (
+    # An Add behind a convolution with several readers is not its bias.
+    SkipRule("bias", chain(op(_CONVOLUTION, keep=True, sole=True), _plus_const)),
+    SkipRule(
+        "bias",
+        chain(op("MatMul ConvolutionBackpropData GroupConvolutionBackpropData", keep=True), _plus_const),
+    ),
+    SkipRule(
+        "gate of squeeze-and-excitation",
+        chain(
+            op("ReduceMean", keep=True),
+            _biased,
+            op("Relu PRelu Swish"),
+            _biased,
+            op("Sigmoid"),
+            op("Multiply", keep=True),
+        ),
+    ),
+    SkipRule("shift of a scale and shift", chain(op("Multiply", keep=True), _plus_const)),
+    SkipRule(
+        "scale and shift of an output",
+        chain(op("Add", keep=True), _scale_shift, op("Result", keep=True)),
+    ),
+    SkipRule("scale and shift of a normalization", chain(op("MVN", keep=True), _scale_shift)),
+    SkipRule("scale of a normalization", chain(op("NormalizeL2", keep=True), op("Multiply"))),
+    SkipRule("preprocessing of an input", chain(_image, either(_scale_shift, _plus_const, op("Multiply")))),
+    SkipRule("preprocessing of an input", chain(op("Parameter", keep=True), op("Subtract"))),
+    SkipRule("preprocessing of an input", chain(_channel_reversal, either(_scale_shift, _plus_const))),
+    SkipRule(
+        "softmax written out",
+        chain(
+            _exponent,
+            op("ReduceSum", const=True),
+            either(
+                chain(op("Power", const=True), op("Multiply Divide", same="exponent")), op("Divide", same="exponent")
+            ),
+        ),
+    ),
+    SkipRule(
+        "product of attention",
+        chain(op("Softmax"), optional(op("Reshape", const=True)), op("MatMul", _attention_values)),
+    ),
+    SkipRule(
+        "product of attention",
+        chain(op("Softmax"), op("MatMul", chain(op("Reshape"), op("Transpose"), op("Reshape")))),
+    ),
+    SkipRule(
+        "product of attention",
+        chain(op("Softmax"), op("MatMul", chain(_attention_values, op("Gather")))),
+        _ALL - {"CPU_SPR"},
+    ),
+    SkipRule(
+        "hard swish written out",
+        chain(
+            _labelled_bias,
+            _plus_const,
+            op("Clamp"),
+            op("Multiply", same="biased"),
+        ),
+    ),
+    SkipRule(
+        "hard swish written out",
+        chain(
+            _labelled_bias,
+            _plus_const,
+            op("Clamp"),
+            op("Multiply", same="biased"),
+            _times_const,
+        ),
+    ),
+    SkipRule(
+        "hard swish written out",
+        chain(
+            op("Add Multiply ReduceMean Squeeze", keep=True, label="input"),
+            _plus_const,
+            op("Clamp"),
+            _times_const,
+            op("Multiply", same="input"),
+        ),
+    ),
+    SkipRule(
+        "scale and shift between Unsqueeze and Squeeze",
+        chain(op("Unsqueeze", const=True), _scale_shift, op("Squeeze", const=True)),
+    ),
+    SkipRule(
+        "batch index",
+        chain(
+            op("Subtract"),
+            op("Multiply"),
+            _times_const,
+            op("Add"),
+            op("Unsqueeze"),
+            op("Concat"),
+            op("Concat", const=True),
+            op("Reshape"),
+            op("Convolution"),
+        ),
+    ),
+    SkipRule(
+        "post-processing of a detection",
+        chain(op("ExperimentalDetectronDetectionOutput ExperimentalDetectronROIFeatureExtractor"), _plus_const),
+    ),
+    SkipRule("comparison and its negation", chain(op("Equal"), op("LogicalNot"))),
+    SkipRule("scale and shift behind a layer", chain(_activated_once, _scale_shift), _CPU_GPU),
+    SkipRule("element-wise operation behind a layer", chain(_activated_once, op(_ELEMENT_WISE, const=True)), _CPU_GPU),
+    SkipRule("clamp and scale", chain(op("Clamp"), _times_const)),
+)
+
+
+def find_skipped(operations: tuple[Operation, ...], device: str) -> dict[Operation, str]:
+    """The operations that stay float on ``device``, with the reason of the first rule that says so."""
+    skipped: dict[Operation, str] = {}
+    by_last_type: dict[str, list[tuple[SkipRule, Pattern]]] = {}
+    for rule in RULES:
+        if device in rule.devices:
+            for pattern in rule.step(()):
+                for type_ in pattern.types:
+                    by_last_type.setdefault(type_, []).append((rule, pattern))
+    for last in operations:
+        for rule, pattern in by_last_type.get(last.type, ()):
+            for found in match(pattern, last) or ():
+                skipped.setdefault(found, rule.reason)
+    for found in _selecting_ancestors(operations):
+        skipped.setdefault(found, "it decides the order of a selection")
+    return skipped
+
+
+def _selecting_ancestors(operations: Iterable[Operation]) -> set[Operation]:
+    """What NonMaxSuppression and TopK choose by, up to the layers: equal scores after rounding change the choice."""
+    weighted = set(_ALL_WEIGHTED.split())
+    pending = [each for each in operations if each.type in ("NonMaxSuppression", "TopK")]
+    found: set[Operation] = set()
+    while pending:
+        for source in pending.pop().sources:
+            above = source.operation
+            if above not in found and above.type not in weighted and above.type != "Constant":
+                found.add(above)
+                pending.append(above)
+    return found

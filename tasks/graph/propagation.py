@@ -1,0 +1,92 @@
+"""Moving quantization upwards, over operations that compute on quantized values as they are."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from tasks.graph.devices import Device
+from tasks.graph.operations import Edge, Operation, is_float
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """Where quantization ends up.
+
+    ``edges``: the inputs that read a quantized tensor, each with the operations for whose sake it is quantized.
+    ``crossed``: the operations it moved over, with the same.
+    """
+
+    edges: Mapping[Edge, frozenset[Operation]]
+    crossed: Mapping[Operation, frozenset[Operation]]
+
+
+def propagate(
+    operations: tuple[Operation, ...],
+    starts: Mapping[Operation, tuple[Edge, ...]],
+    device: Device,
+    barriers: Collection[Operation],
+) -> Propagated:
+    """Move the quantized inputs of ``starts`` up over pass-through operations, except over ``barriers``.
+
+    An operation is crossed when every reader of its results is quantized, hence one pass against the order of the data:
+    below it everything is decided already. A reader that is itself pass-through counts as quantized when it has been
+    crossed. ShapeOf does not read values. A Result does: quantizing it would quantize the model's output unasked.
+    """
+    edges = {edge: frozenset({start}) for start, each in starts.items() for edge in each}
+    crossed: dict[Operation, frozenset[Operation]] = {}
+    indifferent: set[Edge] = set()
+    for operation in reversed(operations):
+        if operation.type == "ShapeOf":
+            indifferent.update(operation.edges)
+        if operation.type not in device.pass_through or operation in barriers or operation.known:
+            continue
+        readers = [edge for edge in operation.readers if edge not in indifferent]
+        if not readers:
+            indifferent.update(operation.edges)
+        elif all(edge in edges for edge in readers) and (ports := crossing_edges(operation)):
+            targets = frozenset().union(*(edges.pop(edge) for edge in readers))
+            edges |= dict.fromkeys(ports, targets)
+            crossed[operation] = targets
+            indifferent.update(edge for edge in operation.edges if edge not in ports)
+    for edge in [edge for edge, targets in edges.items() if _is_input_scale(edge, targets)]:
+        del edges[edge]
+    return Propagated(edges, crossed)
+
+
+def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
+    """The inputs that quantization moves to from a pass-through operation's outputs; () if it cannot be crossed.
+
+    All values of the result must come from quantized inputs. A constant operand of Minimum and Maximum is left out all the
+    same, as in POT: a bound, often beyond the range.
+    """
+    data = _data_edges(operation)
+    computed = [edge for edge in data if not edge.source.operation.known]
+    if any(edge.source.operation.shape_only for edge in data) or not all(is_float(edge.source) for edge in data):
+        return ()
+    if operation.type == "Concat":
+        return tuple(data)
+    if operation.type in ("Minimum", "Maximum"):
+        return tuple(computed) if len(computed) == 1 else ()
+    # Without a computed first input this is a look-up: the values of a constant, say of an embedding table.
+    return tuple(computed) if data[0] in computed else ()
+
+
+def _data_edges(operation: Operation) -> list[Edge]:
+    """The inputs whose values come out again, without indices, shapes and types."""
+    if operation.type in ("Concat", "Minimum", "Maximum"):
+        return operation.edges
+    padding = operation.edges[3:4] if operation.type == "Pad" else []
+    return operation.edges[:1] + padding
+
+
+def _is_input_scale(edge: Edge, targets: frozenset[Operation]) -> bool:
+    """Whether an input of the model is quantized for its own scale and shift only, i.e. for preprocessing."""
+    return edge.source.operation.type == "Parameter" and all(map(_scales_and_shifts, targets))
+
+
+def _scales_and_shifts(operation: Operation) -> bool:
+    if operation.type != "Multiply" or not any(source.operation.constant for source in operation.sources):
+        return False
+    return any(
+        edge.operation.type == "Add" and any(source.operation.constant for source in edge.operation.sources)
+        for edge in operation.readers
+    )

@@ -1,0 +1,92 @@
+"""From quantized inputs to quantized tensors: one FakeQuantize serves all that read the same tensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tasks.graph.candidates import Configs, intersect, per_tensor, symmetric, without_channels
+from tasks.graph.devices import Device
+from tasks.graph.insertion import channel_axes
+from tasks.graph.operations import Edge, Operation, Source
+from tasks.graph.propagation import Propagated
+from tasks.graph.unification import ScaleGroup
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """A tensor read quantized at ``edges``, for the sake of ``targets``; ``name`` is that of its FakeQuantize."""
+
+    name: str
+    source: Source
+    edges: tuple[Edge, ...]
+    targets: tuple[Operation, ...]
+    channel_axes: tuple[int, ...]
+    candidates: Configs
+    group: str | None = None
+
+
+def merge(propagated: Propagated, device: Device) -> tuple[QuantizedTensor, ...]:
+    """One entry a tensor, or a set of consumers that agree about the channels of a constant; sorted by name.
+
+    The first name in alphabetical order stays, as in POT: ``<operation>/fq_input_<port>`` or ``.../fq_weights_<port>``.
+    """
+    readers: dict[tuple[Source, tuple[int, ...]], list[Edge]] = {}
+    for edge in propagated.edges:
+        readers.setdefault((edge.source, channel_axes(edge)), []).append(edge)
+    return tuple(
+        sorted(
+            (_merged(source, axes, edges, propagated, device) for (source, axes), edges in readers.items()),
+            key=lambda tensor: tensor.name,
+        )
+    )
+
+
+def unify(
+    tensors: Sequence[QuantizedTensor], groups: Sequence[ScaleGroup], device: Device
+) -> tuple[QuantizedTensor, ...]:
+    """Give the members of every group its name and the configurations that they have in common."""
+    group_of = {source: group for group in groups for source in group.sources}
+    offered: dict[ScaleGroup, list[Configs]] = {}
+    for tensor in tensors:
+        if tensor.source in group_of:
+            offered.setdefault(group_of[tensor.source], []).append(tensor.candidates)
+    common = {group: intersect(lists, device.primary_bits) for group, lists in offered.items()}
+    common = {group: per_tensor(configs) if group.per_tensor else configs for group, configs in common.items()}
+    return tuple(
+        replace(tensor, group=group.name, candidates=common[group])
+        if (group := group_of.get(tensor.source)) is not None
+        else tensor
+        for tensor in tensors
+    )
+
+
+def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[QuantizedTensor, ...]:
+    """Only symmetric configurations for what a product of two computed matrices reads.
+
+    A zero point of one operand costs a pass over the other one in every inference when that is not constant.
+    """
+    return tuple(
+        replace(tensor, candidates=symmetric(tensor.candidates)) if any(map(_is_product, tensor.targets)) else tensor
+        for tensor in tensors
+    )
+
+
+def _merged(
+    source: Source, axes: tuple[int, ...], edges: list[Edge], propagated: Propagated, device: Device
+) -> QuantizedTensor:
+    kind = "weights" if source.operation.constant else "input"
+    targets = sorted({target for edge in edges for target in propagated.edges[edge]}, key=lambda each: each.index)
+    rows = [row for target in targets if (row := device.row(target)) is not None]
+    offered = ((row.weights or row.activations) if source.operation.constant else row.activations for row in rows)
+    candidates = intersect(offered, device.primary_bits)
+    return QuantizedTensor(
+        name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges),
+        source=source,
+        edges=tuple(sorted(edges, key=str)),
+        targets=tuple(targets),
+        channel_axes=axes,
+        candidates=candidates if axes else without_channels(candidates),
+    )
+
+
+def _is_product(operation: Operation) -> bool:
+    return operation.type == "MatMul" and not any(source.operation.constant for source in operation.sources)

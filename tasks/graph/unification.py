@@ -1,0 +1,108 @@
+"""Tensors that must share one scale, because an operation combines them without converting."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tasks.graph.devices import Device
+from tasks.graph.operations import Edge, Operation, Source, shape_of
+from tasks.graph.propagation import Propagated, crossing_edges
+from tasks.numerics.affine import Granularity
+
+# A Concat in front of these must be quantized as a whole, or they could not run in integers.
+_INTEGER_CONSUMERS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})
+
+
+@dataclass(frozen=True)
+class ScaleGroup:
+    """Computed tensors that share one scale; ``name`` is the first operation that asks for it."""
+
+    name: str
+    sources: frozenset[Source]
+    per_tensor: bool
+
+
+def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, device: Device) -> tuple[ScaleGroup, ...]:
+    """The groups of at least two quantized tensors around at least one operation that unifies scales.
+
+    What is quantized above one crossed operation belongs together, and so does everything above operations crossed one after
+    the other. An operation unifies scales as its table row says; a Concat does so in front of layers that
+    compute in integers, unless a constant is among its inputs or a consumer wants a scale per channel.
+    """
+    parents: dict[Source | Operation, Source | Operation] = {}
+    asking: list[tuple[Operation, Edge]] = []
+    for operation in operations:
+        if operation in propagated.crossed:
+            edges = [edge for edge in crossing_edges(operation) if not edge.source.operation.constant]
+            _join(parents, [operation, *(_node(edge, propagated) for edge in edges)])
+            if _unifies(operation, propagated, device):
+                asking.append((operation, edges[0]))
+        for edges in _tied_edges(operation, propagated, device):
+            _join(parents, [_node(edge, propagated) for edge in edges])
+            asking.append((operation, edges[0]))
+    members: dict[Source | Operation, set[Source]] = {}
+    for edge in propagated.edges:
+        if not edge.source.operation.constant:
+            members.setdefault(_root(parents, edge.source), set()).add(edge.source)
+    groups: dict[Source | Operation, list[Operation]] = {}
+    for operation, edge in asking:
+        groups.setdefault(_root(parents, _node(edge, propagated)), []).append(operation)
+    return tuple(
+        ScaleGroup(unifiers[0].name, frozenset(members[root]), _one_scale(unifiers, members[root]))
+        for root, unifiers in groups.items()
+        if len(members.get(root, ())) > 1
+    )
+
+
+def _unifies(operation: Operation, propagated: Propagated, device: Device) -> bool:
+    if operation.type != "Concat" or any(source.operation.constant for source in operation.sources):
+        return False
+    targets = propagated.crossed[operation]
+    rows = [row for target in targets if (row := device.row(target)) is not None]
+    per_channel_only = any(
+        all(config.granularity == Granularity.PERCHANNEL for config in row.activations) for row in rows
+    )
+    return not per_channel_only and any(target.type in _INTEGER_CONSUMERS for target in targets)
+
+
+def _tied_edges(operation: Operation, propagated: Propagated, device: Device) -> Iterable[list[Edge]]:
+    """The sets of inputs of one operation that its row ties together."""
+    row = device.row(operation)
+    if row is None:
+        return
+    for ports in (range(len(operation.sources)),) if row.unified else row.unified_ports:
+        edges = [Edge(operation, port) for port in ports]
+        if len(edges) > 1 and all(_is_computed_and_quantized(edge, propagated) for edge in edges):
+            yield edges
+
+
+def _is_computed_and_quantized(edge: Edge, propagated: Propagated) -> bool:
+    above = edge.source.operation
+    return not above.constant and (edge in propagated.edges or above in propagated.crossed)
+
+
+def _node(edge: Edge, propagated: Propagated) -> Source | Operation:
+    """What decides the scale at an input: the tensor quantized there, or the crossed operation above."""
+    return edge.source if edge in propagated.edges else edge.source.operation
+
+
+def _one_scale(unifiers: list[Operation], sources: set[Source]) -> bool:
+    """Whether members cannot have a scale per channel in common."""
+    if any(operation.type == "Concat" for operation in unifiers):
+        return True
+    leading = {None if (shape := shape_of(source)) is None else shape[:2] for source in sources}
+    return len(leading) > 1 or any(
+        len({shape_of(source) for source in operation.sources}) > 1 for operation in unifiers
+    )
+
+
+def _root(parents: Mapping[Source | Operation, Source | Operation], node: Source | Operation) -> Source | Operation:
+    while node in parents:
+        node = parents[node]
+    return node
+
+
+def _join(parents: dict[Source | Operation, Source | Operation], nodes: list[Source | Operation]) -> None:
+    first = _root(parents, nodes[0])
+    for node in nodes[1:]:
+        if (root := _root(parents, node)) is not first and root != first:
+            parents[root] = first
