@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from tasks.errors import InputError
 from tasks.graph.devices import row_name
-from tasks.graph.operations import Operation
+from tasks.graph.insertion import BODY_TYPES
+from tasks.graph.operations import Operation, shape_of
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 
 # Types that the model type ``transformer`` keeps float, as in POT; Squeeze is missing here, since quantization passes
@@ -19,12 +20,17 @@ def find_ignored(
 ) -> frozenset[Operation]:
     """The operations that an ignored scope names.
 
-    ``why_never`` says why an operation is not quantized anyway; None for one that could be. Raises InputError for an entry
-    that names nothing, and for one that names only what is never quantized.
+    ``why_never`` says why an operation is not quantized anyway; None for one that could be. Raises InputError for an
+    entry that names nothing, and for one that names only what is never quantized.
     """
     found: set[Operation] = set()
     by_name = {operation.name: operation for operation in operations}
     for name in ignored.scope:
+        outer, _, inner = name.partition("|")
+        if name not in by_name and inner and outer in by_name and by_name[outer].type in BODY_TYPES:
+            raise InputError(
+                f"ignored.scope: {name!r} has no effect: bodies of {by_name[outer].type} stay float anyway"
+            )
         if name not in by_name:
             raise InputError(f"ignored.scope: the model has no operation {name!r}{_nearest(name, by_name)}")
         found |= _useful(f"ignored.scope: {name!r}", [by_name[name]], why_never)
@@ -85,7 +91,8 @@ def _attributes(operation: Operation) -> dict[str, object]:
     attributes = {name: _plain(value) for name, value in operation.node.get_attributes().items()}
     if operation.type == "GroupConvolution":
         # OpenVINO keeps it in the shape of the weights only.
-        attributes["group"] = operation.node.get_input_partial_shape(1)[0].get_length()
+        shape = shape_of(operation.sources[1])
+        attributes["group"] = shape[0] if shape else None
     return attributes
 
 

@@ -1,8 +1,8 @@
 """A small language for patterns of operations, written in the order in which data flows.
 
-``chain(op("MVN", keep=True), op("Multiply", const=True), op("Add", const=True))`` is an MVN whose result is multiplied by a
-constant and then added to one. A pattern ends in one operation and is matched upwards from it, through inputs: each
-input has exactly one producer, so a match costs about as much as the pattern is long.
+``chain(op("MVN", keep=True), op("Multiply", const=True), op("Add", const=True))`` is an MVN whose result is multiplied
+by a constant and then added to one. A pattern ends in one operation and is matched upwards from it, through inputs:
+each input has exactly one producer, so a match costs about as much as the pattern is long.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,8 @@ class Pattern:
     """One operation of a pattern; its operands match distinct inputs, in any order.
 
     ``const``: one more input has a value known before inference. ``keep``: the operation belongs to the context, not to
-    what the match finds. ``sole``: one input only reads its results. ``label`` names it, and ``same`` asks that one more
-    input is the operation so named.
+    what the match finds. ``sole``: one input only reads its results. ``label`` names it, and ``same`` asks that one
+    more input is the operation so named.
     """
 
     types: frozenset[str]
@@ -45,7 +45,7 @@ def op(
     label: str = "",
     same: str = "",
 ) -> Step:
-    """An operation of one of ``types`` (separated by spaces) that reads what came before, and every one of ``others``."""
+    """An operation of one of ``types``, separated by spaces, that reads what came before and each of ``others``."""
 
     def step(before: Alternatives) -> Alternatives:
         operands = tuple(each for each in (before, *(other(()) for other in others)) if each)

@@ -29,6 +29,7 @@ class Edge(NamedTuple):
 
     @property
     def source(self) -> Source:
+        """The tensor read here."""
         return self.operation.sources[self.port]
 
     def __str__(self) -> str:
@@ -59,6 +60,7 @@ class Operation:
 
     @property
     def edges(self) -> list[Edge]:
+        """Its inputs."""
         return [Edge(self, port) for port in range(len(self.sources))]
 
     @property

@@ -108,16 +108,7 @@ RULES = (
             _plus_const,
             op("Clamp"),
             op("Multiply", same="biased"),
-        ),
-    ),
-    SkipRule(
-        "hard swish written out",
-        chain(
-            _labelled_bias,
-            _plus_const,
-            op("Clamp"),
-            op("Multiply", same="biased"),
-            _times_const,
+            optional(_times_const),
         ),
     ),
     SkipRule(

@@ -1,11 +1,27 @@
 """Where FakeQuantize operations belong: a value, decided before any node is touched.
 
-Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3), except where another way gives a better
-model:
+Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3), except where another way gives a
+better model or fewer surprises:
 
-===================================== =====================================================================
-POT                                   here, and why
-===================================== =====================================================================
+- **Result** blocks the way up. POT crossed a pooling read by a layer and a Result, which quantized the model's output.
+- **Gather from constant data** is not crossed: the looked-up rows are quantized with a range that calibration saw. POT
+  put one scale per row on the table, which no consumer can use; one scale for all would cover rows never looked up.
+- **Minimum and Maximum of two computed tensors** are not crossed; with one computed operand that one is quantized. POT
+  always took port 0, which left the other operand, and with it the consumer's input, float.
+- **A Concat that repeats shape arithmetic** (a fill of computed size) is not crossed, nor is integer data, nor
+  ConvertLike at its second input, of which only the type is read.
+- **Slice** passes quantized values through like StridedSlice, instead of which newer models use it.
+- **Single numbers** as operands of arithmetic, and **constants of comparisons and logic**, get no quantizer.
+- **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
+  dimension; POT took axis 0. Direction and gate for recurrent layers; none for constants joined by a Concat.
+- **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
+- **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
+  keep their own quantizers. Entries without effect are errors.
+- **transformer**: Squeeze is not kept out, which took the quantization of every operation behind one. A tensor becomes
+  symmetric if any consumer is a product of two computed matrices, not only if the last one looked at is.
+- **CPU_SPR**: in front of an Add only the Add's own input becomes float, not every consumer of the tensor.
+- **Shape arithmetic** counts as constant in patterns for dynamic shapes as well as for static ones.
+- **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
 """
 
 from collections.abc import Mapping
@@ -96,9 +112,9 @@ def place_quantizers(
     """Decide where a float model is to be quantized for a device. The model is not changed; its names must be unique.
 
     ``model_type`` ``"transformer"`` leaves normalizations and element-wise arithmetic float and quantizes products of
-    two computed matrices symmetrically. ``ignored`` operations stay float, with their weights; quantization does not move
-    over an ignored pass-through operation either. Raises InputError for an unknown device or model type, an ignored entry without
-    effect and a model that is quantized already.
+    two computed matrices symmetrically. ``ignored`` operations stay float, with their weights; quantization does not
+    move over an ignored pass-through operation either. Raises InputError for an unknown device or model type, an
+    ignored entry without effect and a model that is quantized already.
     """
     if model_type is not None and model_type not in MODEL_TYPES:
         raise InputError(unknown("model_type", model_type, MODEL_TYPES))
@@ -108,9 +124,9 @@ def place_quantizers(
 def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
     """The computed tensors whose statistics are collected for ``setup``, sorted.
 
-    Besides the tensors of the setup these are what another ignored scope or model type would need on the same device: the tensors
-    quantized without any, and the ones that quantizable operations read directly. So such a change normally finds all
-    statistics collected. The exception: a setup that stops quantization in the middle of several pass-through operations.
+    Besides the tensors of the setup these are what another ignored scope or model type would need on the same device:
+    the tensors quantized without any, and the ones that quantizable operations read directly. So such a change normally
+    finds all statistics collected. The exception: a setup that stops quantization amid several pass-through operations.
     """
     starts = _read(model, target_device)
     setups = (setup, _place(starts, None, NOTHING_IGNORED))
@@ -138,7 +154,7 @@ def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> Qu
             return starts.skipped.get(operation)
         return starts.reasons.get(operation, f"{operation.type} has no quantized form on {starts.device.name}")
 
-    left_out = {operation: "ignored" for operation in find_ignored(starts.operations, ignored, why_never)}
+    left_out = dict.fromkeys(find_ignored(starts.operations, ignored, why_never), "ignored")
     barriers = {*starts.skipped, *left_out}
     if model_type == "transformer":
         kept = TRANSFORMER_TYPES - ({"Multiply"} if starts.device.name == "CPU_SPR" else set())

@@ -55,8 +55,8 @@ def propagate(
 def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
     """The inputs that quantization moves to from a pass-through operation's outputs; () if it cannot be crossed.
 
-    All values of the result must come from quantized inputs. A constant operand of Minimum and Maximum is left out all the
-    same, as in POT: a bound, often beyond the range.
+    All values of the result must come from quantized inputs. A constant operand of Minimum and Maximum is left out all
+    the same, as in POT: a bound, often beyond the range.
     """
     data = _data_edges(operation)
     computed = [edge for edge in data if not edge.source.operation.known]

@@ -16,7 +16,8 @@ def drop_before_sums(operations: tuple[Operation, ...], propagated: Propagated) 
     edges = dict(propagated.edges)
     for operation in operations:
         if operation.type == "Add" and all(edge in edges for edge in operation.edges):
-            if any(source.operation.constant for source in operation.sources):
+            first, second = operation.sources
+            if first == second or first.operation.constant or second.operation.constant:
                 continue
             dropped = _operand_to_drop(operation, edges)
             if dropped is not None:

@@ -1,6 +1,6 @@
 """Tensors that must share one scale, because an operation combines them without converting."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.graph.devices import Device
@@ -24,9 +24,9 @@ class ScaleGroup:
 def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, device: Device) -> tuple[ScaleGroup, ...]:
     """The groups of at least two quantized tensors around at least one operation that unifies scales.
 
-    What is quantized above one crossed operation belongs together, and so does everything above operations crossed one after
-    the other. An operation unifies scales as its table row says; a Concat does so in front of layers that
-    compute in integers, unless a constant is among its inputs or a consumer wants a scale per channel.
+    What is quantized above one crossed operation belongs together, and so does everything above operations crossed one
+    after the other. An operation unifies scales as its table row says; a Concat does so in front of layers that compute
+    in integers, unless a constant is among its inputs or a consumer wants a scale per channel.
     """
     parents: dict[Source | Operation, Source | Operation] = {}
     asking: list[tuple[Operation, Edge]] = []
@@ -95,9 +95,13 @@ def _one_scale(unifiers: list[Operation], sources: set[Source]) -> bool:
     )
 
 
-def _root(parents: Mapping[Source | Operation, Source | Operation], node: Source | Operation) -> Source | Operation:
+def _root(parents: dict[Source | Operation, Source | Operation], node: Source | Operation) -> Source | Operation:
+    path = []
     while node in parents:
+        path.append(node)
         node = parents[node]
+    # Shortened for the next walk; chains of crossed operations would cost quadratic time otherwise.
+    parents.update(dict.fromkeys(path, node))
     return node
 
 
