@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
@@ -22,28 +22,27 @@ from prefect.context import TaskRunContext
 from prefect.results import get_result_store
 from prefect.tasks import Task
 
-
 from tasks.records import Runtime
 from tasks.store import Store, referenced
 
 _PACKAGE = Path(__file__).parent
 _LIBRARIES = ("openvino", "numpy")
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def step(function: F) -> Task[..., Any]:
+def step(function: Callable[P, R]) -> Task[P, R]:
     """Make a Prefect task of a function whose results are cached across runs and processes.
 
     The function takes ``runtime: Runtime`` and otherwise only values that travel (see ``records``), and returns one.
     """
     return task(
-        function,
         name=function.__name__,
         cache_policy=CacheKeyFnPolicy(cache_key_fn=_healed_key),
         persist_result=True,
         result_serializer="json",
-    )
+    )(function)
 
 
 def results_folder(home: Path) -> Path:
@@ -100,12 +99,19 @@ def _import_closure(module: str) -> set[Path]:
         if path is None or path in found:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += _imports(path)
     return found
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.startswith(f"{_PACKAGE.name}."))
 
 
 def _module_path(module: str) -> Path | None:
@@ -120,7 +126,10 @@ def _module_path(module: str) -> Path | None:
 def _plain(value: Any) -> Any:
     """JSON for what it does not know: a dataclass with its type's name, so that two types never share a key."""
     if is_dataclass(value):
-        return {"": type(value).__name__, **{field.name: getattr(value, field.name) for field in fields(value)}}
+        return {
+            "": type(value).__name__,
+            **{field.name: getattr(value, field.name) for field in fields(value) if field.compare},
+        }
     if isinstance(value, Path):
         return str(value)
     msg = f"{type(value).__name__} cannot be part of a cache key"

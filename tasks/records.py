@@ -1,14 +1,19 @@
-"""What travels between steps: small frozen values that name contents by their digest, and the report."""
+"""What travels between steps: small frozen values that name contents by their digest, and the report.
 
-from dataclasses import dataclass
+A field that is not compared says where a content lies or what it is called; only the content itself is an input.
+"""
+
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from tasks.data.source import Source
 
 
 @dataclass(frozen=True)
 class ModelRef:
     """An OpenVINO model in the store. ``digest`` is the sha256 of its .xml and .bin."""
 
-    name: str
+    name: str = field(compare=False)
     digest: str
 
 
@@ -21,15 +26,28 @@ class ArraysRef:
 
 @dataclass(frozen=True)
 class DatasetRef:
-    """The samples chosen from a data set, in order: their indices in the source and the digests of their contents."""
+    """The samples chosen from a data set, in order, each known by the digest of its content.
 
-    indices: tuple[int, ...]
+    ``indices`` are their numbers in ``source``, which has ``available`` samples in all; ``labels`` is the digest of
+    their labels, None where there are none.
+    """
+
+    source: Source = field(compare=False)
+    indices: tuple[int, ...] = field(compare=False)
+    available: int = field(compare=False)
     digests: tuple[str, ...]
-    available: int
-    labelled: bool
+    labels: str | None
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.digests)
+
+    def shards(self, size: int) -> tuple["DatasetRef", ...]:
+        """Consecutive parts of ``size`` samples, the last one of what is left."""
+        starts = range(0, len(self), size)
+        return tuple(
+            replace(self, indices=self.indices[start : start + size], digests=self.digests[start : start + size])
+            for start in starts
+        )
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,29 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run as it went: Prefect's name of its final state, and how long it took."""
+    """The task runs of one step: ``state`` is Cached when none of them had to be executed."""
 
     name: str
     seconds: float
     state: str
+    runs: int = 1
+    cached: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did and found; written as ``report.json``.
+
+    ``metrics`` has an entry ``float`` and one ``int8``: accuracies and agreement in percent, ``sqnr_db`` in dB,
+    ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files.
+    """
+
+    model: str
+    metrics: dict[str, dict[str, float | None]]
+    sizes: dict[str, dict[str, int]]
+    stages: tuple[Stage, ...]
+    quantizers: dict[str, int]
+    float_operations: tuple[dict[str, str], ...]
+    kernels: dict[str, int]
+    samples: dict[str, int]
+    notes: tuple[str, ...] = field(default=())

@@ -58,7 +58,7 @@ class Store:
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
         """Whether the files are there and still have the digest they were stored under."""
         if isinstance(ref, ModelRef):
-            files = _model_files(self.model_folder(ref))
+            files: tuple[Path, ...] = _model_files(self.model_folder(ref))
         else:
             files = (self.root / "arrays" / ref.digest / "arrays.npz",)
         return all(file.is_file() for file in files) and _digest(*files) == ref.digest
@@ -101,13 +101,15 @@ def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
             yield from referenced(item)
 
 
-def file_identity(path: Path) -> str:
-    """What tells a changed file or folder from an unchanged one without reading it: names, sizes and times."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    hasher = hashlib.sha256(os.fsencode(path.resolve()))
-    for file in files:
-        stat = file.stat()
-        hasher.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
+def file_identity(*paths: Path) -> str:
+    """What tells changed files and folders from unchanged ones without reading them: names, sizes and times."""
+    hasher = hashlib.sha256()
+    for path in paths:
+        hasher.update(os.fsencode(path.resolve()))
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in files:
+            stat = file.stat()
+            hasher.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
     return hasher.hexdigest()
 
 

@@ -17,6 +17,11 @@ from tasks.graph.naming import input_name
 Sample = Mapping[str, NDArray[Any]]
 
 
+def input_names(model: Any) -> tuple[str, ...]:
+    """Names of the inputs of a model or a compiled model, in its order."""
+    return tuple(input_name(port) for port in model.inputs)
+
+
 def compile_for_samples(model: ov.Model, threads: int | None = None) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer."""
     count = threads or os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """How quick two models are side by side, compiled as a user would compile them, and what their kernels compute in."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Speed:
     throughput_fps: float
     kernels: int
     int8_kernels: int
+
+
+def describe_machine() -> str:
+    """The processor and how many of them this process may use: what a measured speed depends on."""
+    return f"{ov.Core().get_property('CPU', 'FULL_DEVICE_NAME')}, {len(os.sched_getaffinity(0))} processors"
 
 
 def measure_speed(models: Sequence[ov.Model], sample: Sample, seconds: float) -> list[Speed]:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.data.samples import Array, Labels, did_you_mean, digest_arrays, listing, require_finite
-from tasks.errors import InputError
+from tasks.data.samples import Array, Labels, digest_arrays, listing, require_finite
+from tasks.errors import InputError, did_you_mean
 
 # What numpy and zipfile raise for files that are damaged or are something else; RuntimeError stands for encrypted
 # archives and unknown compression, MemoryError for a header that claims an absurd shape.

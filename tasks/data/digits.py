@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.arrays import ArraySamples
-from tasks.data.samples import did_you_mean
-from tasks.errors import InputError
+from tasks.errors import InputError, did_you_mean
 
 # Training and evaluation of the built-in model both read the split from here, so they can never mix.
 SPLIT_SEED = 20240229

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import Array, Labels, did_you_mean, listing
-from tasks.errors import InputError
+from tasks.data.samples import Array, Labels, listing
+from tasks.errors import InputError, did_you_mean
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LARGEST_LABEL = 2**31 - 1  # far above any number of classes; keeps labels within int64

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.samples import did_you_mean
-from tasks.errors import InputError
+from tasks.errors import InputError, did_you_mean
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 ChannelOrder = Literal["rgb", "bgr", "gray"]

@@ -1,8 +1,7 @@
 """What every source of samples offers, and the checks that the sources share."""
 
-import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,12 +48,6 @@ class Samples(Protocol):
         modification times, so that a moved data set is recognised. The label is not part of it.
         """
         ...
-
-
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the candidate nearest to ``name``, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(candidates), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def listing(names: Sequence[str], shown: int = 5) -> str:

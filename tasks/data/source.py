@@ -1,5 +1,7 @@
 """Every source of samples that a configuration can name. To add one: its module, then a line in each place below."""
 
+from pathlib import Path
+
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.digits import Digits, open_digits
 from tasks.data.image_folder import ImageFolder, open_image_folder
@@ -17,3 +19,14 @@ def open_source(spec: Source) -> Samples:
             return open_image_folder(spec)
         case Digits():
             return open_digits(spec)
+
+
+def source_files(spec: Source) -> tuple[Path, ...]:
+    """The files and folders that a source reads."""
+    match spec:
+        case Arrays():
+            return (spec.path,)
+        case ImageFolder():
+            return (spec.path,) if spec.labels is None else (spec.path, spec.labels)
+        case Digits():
+            return ()

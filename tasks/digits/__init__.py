@@ -5,5 +5,5 @@ Its data, and which third of it the network never saw, are in ``tasks.data.digit
 
 from pathlib import Path
 
-MODEL = Path(__file__).with_name("model.xml")
+MODEL = Path(__file__).with_name("digits.xml")
 """The float model: input ``images`` (samples, 1, 8, 8), 0 to 1; output ``logits`` (samples, 10)."""

@@ -2,7 +2,7 @@
 
     python3.11 -m venv /tmp/torchenv
     /tmp/torchenv/bin/pip install torch==2.13.0 scikit-learn openvino==2026.4.1
-    /tmp/torchenv/bin/python -m tasks.digits.train                     # writes model.xml and model.bin
+    /tmp/torchenv/bin/python -m tasks.digits.train                     # writes digits.xml and digits.bin
     /tmp/torchenv/bin/python -m tasks.digits.train --cross-validate    # judges the recipe, writes nothing
 
 Seeds: ``tasks.data.digits.SPLIT_SEED`` for the split, ``SEED`` below for everything else. One thread and

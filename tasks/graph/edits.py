@@ -63,9 +63,7 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
     return node.output(0)
 
 
-def _int8_weights(
-    point: QuantizationPoint, weights: NDArray[np.float32], limits: FakeQuantizeParameters
-) -> ov.Output:
+def _int8_weights(point: QuantizationPoint, weights: NDArray[np.float32], limits: FakeQuantizeParameters) -> ov.Output:
     """Constant(i8) -> Convert [-> Subtract] -> Multiply, equal to the FakeQuantize of the weights.
 
     Codes run from -L//2; the Subtract is left out where zero is code 0, as it is for symmetric weights.

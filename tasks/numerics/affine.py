@@ -4,6 +4,7 @@ Operation: https://docs.openvino.ai/2025/documentation/openvino-ir-format/operat
 The rules are those of DefaultQuantization; where they differ, the docstring of the function says why.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -138,6 +139,20 @@ def align_zero(values: Range, levels: int) -> Range:
         np.where(move_low, new_low, low).astype(np.float32),
         np.where(move_low, high, new_high).astype(np.float32),
     )
+
+
+def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
+    """Spread the levels over twice the range: the tensor then uses about half of them, and sums have room."""
+    low, high = 2 * parameters.input_low, 2 * parameters.input_high
+    return FakeQuantizeParameters(low, high, low, high, parameters.levels)
+
+
+def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
+    """Limits that hold those of all members (equal levels, one channel), with zero on a level again."""
+    levels = members[0].levels
+    low = np.minimum.reduce([member.input_low for member in members])
+    high = np.maximum.reduce([member.input_high for member in members])
+    return _equal_limits(align_zero(Range(low, high), levels), levels)
 
 
 def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axes: tuple[int, ...] = ()) -> Array:

@@ -41,7 +41,9 @@ def concatenate(shards: Sequence[Statistics]) -> dict[str, TensorStatistic]:
             msg = f"shards of different tensors: {sorted(shard.keys() ^ first.keys())}"
             raise ValueError(msg)
     return {
-        tensor: TensorStatistic(*(np.concatenate([getattr(shard[tensor], name) for shard in shards]) for name in FIELDS))
+        tensor: TensorStatistic(
+            *(np.concatenate([getattr(shard[tensor], name) for shard in shards]) for name in FIELDS)
+        )
         for tensor in first
     }
 

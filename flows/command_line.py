@@ -1,0 +1,69 @@
+"""The commands: compose the configuration, check it in full before anything starts, run the flow.
+
+What takes long to import is imported when it is needed, MLflow in a process of its own meanwhile.
+"""
+# ruff: noqa: PLC0415
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tasks import tracking
+from tasks.errors import InputError
+
+BAD_INPUT = 2
+Flow = Callable[[Any, tuple[str, ...]], object]
+
+
+def quantize() -> None:
+    """``ptq-quantize``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    tracking.start()
+    from tasks.config import QuantizeConfig
+
+    def load_flow() -> Flow:
+        from flows.quantize import quantize as flow
+
+        return flow
+
+    _run("quantize", QuantizeConfig, load_flow)
+
+
+def evaluate() -> None:
+    """``ptq-evaluate``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    from tasks.config import EvaluateConfig
+
+    def load_flow() -> Flow:
+        from flows.evaluate import evaluate as flow
+
+        return flow
+
+    _run("evaluate", EvaluateConfig, load_flow)
+
+
+def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow]) -> None:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from flows.environment import prepare
+    from flows.preflight import find_problems
+    from tasks.config import from_hydra
+
+    problems = find_problems(config_name, config_class, sys.argv[1:])
+    if problems:
+        _fail("\n".join(problems))
+
+    def job(composed: DictConfig) -> None:
+        config = from_hydra(composed, config_class)
+        prepare(config.runtime.home)
+        try:
+            load_flow()(config, tuple(HydraConfig.get().overrides.task))
+        except InputError as mistake:
+            _fail(str(mistake))
+
+    hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
+
+
+def _fail(message: str) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(BAD_INPUT)

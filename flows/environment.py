@@ -1,0 +1,32 @@
+"""Settings of Prefect and MLflow that have to stand before they are imported."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def prepare(home: Path) -> None:
+    """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is."""
+    state = home.resolve()
+    settings = {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Several temporary servers that start at once need far more than the default 20 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    profiles = Path.home() / ".prefect" / "profiles.toml"
+    if profiles.is_file():
+        # The server or workspace that the user chose with `prefect profile`.
+        settings["PREFECT_PROFILES_PATH"] = str(profiles)
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - reads the settings above
+
+    if get_current_settings().api.url is None:
+        print("starting a temporary Prefect server ...", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""The flow that evaluates any model, float or quantized, alone or beside a reference."""
+
+from dataclasses import asdict
+
+from prefect import flow
+from rich.console import Console
+
+from flows.stages import Stages
+from flows.summary import metrics_table
+from tasks.config import EvaluateConfig
+from tasks.evaluate_model import evaluate_model
+from tasks.load_dataset import load_dataset, source_identity
+from tasks.load_model import find_model, load_model
+from tasks.measure_speed import describe_machine, measure_speed
+from tasks.records import Evaluation, ModelRef
+from tasks.write_output import require_writable, write_evaluation
+
+
+@flow(name="evaluate", validate_parameters=False)
+def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[str, dict[str, float | None]]:
+    """Evaluate ``model.path``, and ``reference`` if it is given, on the validation data.
+
+    Writes ``evaluation.json``. Raises InputError for input that cannot be used; nothing is written then.
+    """
+    require_writable(config.output_dir)
+    stages = Stages(Console(stderr=True))
+    run, options = config.runtime, config.evaluation
+    paths = {"reference": config.reference, "model": config.model.path}
+    found = {role: find_model(path) for role, path in paths.items() if path}
+    loaded = stages.map(
+        load_model,
+        [{"path": path, "identity": identity, "runtime": run, "quantized": True} for path, identity in found.values()],
+    )
+    models: dict[str, ModelRef] = dict(zip(found, loaded, strict=True))
+    samples = stages.run(
+        load_dataset,
+        source=config.validation,
+        identity=source_identity(config.validation),
+        subset_size=options.subset_size,
+        runtime=run,
+    )
+
+    metrics: dict[str, dict[str, float | None]] = {}
+    reference: Evaluation | None = None
+    for role, model in models.items():
+        evaluation = stages.run(evaluate_model, model=model, dataset=samples, reference=reference, runtime=run)
+        metrics[role], reference = dict(evaluation.metrics), evaluation
+    if options.speed_seconds:
+        speeds = stages.run(
+            measure_speed,
+            models=tuple(models.values()),
+            sample=samples.shards(1)[0],
+            seconds=options.speed_seconds,
+            machine=describe_machine(),
+            runtime=run,
+        )
+        for role, speed in zip(models, speeds, strict=True):
+            metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+
+    content = {"metrics": metrics, "samples": len(samples), "configuration": asdict(config), "overrides": overrides}
+    write_evaluation(config.output_dir, content)
+    console = Console()
+    console.print(metrics_table(f"{models['model'].name} on {len(samples)} samples", metrics))
+    console.print(f"output: {config.output_dir / 'evaluation.json'}", highlight=False, soft_wrap=True)
+    return metrics

@@ -1,0 +1,101 @@
+"""Mistakes on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from tasks.config import from_hydra, unknown
+from tasks.errors import InputError
+
+# Hydra answers these itself, or composes from folders that only it knows.
+_LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
+
+
+def find_problems(config_name: str, config_class: type[Any], arguments: Sequence[str]) -> list[str]:
+    """Compose every point that the arguments describe and check it; returns the lines to print, none if all is well."""
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if any(flag.startswith(_LEFT_TO_HYDRA) for flag in flags):
+        return []
+    sweeps = any(flag in ("-m", "--multirun") for flag in flags)
+    try:
+        overrides = OverridesParser.create().parse_overrides([word for word in arguments if word not in flags])
+    except HydraException as mistake:
+        return [f"cannot read the arguments: {_first_line(mistake)}; expected key=value"]
+    with initialize_config_module("conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        lines: dict[str, None] = {}
+        for override in overrides:
+            if override.is_sweep_override() and not sweeps:
+                lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
+            lines |= dict.fromkeys(_group_problems(loader, override))
+        if not lines:
+            for point in _points(overrides):
+                lines |= dict.fromkeys(_point_problems(config_name, config_class, point, loader))
+    return list(lines)
+
+
+def _points(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """Every combination of the values given, as overrides. Continuous sweeps are left out: their sweeper knows them."""
+    choices = []
+    for override in overrides:
+        if not override.is_sweep_override():
+            choices.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    return (list(point) for point in product(*choices))
+
+
+def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
+    """Names that a config group does not have."""
+    group = override.get_key_element().lstrip("+~").partition("@")[0]
+    options = loader.get_group_options(group)
+    if not options or override.is_delete() or group.startswith("hydra"):
+        return
+    if override.is_sweep_override():
+        values = [str(value) for value in override.sweep_string_iterator()] if override.is_discrete_sweep() else []
+    else:
+        values = [override.get_value_element_as_str()]
+    for value in values:
+        if value not in options and value != "null":
+            yield f"{group}: {unknown('value', value, options)}"
+
+
+def _point_problems(config_name: str, config_class: type[Any], point: list[str], loader: ConfigLoader) -> list[str]:
+    try:
+        from_hydra(compose(config_name, overrides=point), config_class)
+    except InputError as mistake:
+        return str(mistake).splitlines()
+    except HydraException as mistake:
+        groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
+        keys = [word.split("=")[0] for word in point if word not in groups and not word.startswith(("+", "~"))]
+        known = compose(config_name, overrides=groups)
+        lines = [line for key in keys if (line := _unknown_key(known, key, loader))]
+        return lines or [_first_line(mistake)]
+    return []
+
+
+def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | None:
+    """The line for a dotted key that the composed configuration does not have."""
+    node: Any = known
+    parts = key.split(".")
+    for position, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or part not in node:
+            allowed = sorted(map(str, node)) if isinstance(node, DictConfig) else []
+            if not position:
+                allowed = sorted({*allowed, *loader.list_groups("")} - {"hydra"})
+            return f"{'.'.join(parts[: position + 1])}: {unknown('key', part, allowed)}"
+        node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
+    return None
+
+
+def _first_line(mistake: Exception) -> str:
+    return str(mistake).strip().splitlines()[0]

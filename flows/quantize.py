@@ -1,0 +1,173 @@
+"""The flow: from a float model and samples to an INT8 model, evaluated, written and logged."""
+
+from dataclasses import asdict
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from rich.console import Console
+
+from flows.stages import Stages
+from flows.summary import print_summary
+from tasks.collect_statistics import collect_statistics
+from tasks.config import QuantizeConfig, flatten
+from tasks.estimate_ranges import estimate_ranges
+from tasks.evaluate_model import evaluate_model
+from tasks.insert_fake_quantize import insert_fake_quantize
+from tasks.load_dataset import load_dataset, source_identity
+from tasks.load_model import find_model, load_model
+from tasks.log_run import log_run
+from tasks.measure_speed import Speed, describe_machine, measure_speed
+from tasks.place_quantizers import Placement, place_quantizers
+from tasks.records import DatasetRef, Evaluation, ModelRef, Report
+from tasks.write_output import describe_run, file_sizes, require_writable, write_output
+
+
+@flow(name="quantize", validate_parameters=False)
+def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
+    """Quantize a model as ``config`` says. ``overrides`` are what the command line changed, for the record.
+
+    Raises InputError for input that cannot be used; nothing is written then.
+    """
+    console = Console(stderr=True)
+    path, identity = find_model(config.model.path)
+    require_writable(config.output_dir)
+    stages = Stages(console)
+
+    run = config.runtime
+    model = stages.run(load_model, path=path, identity=identity, runtime=run)
+    calibration, validation = _load_datasets(stages, config)
+    placement = stages.run(place_quantizers, model=model, target_device=config.quantization.target_device, runtime=run)
+    quantized = _calibrate(stages, config, model, placement, calibration)
+    evaluated = {"dataset": validation, "runtime": run}
+    before = stages.run(evaluate_model, model=model, reference=None, **evaluated)
+    after = stages.run(evaluate_model, model=quantized, reference=before, **evaluated)
+    speeds = _measure(stages, config, (model, quantized), validation)
+
+    models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
+    report = _report(config, models, datasets, placement, (before, after), speeds, stages)
+    manifest = describe_run(asdict(config), models, datasets)
+    files = write_output(config.output_dir, quantized, report, manifest, config.runtime)
+    logged = log_run(
+        options=config.tracking,
+        report=report,
+        parameters=flatten(config),
+        tags={"prefect.flow_run_id": str(flow_run.id), "model.digest": model.digest},
+        files=files,
+        texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
+        runtime=run,
+    )
+    print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged})
+    return report
+
+
+def _load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
+    """The samples to calibrate on and those to evaluate on."""
+    options = config.quantization
+    calibration, validation = stages.map(
+        load_dataset,
+        [
+            {
+                "source": config.dataset,
+                "identity": source_identity(config.dataset),
+                "subset_size": options.stat_subset_size,
+                "shuffle": options.shuffle_data,
+                "seed": options.seed,
+                "runtime": config.runtime,
+            },
+            {
+                "source": config.validation,
+                "identity": source_identity(config.validation),
+                "subset_size": config.evaluation.subset_size,
+                "runtime": config.runtime,
+            },
+        ],
+    )
+    return calibration, validation
+
+
+def _calibrate(
+    stages: Stages, config: QuantizeConfig, model: ModelRef, placement: Placement, samples: DatasetRef
+) -> ModelRef:
+    """Statistics, ranges, FakeQuantize: the quantized model."""
+    options, run, setup = config.quantization, config.runtime, placement.setup
+    statistics = stages.map(
+        collect_statistics,
+        [
+            {"model": model, "tensors": placement.tensors, "shard": shard, "runtime": run}
+            for shard in samples.shards(run.shard_size)
+        ],
+    )
+    parameters = stages.run(
+        estimate_ranges,
+        model=model,
+        setup=setup,
+        statistics=tuple(statistics),
+        preset=options.preset,
+        saturation_fix=options.saturation_fix,
+        target_device=options.target_device,
+        runtime=run,
+    )
+    quantized: ModelRef = stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)
+    return quantized
+
+
+def _measure(
+    stages: Stages, config: QuantizeConfig, models: tuple[ModelRef, ...], samples: DatasetRef
+) -> tuple[Speed, ...]:
+    """Speed of the models side by side, unless it was switched off."""
+    if not config.evaluation.speed_seconds:
+        return ()
+    speeds: tuple[Speed, ...] = stages.run(
+        measure_speed,
+        models=models,
+        sample=samples.shards(1)[0],
+        seconds=config.evaluation.speed_seconds,
+        machine=describe_machine(),
+        runtime=config.runtime,
+    )
+    return speeds
+
+
+def _report(
+    config: QuantizeConfig,
+    models: dict[str, ModelRef],
+    datasets: dict[str, DatasetRef],
+    placement: Placement,
+    evaluations: tuple[Evaluation, Evaluation],
+    speeds: tuple[Speed, ...],
+    stages: Stages,
+) -> Report:
+    metrics: dict[str, dict[str, Any]] = {
+        role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
+    }
+    for role, speed in zip(models, speeds, strict=False):
+        metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+    points = placement.setup.points
+    roles = [point.role for point in points]
+    return Report(
+        model=models["float"].name,
+        metrics=metrics,
+        sizes={role: file_sizes(ref, config.runtime) for role, ref in models.items()},
+        stages=stages.done,
+        quantizers={role: roles.count(role) for role in sorted(set(roles))},
+        float_operations=tuple(asdict(operation) for operation in placement.setup.float_operations),
+        kernels={"all": speeds[-1].kernels, "int8": speeds[-1].int8_kernels} if speeds else {},
+        samples={role: len(dataset) for role, dataset in datasets.items()},
+        notes=(*_notes(config, datasets["calibration"]), *evaluations[0].notes),
+    )
+
+
+def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
+    """What a user should know about the run but could overlook."""
+    notes = []
+    asked = config.quantization.stat_subset_size
+    if asked is not None and calibration.available < asked:
+        notes.append(
+            f"quantization.stat_subset_size is {asked}, the data set has {calibration.available} samples: all are used"
+        )
+    if config.validation == config.dataset:
+        notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
+    if not config.evaluation.speed_seconds:
+        notes.append("speed was not measured: evaluation.speed_seconds is 0")
+    return tuple(notes)

@@ -1,0 +1,51 @@
+"""Running steps one after the other, telling the terminal and remembering how each went."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from prefect.tasks import Task
+from rich.console import Console
+
+from tasks.records import Stage
+
+CACHED = "Cached"
+
+
+class Stages:
+    """The steps of one run, in order."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._done: list[Stage] = []
+
+    @property
+    def done(self) -> tuple[Stage, ...]:
+        """What ran so far."""
+        return tuple(self._done)
+
+    def run(self, step: Task[..., Any], **arguments: Any) -> Any:
+        """Run a step once and return its value; its exception is raised as it is."""
+        return self.map(step, [arguments])[0]
+
+    def map(self, step: Task[..., Any], calls: Iterable[dict[str, Any]]) -> list[Any]:
+        """Run a step for each of the calls in turn and return the values: one stage, however many calls."""
+        started = time.perf_counter()
+        states = []
+        values = []
+        for arguments in calls:
+            state = step(**arguments, return_state=True)
+            states.append(state.name)
+            values.append(state.result())
+        cached = states.count(CACHED)
+        name = CACHED if cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
+        stage = Stage(step.name, time.perf_counter() - started, name, len(states), cached)
+        self._done.append(stage)
+        self._console.print(_line(stage), highlight=False)
+        return values
+
+
+def _line(stage: Stage) -> str:
+    style = "dim" if stage.state == CACHED else "green"
+    part = f" ({stage.cached} of {stage.runs} cached)" if 0 < stage.cached < stage.runs else ""
+    return f"[{style}]{stage.name:>22}  {stage.state.lower():<9} {stage.seconds:7.2f} s{part}[/]"

@@ -1,0 +1,59 @@
+"""What a user sees at the end: float beside INT8, and where everything is."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks.records import Report
+
+_UNITS = {
+    "top1": ("top-1", "%"),
+    "top5": ("top-5", "%"),
+    "agreement": ("top-1 agreement", "%"),
+    "sqnr_db": ("output SQNR", "dB"),
+    "cosine": ("cosine similarity", ""),
+    "latency_ms": ("latency", "ms"),
+    "throughput_fps": ("throughput", "samples/s"),
+}
+
+
+def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
+    """Print the table of metrics, what was quantized, the notes and the places."""
+    table = metrics_table(f"{report.model}: float and INT8", report.metrics)
+    sizes = [report.sizes[role]["bin"] for role in ("float", "int8")]
+    table.add_row("weights MB", *(f"{size / 1e6:.3f}" for size in sizes), f"{sizes[1] / sizes[0]:.3f} x")
+    console.print(table)
+    quantizers = " and ".join(f"{count} of {role}" for role, count in report.quantizers.items())
+    kernels = f"; {report.kernels['int8']} of {report.kernels['all']} kernels run in INT8" if report.kernels else ""
+    console.print(f"Quantizers: {quantizers}{kernels}. Left float: {len(report.float_operations)} operations.")
+    for note in report.notes:
+        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+    for name, place in places.items():
+        console.print(f"{name}: {place}", highlight=False, soft_wrap=True)
+
+
+def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """One column a model, and the difference of the last to the first where there are two."""
+    table = Table("", title=title, title_justify="left")
+    columns = list(metrics)
+    for column in columns if len(columns) == 1 else [*columns, "difference"]:
+        table.add_column("INT8" if column == "int8" else column, justify="right")
+    for name, (label, unit) in _UNITS.items():
+        values = [metrics[column].get(name) for column in columns]
+        if any(name in metrics[column] for column in columns):
+            difference = [_difference(name, values[0], values[-1])] if len(columns) > 1 else []
+            table.add_row(f"{label} {unit}".strip(), *(_number(value) for value in values), *difference)
+    return table
+
+
+def _difference(name: str, before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return ""
+    if name in ("latency_ms", "throughput_fps"):
+        return f"{before / after if name == 'latency_ms' else after / before:.2f} x as fast"
+    return f"{after - before:+.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}"

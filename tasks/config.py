@@ -1,0 +1,176 @@
+"""The composed configuration, checked once: frozen dataclasses in, one readable line per mistake out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from tasks.data.arrays import Arrays
+from tasks.data.digits import Digits
+from tasks.data.image_folder import ImageFolder
+from tasks.data.source import Source
+from tasks.errors import InputError, did_you_mean
+from tasks.graph.presets import Preset
+from tasks.graph.saturation import SaturationFix
+from tasks.records import Runtime
+
+T = TypeVar("T")
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+AnySource = Annotated[Source, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The float model: a path, or ``pkg://package/file``."""
+
+    path: Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """Parameters of DefaultQuantization, in its own spelling."""
+
+    preset: Preset = Preset.PERFORMANCE
+    stat_subset_size: Count | None = 300
+    shuffle_data: bool = False
+    seed: int = 0
+    target_device: Literal["ANY", "CPU"] = "ANY"
+    saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model."""
+
+    subset_size: Count | None = None
+    speed_seconds: Annotated[float, Field(ge=0)] = 1.0
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Where MLflow keeps the run: ``uri`` null stands for SQLite in the home folder."""
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "openvino-ptq-flow"
+    run_name: str | None = None
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """Everything that ``ptq-quantize`` is told."""
+
+    model: ModelOptions
+    dataset: AnySource
+    validation: AnySource
+    output_dir: Path
+    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    runtime: Runtime = field(default_factory=lambda: Runtime(Path(".ptq")))
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(QuantizeConfig):
+    """Everything that ``ptq-evaluate`` is told; ``reference`` is the model to compare with, if any."""
+
+    reference: Annotated[str, Field(min_length=1)] | None = None
+
+
+OPTION_CLASSES = (
+    Arrays,
+    ImageFolder,
+    Digits,
+    ModelOptions,
+    QuantizationOptions,
+    EvaluationOptions,
+    TrackingOptions,
+    Runtime,
+    QuantizeConfig,
+    EvaluateConfig,
+)
+for _option_class in OPTION_CLASSES:
+    # The rooms of the core must not know pydantic, so their option classes are made strict about keys here.
+    setattr(_option_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010 - mypy knows no such field
+
+
+def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
+    """Check a composed configuration.
+
+    Raises InputError with one line per mistake: the dotted key, its value, what is allowed, the nearest valid name.
+    """
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as failure:
+        raise InputError(_unresolved(failure)) from failure
+    try:
+        return TypeAdapter(config_class).validate_python(plain)
+    except ValidationError as failure:
+        raise InputError("\n".join(_lines(failure, plain))) from failure
+
+
+def flatten(config: QuantizeConfig) -> dict[str, Any]:
+    """Dotted keys and plain values, as they are logged."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, item)
+        else:
+            flat[prefix] = str(value) if isinstance(value, Path) else value
+
+    visit("", asdict(config))
+    return flat
+
+
+def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
+    """The text for a name that is not among the allowed ones."""
+    return f"unknown {what} '{got}'.{did_you_mean(got, allowed)} Allowed: {', '.join(allowed)}"
+
+
+def _unresolved(failure: OmegaConfBaseException) -> str:
+    """The line for a value that is missing, or that refers to another one that is."""
+    text = str(failure).splitlines()[0]
+    key = failure.full_key or "configuration"
+    if missing := re.search(r"Missing mandatory value: (\S+\.\S+)", text):
+        key = missing[1]  # what an interpolation refers to, not where it stands
+    reason = "a value is needed" if "Missing mandatory value" in text else text
+    return f"{key}: {reason}, for example {key}=..."
+
+
+def _lines(failure: ValidationError, composed: Any) -> list[str]:
+    """One line a key: a union reports an error for each of its members, and validation repeats what dataset says."""
+    lines: dict[str, str] = {}
+    for error in failure.errors(include_url=False):
+        key, text = _line(dict(error), composed)
+        lines.setdefault(key, text)
+    return [
+        f"{key}: {text}"
+        for key, text in lines.items()
+        if lines.get(key.replace("validation.", "dataset.", 1)) != text or not key.startswith("validation.")
+    ]
+
+
+def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
+    """The key and the text for one error of pydantic, whose path also names members of unions: no keys of ours."""
+    kind, node, parent, keys = error["type"], composed, composed, []
+    for part in error["loc"]:
+        if isinstance(node, dict) and (part in node or (kind == "missing" and part == error["loc"][-1])):
+            keys.append(str(part))
+            parent, node = node, node.get(part)
+    key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
+    if kind == "unexpected_keyword_argument":
+        return key, unknown("key", keys[-1], [name for name in parent if name != keys[-1]])
+    if kind == "missing":
+        return key, "a value is needed"
+    if kind in ("enum", "literal_error"):
+        return key, unknown("value", str(value), re.findall(r"'([^']*)'", context["expected"]))
+    if kind == "union_tag_invalid":
+        return f"{key}.kind", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+    return key, f"{error['msg'][0].lower()}{error['msg'][1:]}, got {value!r}"

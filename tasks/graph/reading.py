@@ -1,0 +1,84 @@
+"""From a model file to a model that can be quantized, or to one readable reason why not."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import openvino as ov
+
+from tasks.errors import InputError, did_you_mean
+from tasks.graph.naming import name_nodes
+
+PACKAGED = "pkg://"
+SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
+_LOW_PRECISION = {"i8", "u8", "i4", "u4", "u1", "u2", "u3", "u6", "nf4", "f8e4m3", "f8e5m2", "f4e2m1"}
+
+
+def locate(path: str) -> Path:
+    """The file a user means: a path, or ``pkg://package/file`` for one that is installed with a package.
+
+    Raises InputError, naming the nearest file of the folder, when there is none.
+    """
+    if path.startswith(PACKAGED):
+        package, _, file = path.removeprefix(PACKAGED).partition("/")
+        return Path(str(files(package).joinpath(file)))
+    found = Path(path).expanduser()
+    if found.exists():
+        return found
+    siblings = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
+    msg = f"model.path: there is no file '{path}'.{did_you_mean(found.name, siblings)}"
+    raise InputError(msg)
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """The files a model consists of: itself, those of its stem, and neighbours that it mentions by name.
+
+    ONNX keeps weights beyond 2 GiB in files of any name beside it.
+    """
+    if path.is_dir():
+        return (path,)
+    neighbours = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path]
+    text = path.read_bytes() if path.suffix == ".onnx" else b""
+    return (path, *(file for file in neighbours if file.stem == path.stem or file.name.encode() in text))
+
+
+def read_model(path: Path) -> ov.Model:
+    """Read any format OpenVINO reads; names are made unique and stable.
+
+    Raises InputError when the file is broken, its weights are missing or cut off, or the format is not known.
+    """
+    is_ir = path.suffix == ".xml"
+    if is_ir and not path.with_suffix(".bin").is_file():
+        msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
+        raise InputError(msg)
+    try:
+        model = ov.Core().read_model(path)
+    except RuntimeError as failure:
+        hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
+        msg = f"model.path: OpenVINO cannot read '{path}': {_last_line(failure)}.{hint}"
+        raise InputError(msg) from failure
+    name_nodes(model, automatic=not is_ir)
+    return model
+
+
+def require_float(model: ov.Model, path: Path) -> None:
+    """Raise InputError for a model that is quantized or has compressed integer weights already."""
+    for node in model.get_ordered_ops():
+        kind = node.get_type_name()
+        integer_weights = (
+            kind == "Convert"
+            and node.input_value(0).get_node().get_type_name() == "Constant"
+            and node.get_input_element_type(0).get_type_name() in _LOW_PRECISION
+            and node.get_output_element_type(0).is_real()
+        )
+        if kind == "FakeQuantize" or integer_weights:
+            what = "FakeQuantize operation" if kind == "FakeQuantize" else "integer weights in"
+            msg = (
+                f"model.path: '{path}' is quantized already ({what} '{node.get_friendly_name()}'); give the float model"
+            )
+            raise InputError(msg)
+
+
+def _last_line(failure: RuntimeError) -> str:
+    """The line of OpenVINO's message that says what is wrong: the last one, without its source location."""
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return (lines[-1] if lines else "unknown reason").rstrip(".")

@@ -1,0 +1,17 @@
+"""Step: the float model becomes the quantized model."""
+
+from tasks.algorithms.ranges import from_arrays
+from tasks.caching import step
+from tasks.graph.edits import insert_quantizers
+from tasks.graph.placement import QuantizerSetup
+from tasks.records import ArraysRef, ModelRef, Runtime
+from tasks.store import Store
+
+
+@step
+def insert_fake_quantize(model: ModelRef, setup: QuantizerSetup, parameters: ArraysRef, runtime: Runtime) -> ModelRef:
+    """Insert a FakeQuantize for every activation point and int8 constants for the weights."""
+    store = Store(runtime.home)
+    quantized = store.open_model(model)
+    insert_quantizers(quantized, setup.points, from_arrays(store.open_arrays(parameters)))
+    return store.put_model(quantized, model.name)

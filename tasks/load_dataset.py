@@ -1,0 +1,33 @@
+"""Step: a data set becomes a fixed sequence of samples, each known by the digest of its content."""
+
+from tasks.caching import step
+from tasks.data.samples import digest_arrays
+from tasks.data.source import Source, open_source, source_files
+from tasks.data.subset import select
+from tasks.records import DatasetRef, Runtime
+from tasks.store import file_identity
+
+
+def source_identity(source: Source) -> str:
+    """What tells whether the files of a source changed; a missing one is reported when the source is opened."""
+    return file_identity(*(file for file in source_files(source) if file.exists()))
+
+
+@step
+def load_dataset(
+    source: Source, identity: str, subset_size: int | None, runtime: Runtime, *, shuffle: bool = False, seed: int = 0
+) -> DatasetRef:
+    """Choose the samples: the first ``subset_size``, or as many drawn with ``seed``, or all.
+
+    ``identity`` tells whether the source's files changed since (see :func:`source_identity`).
+    """
+    samples = open_source(source)
+    indices = select(len(samples), subset_size, shuffle, seed)
+    labels = None if samples.labels is None else samples.labels[list(indices)]
+    return DatasetRef(
+        source=source,
+        indices=indices,
+        digests=tuple(samples.digest(index) for index in indices),
+        available=len(samples),
+        labels=None if labels is None else digest_arrays({"labels": labels}),
+    )

@@ -1,0 +1,27 @@
+"""Step: a model file becomes a model of the store."""
+
+from pathlib import Path
+
+from tasks.caching import step
+from tasks.graph.reading import locate, model_files, read_model, require_float
+from tasks.records import ModelRef, Runtime
+from tasks.store import Store, file_identity
+
+
+def find_model(path: str) -> tuple[Path, str]:
+    """The file that ``model.path`` names and what tells whether it changed; InputError when there is none."""
+    file = locate(path)
+    return file, file_identity(*model_files(file))
+
+
+@step
+def load_model(path: Path, identity: str, runtime: Runtime, *, quantized: bool = False) -> ModelRef:
+    """Read the model of any format, name its nodes and store it as IR.
+
+    ``identity`` tells whether the file changed since (see :func:`find_model`). Unless ``quantized`` is true,
+    InputError is raised for a model that is quantized already.
+    """
+    model = read_model(path)
+    if not quantized:
+        require_float(model, path)
+    return Store(runtime.home).put_model(model, path.stem)

@@ -1,0 +1,39 @@
+"""Step: a run of the flow becomes a run in MLflow. Never cached."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from tasks import tracking
+from tasks.config import TrackingOptions
+from tasks.records import Report, Runtime
+
+
+@task(name="log_run")
+def log_run(
+    options: TrackingOptions,
+    report: Report,
+    parameters: dict[str, Any],
+    tags: dict[str, str],
+    files: Sequence[Path],
+    texts: dict[str, str],
+    runtime: Runtime,
+) -> str:
+    """Log parameters, the report's metrics, files and texts (by file name); returns MLflow's run identifier."""
+    metrics = {f"{role}/{name}": value for role, values in report.metrics.items() for name, value in values.items()}
+    metrics |= {f"seconds/{stage.name}": stage.seconds for stage in report.stages}
+    return tracking.log(
+        tracking.Run(
+            uri=options.uri,
+            home=str(runtime.home),
+            experiment=options.experiment,
+            name=options.run_name or report.model,
+            parameters=parameters,
+            metrics=metrics,
+            tags={"model": report.model} | tags,
+            files=[str(file) for file in files],
+            texts=texts,
+        )
+    )

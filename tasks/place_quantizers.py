@@ -1,0 +1,29 @@
+"""Step: where FakeQuantize operations belong."""
+
+from dataclasses import dataclass
+
+from tasks.caching import step
+from tasks.errors import InputError
+from tasks.graph import placement
+from tasks.graph.placement import QuantizerSetup, tapped_tensors
+from tasks.records import ModelRef, Runtime
+from tasks.store import Store
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The setup of a model and the tensors whose statistics it needs, which presets and the like do not change."""
+
+    setup: QuantizerSetup
+    tensors: tuple[str, ...]
+
+
+@step
+def place_quantizers(model: ModelRef, target_device: str, runtime: Runtime) -> Placement:
+    """Place quantizers for a device; InputError when the model has no operation that it quantizes."""
+    opened = Store(runtime.home).open_model(model)
+    setup = placement.place_quantizers(opened, target_device=target_device)
+    if not setup.points:
+        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes; nothing was written"
+        raise InputError(msg)
+    return Placement(setup, tapped_tensors(opened, setup))

@@ -1,0 +1,122 @@
+"""MLflow, in a process of its own: importing it takes seconds, which pass while the flow runs its first steps.
+
+The only module that knows MLflow. ``start`` launches the process, ``log`` hands it a run; run as a script, the module
+is that process: it reads one run as JSON from standard input and prints the identifier MLflow gave it.
+"""
+
+import fcntl
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# MLflow's limits: characters of a parameter's value, parameters in one call.
+LONGEST_VALUE = 6000
+LARGEST_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``."""
+
+    uri: str | None
+    home: str
+    experiment: str
+    name: str
+    parameters: dict[str, Any]
+    metrics: dict[str, float | None]
+    tags: dict[str, str]
+    files: Sequence[str]
+    texts: dict[str, str]
+
+
+_waiting: list[subprocess.Popen[str]] = []
+
+
+def start() -> None:
+    """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
+    if not _waiting:
+        _waiting.append(
+            subprocess.Popen(  # noqa: S603 - our own module, run by the interpreter that runs this one
+                [sys.executable, "-m", "tasks.tracking"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                start_new_session=True,  # Ctrl-C is for the flow, which may still have something to log
+            )
+        )
+
+
+def log(run: Run) -> str:
+    """Log a run and return its identifier. Raises RuntimeError with MLflow's reason when it fails."""
+    start()
+    process = _waiting.pop()
+    answer, complaints = process.communicate(json.dumps(asdict(run), default=str))
+    if process.returncode:
+        reason = complaints.strip().splitlines() or ["no reason given"]
+        msg = f"MLflow could not log the run: {reason[-1]}"
+        raise RuntimeError(msg)
+    return answer.strip().splitlines()[-1]
+
+
+def _log_here(run: Run) -> str:
+    from mlflow.entities import Metric, Param  # noqa: PLC0415 - not in the process that only calls log()
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+    with _created_once(run) as uri:
+        client = MlflowClient(uri)
+        experiment = _experiment(client, run)
+    created = client.create_run(experiment, run_name=run.name, tags=run.tags)
+    identifier, now = str(created.info.run_id), created.info.start_time
+    finite = {name: value for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
+    client.log_batch(identifier, metrics=[Metric(name, value, now, 0) for name, value in finite.items()])
+    parameters = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in run.parameters.items()]
+    for begin in range(0, len(parameters), LARGEST_BATCH):
+        client.log_batch(identifier, params=parameters[begin : begin + LARGEST_BATCH])
+    for file in run.files:
+        client.log_artifact(identifier, file)
+    for name, text in run.texts.items():
+        client.log_text(identifier, text, name)
+    client.set_terminated(identifier)
+    return identifier
+
+
+@contextmanager
+def _created_once(run: Run) -> Iterator[str]:
+    """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
+    home = Path(run.home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield run.uri or f"sqlite:///{home}/mlflow.db"
+
+
+def _experiment(client: Any, run: Run) -> str:
+    found = client.get_experiment_by_name(run.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if run.uri else (Path(run.home).resolve() / "mlartifacts").as_uri()
+    return str(client.create_experiment(run.experiment, artifact_location=location))
+
+
+def _serve() -> None:
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401, PLC0415 - loaded while nobody waits
+
+    content = sys.stdin.read()
+    if content:
+        sys.stdout.write(_log_here(Run(**json.loads(content))) + "\n")
+        sys.stdout.flush()
+    # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve()
