@@ -65,7 +65,8 @@ def _useful(
 def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[Operation]:
     types: dict[str, list[Operation]] = {}
     for operation in operations:
-        for name in {operation.type, row_name(operation)}:
+        grouped = {"Convolution"} if operation.type == "GroupConvolution" else set()
+        for name in {operation.type, row_name(operation)} | grouped:
             types.setdefault(name.casefold(), []).append(operation)
     same_type = types.get(entry.type.casefold(), [])
     if not same_type:

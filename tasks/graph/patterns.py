@@ -144,7 +144,7 @@ RULES = (
         chain(op("ExperimentalDetectronDetectionOutput ExperimentalDetectronROIFeatureExtractor"), _plus_const),
     ),
     SkipRule("comparison and its negation", chain(op("Equal"), op("LogicalNot"))),
-    SkipRule("scale and shift behind a layer", chain(_activated_once, _scale_shift), _CPU_GPU),
+    # A scale and shift behind a layer is this and the shift from above.
     SkipRule("element-wise operation behind a layer", chain(_activated_once, op(_ELEMENT_WISE, const=True)), _CPU_GPU),
     SkipRule("clamp and scale", chain(op("Clamp"), _times_const)),
 )

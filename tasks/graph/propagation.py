@@ -47,9 +47,8 @@ def propagate(
             edges |= dict.fromkeys(ports, targets)
             crossed[operation] = targets
             indifferent.update(edge for edge in operation.edges if edge not in ports)
-    for edge in [edge for edge, targets in edges.items() if _is_input_scale(edge, targets)]:
-        del edges[edge]
-    return Propagated(edges, crossed)
+    scales = {target for edge, targets in edges.items() if _is_input_scale(edge, targets) for target in targets}
+    return Propagated({edge: targets for edge, targets in edges.items() if not targets <= scales}, crossed)
 
 
 def crossing_edges(operation: Operation) -> tuple[Edge, ...]:

@@ -14,10 +14,23 @@ from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, count_levels
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-CASES = [
-    pytest.param(path.parent, case, id=f"{path.parent.name}-{case['id']}")
+RECORDED: list[tuple[Path, dict[str, Any]]] = [
+    (path.parent, case)
     for path in sorted(GOLDEN.glob("*/cases.json"))
     for case in json.loads(path.read_text())["cases"]
+]
+
+
+def overrides_configurations(params: dict[str, Any]) -> bool:
+    """Whether a configuration of the user's takes the place of the candidates."""
+    return any({"bits", "mode"} & set(params.get(section, {})) for section in ("weights", "activations"))
+
+
+CASES = [pytest.param(folder, case, id=f"{folder.name}-{case['id']}") for folder, case in RECORDED]
+PRESET_CASES = [
+    pytest.param(folder, case, id=f"{folder.name}-{case['id']}")
+    for folder, case in RECORDED
+    if not overrides_configurations(case["params"])
 ]
 pytestmark = pytest.mark.skipif(not CASES, reason="no recorded cases beside the repository")
 
@@ -63,17 +76,7 @@ def test_same_tensors_and_consumers_as_pot(folder: Path, case: dict[str, Any]) -
     assert {key(point.role, point.tensor, point.consumers) for point in setup.points} == expected
 
 
-@pytest.mark.parametrize(
-    ("folder", "case"),
-    [
-        case
-        for case in CASES
-        # A configuration of the user's takes the place of the candidates.
-        if not any(
-            {"bits", "mode"} & set(case.values[1]["params"].get(section, {})) for section in ("weights", "activations")
-        )
-    ],
-)
+@pytest.mark.parametrize(("folder", "case"), PRESET_CASES)
 def test_a_preset_chooses_the_configuration_of_pot(folder: Path, case: dict[str, Any]) -> None:
     model, setup = place(folder, case["params"])
     nodes = nodes_by_name(model)
@@ -117,7 +120,7 @@ def recorded_mode(role: str, expected: dict[str, Any]) -> Mode | None:
 
 
 def test_recorded_cases_cover_devices_model_types_and_ignored_scopes() -> None:
-    params = [case.values[1]["params"] for case in CASES]
+    params = [case["params"] for _, case in RECORDED]
     assert {each.get("target_device", "ANY") for each in params} >= {"ANY", "GPU", "CPU_SPR"}
     assert any("model_type" in each for each in params)
     assert sum("ignored" in each for each in params) >= 3
