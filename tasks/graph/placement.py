@@ -147,6 +147,32 @@ def _read(model: ov.Model, target_device: str) -> _Starts:
 
 
 def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> QuantizerSetup:
+    device, operations = starts.device, starts.operations
+    left_out = _leave_out(starts, model_type, ignored)
+    edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
+    propagated = propagate(operations, edges, device, {*starts.skipped, *left_out})
+    if device.name == "CPU_SPR":
+        propagated = drop_before_sums(operations, propagated)
+    tensors = merge(propagated, device)
+    if model_type == "transformer":
+        tensors = make_symmetric_before_products(tensors)
+    tensors = unify(tensors, scale_groups(operations, propagated, device), device)
+    served = {target for tensor in tensors for target in tensor.targets}
+    reasons = {**dict.fromkeys(edges, "scale and shift of an input"), **starts.reasons, **left_out}
+    return QuantizerSetup(
+        tuple(_point(tensor) for tensor in tensors),
+        tuple(
+            FloatOperation(operation.name, operation.type, reasons[operation])
+            for operation in operations
+            # An ignored pass-through operation has no quantizer of its own to lose.
+            if (operation in starts.edges or operation in starts.reasons) and operation not in served
+        ),
+    )
+
+
+def _leave_out(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> dict[Operation, str]:
+    """The operations that the user keeps float, pass-through ones included, with the reason."""
+
     def why_never(operation: Operation) -> str | None:
         if operation in starts.edges:
             return None
@@ -155,30 +181,12 @@ def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> Qu
         return starts.reasons.get(operation, f"{operation.type} has no quantized form on {starts.device.name}")
 
     left_out = dict.fromkeys(find_ignored(starts.operations, ignored, why_never), "ignored")
-    barriers = {*starts.skipped, *left_out}
     if model_type == "transformer":
-        kept = TRANSFORMER_TYPES - ({"Multiply"} if starts.device.name == "CPU_SPR" else set())
+        types = TRANSFORMER_TYPES - ({"Multiply"} if starts.device.name == "CPU_SPR" else set())
         for operation in starts.edges:
-            if operation.type in kept:
+            if operation.type in types:
                 left_out.setdefault(operation, "model type transformer")
-    edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
-    propagated = propagate(starts.operations, edges, starts.device, barriers)
-    if starts.device.name == "CPU_SPR":
-        propagated = drop_before_sums(starts.operations, propagated)
-    tensors = merge(propagated, starts.device)
-    if model_type == "transformer":
-        tensors = make_symmetric_before_products(tensors)
-    tensors = unify(tensors, scale_groups(starts.operations, propagated, starts.device), starts.device)
-    served = {target for tensor in tensors for target in tensor.targets}
-    reasons = {**dict.fromkeys(edges, "scale and shift of an input"), **starts.reasons, **left_out}
-    return QuantizerSetup(
-        tuple(_point(tensor) for tensor in tensors),
-        tuple(
-            FloatOperation(operation.name, operation.type, reasons[operation])
-            for operation in starts.operations
-            if operation in reasons and operation not in served and not _only_passes(operation, starts)
-        ),
-    )
+    return left_out
 
 
 def _point(tensor: QuantizedTensor) -> QuantizationPoint:
@@ -191,8 +199,3 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         channel_axes=tensor.channel_axes,
         group=tensor.group,
     )
-
-
-def _only_passes(operation: Operation, starts: _Starts) -> bool:
-    """Whether an operation has no row of its own, like an ignored pass-through one."""
-    return operation not in starts.edges and operation not in starts.reasons
