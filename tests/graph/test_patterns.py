@@ -5,6 +5,7 @@ from collections.abc import Callable
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
+from openvino.utils.node_factory import NodeFactory
 
 from tasks.graph.operations import read_operations
 from tasks.graph.patterns import find_skipped
@@ -99,6 +100,15 @@ def batch_index() -> ov.Model:
     joined = m.concat("joined", m.unsqueeze(index, "unsqueezed", 2), m.image("more", (2, 4, 1)), axis=2)
     padded = m.concat("padded", joined, m.constant("padding", 2, 4, 2), axis=2)
     return m.build(m.convolution(m.reshape(padded, "shaped", 2, 4, 2, 2), "conv"))
+
+
+def region_features() -> ov.Model:
+    """Features of regions, which OpenVINO's Python API offers no function for."""
+    attributes = {"output_size": 2, "sampling_ratio": 2, "pyramid_scales": [4], "aligned": False}
+    inputs = [m.relu(m.image("regions", (3, 4)), "regions_relu").output(0), m.relu_image().output(0)]
+    features = NodeFactory("opset6").create("ExperimentalDetectronROIFeatureExtractor", inputs, attributes)
+    moved = ops.add(m.named(features, "features").output(0), m.constant("shift", 1, 4, 1, 1))
+    return m.build(m.named(moved, "moved"))
 
 
 def suppressed_boxes() -> ov.Model:
@@ -223,6 +233,11 @@ ROWS = [
         m.build(m.named(ops.logical_not(m.named(ops.equal(m.image("a"), m.image("b")), "equal")), "not")),
         dict.fromkeys(("equal", "not"), "comparison and its negation"),
         id="not-equal",
+    ),
+    pytest.param(
+        region_features(),
+        dict.fromkeys(("features", "moved"), "post-processing of a detection"),
+        id="detection-post-processing",
     ),
     pytest.param(
         suppressed_boxes(),
