@@ -23,7 +23,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     Writes ``evaluation.json``. Raises InputError for input that cannot be used; nothing is written then.
     """
     require_writable(config.output_dir)
-    stages = Stages(Console(stderr=True))
+    stages = Stages(Console(stderr=True), show_progress=config.runtime.progress)
     run, options = config.runtime, config.evaluation
     paths = {"reference": config.reference, "model": config.model.path}
     found = {role: find_model(path) for role, path in paths.items() if path}
@@ -43,7 +43,9 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     metrics: dict[str, dict[str, float | None]] = {}
     reference: Evaluation | None = None
     for role, model in models.items():
-        evaluation = stages.run(evaluate_model, model=model, dataset=samples, reference=reference, runtime=run)
+        evaluation = stages.run(
+            evaluate_model, model=model, dataset=samples, reference=reference, runtime=run, samples=len(samples)
+        )
         metrics[role], reference = dict(evaluation.metrics), evaluation
     if options.speed_seconds:
         speeds = stages.run(

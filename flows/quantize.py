@@ -32,7 +32,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     console = Console(stderr=True)
     path, identity = find_model(config.model.path)
     require_writable(config.output_dir)
-    stages = Stages(console)
+    stages = Stages(console, show_progress=config.runtime.progress)
 
     run = config.runtime
     model = stages.run(load_model, path=path, identity=identity, runtime=run)
@@ -40,8 +40,8 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     placement = stages.run(place_quantizers, model=model, target_device=config.quantization.target_device, runtime=run)
     quantized = _calibrate(stages, config, model, placement, calibration)
     evaluated = {"dataset": validation, "runtime": run}
-    before = stages.run(evaluate_model, model=model, reference=None, **evaluated)
-    after = stages.run(evaluate_model, model=quantized, reference=before, **evaluated)
+    before = stages.run(evaluate_model, model=model, reference=None, samples=len(validation), **evaluated)
+    after = stages.run(evaluate_model, model=quantized, reference=before, samples=len(validation), **evaluated)
     speeds = _measure(stages, config, (model, quantized), validation)
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
@@ -91,12 +91,11 @@ def _calibrate(
 ) -> ModelRef:
     """Statistics, ranges, FakeQuantize: the quantized model."""
     options, run, setup = config.quantization, config.runtime, placement.setup
+    shards = samples.shards(run.shard_size)
     statistics = stages.map(
         collect_statistics,
-        [
-            {"model": model, "tensors": placement.tensors, "shard": shard, "runtime": run}
-            for shard in samples.shards(run.shard_size)
-        ],
+        [{"model": model, "tensors": placement.tensors, "shard": shard, "runtime": run} for shard in shards],
+        [len(shard) for shard in shards],
     )
     parameters = stages.run(
         estimate_ranges,

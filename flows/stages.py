@@ -1,12 +1,13 @@
 """Running steps one after the other, telling the terminal and remembering how each went."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.tasks import Task
 from rich.console import Console
 
+from tasks.progress import progress
 from tasks.records import Stage
 
 CACHED = "Cached"
@@ -15,8 +16,9 @@ CACHED = "Cached"
 class Stages:
     """The steps of one run, in order."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, show_progress: bool) -> None:
         self._console = console
+        self._show_progress = show_progress
         self._done: list[Stage] = []
 
     @property
@@ -24,19 +26,23 @@ class Stages:
         """What ran so far."""
         return tuple(self._done)
 
-    def run(self, step: Task[..., Any], **arguments: Any) -> Any:
-        """Run a step once and return its value; its exception is raised as it is."""
-        return self.map(step, [arguments])[0]
+    def run(self, step: Task[..., Any], *, samples: int = 1, **arguments: Any) -> Any:
+        """Run a step once, on so many samples, and return its value; its exception is raised as it is."""
+        return self.map(step, [arguments], [samples])[0]
 
-    def map(self, step: Task[..., Any], calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Run a step for each of the calls in turn and return the values: one stage, however many calls."""
+    def map(self, step: Task[..., Any], calls: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> list[Any]:
+        """Run a step for each of the calls in turn and return the values: one stage, however many calls.
+
+        ``samples`` are how many each call works on; a bar is shown where there is more than one.
+        """
         started = time.perf_counter()
-        states = []
-        values = []
-        for arguments in calls:
-            state = step(**arguments, return_state=True)
-            states.append(state.name)
-            values.append(state.result())
+        states, values, shown = [], [], self._show_progress and sum(samples) > 1
+        with progress(self._console, step.name, sum(samples), shown=shown) as set_done:
+            for number, arguments in enumerate(calls, start=1):
+                state = step(**arguments, return_state=True)
+                states.append(state.name)
+                values.append(state.result())
+                set_done(sum(samples[:number]))
         cached = states.count(CACHED)
         name = CACHED if cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
         stage = Stage(step.name, time.perf_counter() - started, name, len(states), cached)

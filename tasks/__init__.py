@@ -1,1 +1,33 @@
-"""x"""
+"""The map of the rooms. A line of code belongs to the room whose vocabulary it speaks.
+
+Steps, one Prefect task a file: open references, call the core, store, return a reference.
+
+    load_model            a model file of any format -> ModelRef
+    load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
+    place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
+    collect_statistics    a shard of samples -> statistics of all observed tensors
+    estimate_ranges       statistics and weights -> limits of every FakeQuantize
+    insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
+    evaluate_model        outputs and metrics of a model on a data set
+    measure_speed         latency and throughput of models side by side
+    log_run               the finished run -> MLflow; never cached
+
+Plumbing: what steps and flows stand on.
+
+    records       the references that travel, and the report
+    config        the composed configuration, checked once
+    store         content-addressed files: models and arrays by sha256
+    caching       the one cache policy of all steps: inputs, code, libraries
+    write_output  the files a user gets, put in place at once
+    tracking      MLflow, in a process of its own
+    progress      one progress bar while a stage lasts
+    errors        the error for what a user can mend
+
+Core: knows no Prefect, Hydra, MLflow, store or config.
+
+    numerics/     arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics (numpy only)
+    graph/        OpenVINO structure: reading, placement, edits
+    algorithms/   what has to run the model: inference, calibration, ranges, evaluation, speed
+    data/         sources and preprocessing: samples in, arrays out
+    digits/       the embedded example: a network for handwritten digits and the script that trained it
+"""

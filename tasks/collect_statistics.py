@@ -8,7 +8,7 @@ from tasks.algorithms.inference import input_names
 from tasks.caching import step
 from tasks.data.source import open_source
 from tasks.numerics.statistics import to_arrays
-from tasks.progress import progress
+from tasks.progress import advance_by_one
 from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 from tasks.store import Store
 
@@ -22,10 +22,9 @@ def collect_statistics(model: ModelRef, tensors: tuple[str, ...], shard: Dataset
     compiled = _compiled(runtime.home, model, tensors, runtime.threads)
     samples = open_source(shard.source)
     names = input_names(compiled.compiled)
-    with progress("statistics", len(shard), shown=runtime.progress) as advance:
-        statistics = calibration.collect_statistics(
-            compiled, (samples.load(index, names) for index in shard.indices), advance
-        )
+    statistics = calibration.collect_statistics(
+        compiled, (samples.load(index, names) for index in shard.indices), advance_by_one()
+    )
     return Store(runtime.home).put_arrays(to_arrays(statistics))
 
 

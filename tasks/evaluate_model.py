@@ -4,7 +4,7 @@ from tasks.algorithms.evaluation import classification_metrics, collect_outputs,
 from tasks.algorithms.inference import input_names
 from tasks.caching import step
 from tasks.data.source import open_source
-from tasks.progress import progress
+from tasks.progress import advance_by_one
 from tasks.records import DatasetRef, Evaluation, ModelRef, Runtime
 from tasks.store import Store
 
@@ -15,10 +15,8 @@ def evaluate_model(model: ModelRef, dataset: DatasetRef, reference: Evaluation |
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
     names = input_names(opened)
-    with progress("evaluation", len(dataset), shown=runtime.progress) as advance:
-        outputs, notes = collect_outputs(
-            opened, (samples.load(index, names) for index in dataset.indices), advance, runtime.threads
-        )
+    loaded = (samples.load(index, names) for index in dataset.indices)
+    outputs, notes = collect_outputs(opened, loaded, advance_by_one(), runtime.threads)
     metrics: dict[str, float | None] = {}
     if samples.labels is not None:
         metrics |= classification_metrics(outputs, samples.labels[list(dataset.indices)])

@@ -1,23 +1,35 @@
-"""Progress bars on the terminal: shown while work lasts, gone when it is done, silent where nobody looks."""
+"""One progress bar on the terminal while a stage lasts: the flow opens it, the step that does the work moves it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_current: ContextVar[Callable[[], None] | None] = ContextVar("current", default=None)
+
+
+def advance_by_one() -> Callable[[], None]:
+    """What a step calls after each sample, from any thread; it does nothing where no bar is open."""
+    return _current.get() or (lambda: None)
+
 
 @contextmanager
-def progress(description: str, total: int, *, completed: int = 0, shown: bool = True) -> Iterator[Callable[[], None]]:
-    """Show a bar of ``total`` samples, ``completed`` of them done before; yields what to call after each."""
-    console = Console(stderr=True)
-    columns = (
+def progress(console: Console, description: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Open a bar of ``total`` samples; it disappears in the end. Yields what sets the number of samples done."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    bar = Progress(
         TextColumn("{task.description:>22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *columns,
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        row = bar.add_task(description, total=total, completed=completed)
-        yield lambda: bar.advance(row)
+    with bar:
+        row = bar.add_task(description, total=total)
+        token = _current.set(lambda: bar.advance(row))
+        try:
+            yield lambda done: bar.update(row, completed=done)
+        finally:
+            _current.reset(token)

@@ -12,7 +12,7 @@ from tasks.algorithms.inference import Sample, sample_inputs
 
 _INTEGER_PRECISIONS = {"i8", "u8"}
 # What moves, converts or holds data says nothing about the arithmetic.
-_NOT_KERNELS = {"Input", "Output", "Const", "Constant", "Reorder", "Parameter", "Result", "Convert"}
+_NOT_KERNELS = {"Input", "Output", "Const", "Reorder", "Reshape", "Convert", "Transpose", "Concatenation", "Split"}
 
 
 @dataclass(frozen=True)

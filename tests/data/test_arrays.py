@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tasks.data.arrays import Arrays, open_arrays
-from tasks.data.samples import did_you_mean, listing
-from tasks.errors import InputError
+from tasks.data.samples import listing
+from tasks.errors import InputError, did_you_mean
 
 X = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 Y = np.array([3, 0, 1, 3], np.int32)
