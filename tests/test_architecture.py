@@ -1,0 +1,124 @@
+"""Who may import whom, and what the house looks like: the rules that no other tool keeps."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST_MODULE, LONGEST_FUNCTION = 300, 70
+
+# What a room may import apart from the standard library, itself, tasks.errors and, for a step, what all steps may.
+CORE = {
+    "tasks.errors": set(),
+    "tasks.numerics": {"numpy"},
+    "tasks.graph": {"numpy", "openvino", "tasks.numerics"},
+    "tasks.algorithms": {"numpy", "openvino", "tasks.numerics", "tasks.graph"},
+    "tasks.data": {"numpy", "cv2"},
+    "tasks.data.digits": {"numpy", "sklearn", "tasks.data"},
+    "tasks.digits": set(),
+    "tasks.digits.train": {"numpy", "openvino", "torch", "tasks.digits", "tasks.data"},
+}
+PLUMBING = {
+    "tasks.records": {"tasks.data.source"},
+    "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
+    | {"tasks.records"},
+    "tasks.store": {"numpy", "openvino", "tasks.records"},
+    "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
+    "tasks.write_output": {"tasks.records", "tasks.store"},
+    "tasks.tracking": {"mlflow"},
+    "tasks.progress": {"rich"},
+    "tasks": set(),
+}
+STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress"} | {
+    f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data")
+}
+LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}
+FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
+    "tasks.write_output",
+    "tasks.progress",
+}
+
+
+def modules() -> dict[str, Path]:
+    files = [file for room in ("tasks", "flows", "conf") for file in sorted((ROOT / room).rglob("*.py"))]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+MODULES = modules()
+TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
+STEP_MODULES = {
+    name
+    for name in MODULES
+    if name.startswith("tasks.")
+    and name.count(".") == 1
+    and name not in {*CORE, *PLUMBING}
+    and MODULES[name].stem != "__init__"
+}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports escape the cache's view of the code"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            # `from tasks import tracking` imports a module, `from tasks.records import ModelRef` something of one.
+            yield from (name if name in MODULES else str(node.module) for name in names)
+
+
+def inside(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms - {"tasks"})
+
+
+def allowed(name: str) -> set[str]:
+    if name.startswith("flows"):
+        return FLOWS | STEP_MODULES
+    if name == "tasks.log_run":
+        return LOG_RUN
+    if name in STEP_MODULES:
+        return STEPS
+    room = max((room for room in {**CORE, **PLUMBING} if inside(name, {room})), key=len, default="tasks")
+    own = {room} if room.count(".") == 1 else set()
+    return {**CORE, **PLUMBING}[room] | own
+
+
+def test_the_table_names_existing_modules() -> None:
+    named = {name for rule in [*CORE.values(), *PLUMBING.values(), STEPS, LOG_RUN, FLOWS] for name in rule}
+    ours = {name for name in {*named, *CORE, *PLUMBING} if name.split(".")[0] in ("tasks", "flows", "conf")}
+    assert ours <= set(MODULES)
+    assert len(STEP_MODULES) >= 9
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "conf"])
+def test_imports_only_what_its_room_may(name: str) -> None:
+    for other in imported(TREES[name]):
+        if other.split(".")[0] not in sys.stdlib_module_names and other != "tasks.errors":
+            assert inside(other, allowed(name)), f"{name} must not import {other}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_is_documented_and_short(name: str) -> None:
+    assert ast.get_docstring(TREES[name])
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
+
+
+def test_conf_holds_yaml_and_docker_is_no_package() -> None:
+    files = [file for file in (ROOT / "conf").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert [file for file in files if file.suffix != ".yaml"] == [ROOT / "conf" / "__init__.py"]
+    # A package called docker would hide the one that MLflow and Prefect import.
+    assert not (ROOT / "docker" / "__init__.py").exists()
+
+
+def test_every_module_of_tasks_has_its_line_in_the_map() -> None:
+    map_ = ast.get_docstring(TREES["tasks"]) or ""
+    rooms = {name.split(".")[1] for name in MODULES if name.startswith("tasks.")}
+    assert {
+        room for room in rooms if not any(line.split()[:1] in ([room], [f"{room}/"]) for line in map_.splitlines())
+    } == set()
