@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -29,13 +30,13 @@ class Store:
         """Save a model as IR, weights as they are (nothing is compressed to f16)."""
         with self._temporary("models") as folder:
             ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
-            digest = _digest(*_model_files(folder))
-            self._publish(folder, self.root / "models" / digest)
-        return ModelRef(name, digest)
+            ref = ModelRef(name, _digest(*_model_files(folder)))
+            self._publish(folder, ref)
+        return ref
 
     def model_folder(self, ref: ModelRef) -> Path:
         """The folder with ``model.xml`` and ``model.bin``."""
-        return self.root / "models" / ref.digest
+        return self._folder(ref)
 
     def open_model(self, ref: ModelRef) -> ov.Model:
         """Read a model back; the caller may change it."""
@@ -45,28 +46,32 @@ class Store:
         """Save named arrays."""
         with self._temporary("arrays") as folder:
             path = folder / "arrays.npz"
-            np.savez(path, allow_pickle=False, **arrays)
-            digest = _digest(path)
-            self._publish(folder, self.root / "arrays" / digest)
-        return ArraysRef(digest)
+            # What numpy.savez does, which has no room for arrays called `file` or `allow_pickle`.
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, array in arrays.items():
+                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+            ref = ArraysRef(_digest(path))
+            self._publish(folder, ref)
+        return ref
 
     def open_arrays(self, ref: ArraysRef) -> dict[str, NDArray[Any]]:
         """Read arrays back."""
-        with np.load(self.root / "arrays" / ref.digest / "arrays.npz", allow_pickle=False) as archive:
+        with np.load(self._folder(ref) / "arrays.npz", allow_pickle=False) as archive:
             return dict(archive)
 
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
         """Whether the files are there and still have the digest they were stored under."""
-        if isinstance(ref, ModelRef):
-            files: tuple[Path, ...] = _model_files(self.model_folder(ref))
-        else:
-            files = (self.root / "arrays" / ref.digest / "arrays.npz",)
+        folder = self._folder(ref)
+        files = _model_files(folder) if isinstance(ref, ModelRef) else (folder / "arrays.npz",)
         return all(file.is_file() for file in files) and _digest(*files) == ref.digest
 
     def discard(self, ref: ModelRef | ArraysRef) -> None:
         """Remove what is left of a damaged artifact, so that it can be made again."""
-        kind = "models" if isinstance(ref, ModelRef) else "arrays"
-        shutil.rmtree(self.root / kind / ref.digest, ignore_errors=True)
+        shutil.rmtree(self._folder(ref), ignore_errors=True)
+
+    def _folder(self, ref: ModelRef | ArraysRef) -> Path:
+        return self.root / ("models" if isinstance(ref, ModelRef) else "arrays") / ref.digest
 
     @contextmanager
     def _temporary(self, kind: str) -> Iterator[Path]:
@@ -77,13 +82,15 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _publish(self, folder: Path, final: Path) -> None:
+    def _publish(self, folder: Path, ref: ModelRef | ArraysRef) -> None:
+        final = self._folder(ref)
         try:
             folder.replace(final)
         except OSError:
-            # Another process published the same content first.
-            if not final.is_dir():
-                raise
+            # Another process published the same content first, or what lies there is damaged.
+            if not self.is_intact(ref):
+                self.discard(ref)
+                folder.replace(final)
 
 
 def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
@@ -102,14 +109,15 @@ def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
 
 
 def file_identity(*paths: Path) -> str:
-    """What tells changed files and folders from unchanged ones without reading them: names, sizes and times."""
+    """What tells changed files and folders from unchanged ones without reading them: paths, sizes and times."""
     hasher = hashlib.sha256()
     for path in paths:
         hasher.update(os.fsencode(path.resolve()))
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         for file in files:
             stat = file.stat()
-            hasher.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
+            hasher.update(os.fsencode(file.relative_to(path)))
+            hasher.update(f"|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
     return hasher.hexdigest()
 
 

@@ -1,0 +1,220 @@
+"""Artifacts are whole or not there; what is damaged is recognised and made again."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef
+from tasks.store import Store, file_identity, referenced
+from tests import models
+
+Ref = ModelRef | ArraysRef
+ARRAYS: dict[str, NDArray[Any]] = {
+    "limits/low": np.arange(5000, dtype=np.float32).reshape(50, 100),
+    "levels": np.array(256),
+    "empty": np.zeros((0, 3)),
+}
+
+
+def put(store: Store, kind: str) -> Ref:
+    return store.put_model(models.convnet(), "tiny") if kind == "models" else store.put_arrays(ARRAYS)
+
+
+def files(store: Store, ref: Ref) -> list[Path]:
+    return sorted((store.root / ("models" if isinstance(ref, ModelRef) else "arrays") / ref.digest).iterdir())
+
+
+def test_arrays_come_back_as_they_were(store: Store) -> None:
+    read = store.open_arrays(store.put_arrays(ARRAYS))
+    assert read.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(read[name], array, strict=True)
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "", "a.npy", "/conv:0/low", "../x", "größe", "a b=1"])
+def test_arrays_may_have_any_name(store: Store, name: str) -> None:
+    assert list(store.open_arrays(store.put_arrays({name: np.ones(2)}))) == [name]
+
+
+def test_arrays_of_objects_are_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="Object arrays"):
+        store.put_arrays({"x": np.array([{}], dtype=object)})
+
+
+def test_models_come_back_with_f32_weights(store: Store) -> None:
+    model = models.convnet()
+    read = store.open_model(store.put_model(model, "tiny"))
+    weights = {
+        node.get_friendly_name(): node.get_data()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Constant"
+    }
+    found = {node.get_friendly_name(): node for node in read.get_ordered_ops()}
+    assert len(weights) > 5
+    for name, values in weights.items():
+        np.testing.assert_array_equal(found[name].get_data(), values, strict=True)
+
+
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_equal_content_is_stored_once(store: Store, kind: str) -> None:
+    first, second = put(store, kind), put(store, kind)
+    assert first == second
+    assert store.is_intact(first)
+    assert [folder.name for folder in (store.root / kind).iterdir()] == [first.digest]
+
+
+def test_other_content_has_another_digest(store: Store) -> None:
+    refs = [
+        store.put_arrays(ARRAYS),
+        store.put_arrays({**ARRAYS, "levels": np.array(255)}),
+        store.put_arrays({**ARRAYS, "levels": np.array(256, np.int32)}),
+        store.put_arrays({("level" if name == "levels" else name): array for name, array in ARRAYS.items()}),
+    ]
+    assert len(set(refs)) == 4
+
+
+def test_the_name_of_a_model_is_no_part_of_its_identity(store: Store) -> None:
+    assert store.put_model(models.convnet(), "one") == store.put_model(models.convnet(), "other")
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def to_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES = [truncate, flip_bit, Path.unlink, to_folder]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(("kind", "number"), [("models", 0), ("models", 1), ("arrays", 0)])
+def test_damage_is_seen_and_mended(store: Store, kind: str, number: int, damage: Callable[[Path], None]) -> None:
+    ref = put(store, kind)
+    damage(files(store, ref)[number])
+    assert not store.is_intact(ref)
+    # Whoever makes the content again, for whatever reason, finds it whole afterwards.
+    assert put(store, kind) == ref
+    assert store.is_intact(ref)
+
+
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_discarded_artifacts_are_gone(store: Store, kind: str) -> None:
+    ref = put(store, kind)
+    store.discard(ref)
+    assert not store.is_intact(ref)
+    store.discard(ref)  # a second time does no harm
+    assert put(store, kind) == ref
+
+
+def test_unfinished_folders_do_not_disturb(store: Store) -> None:
+    unfinished = store.root / "arrays" / ".incomplete-killed"
+    unfinished.mkdir(parents=True)
+    (unfinished / "arrays.npz").write_bytes(b"PK")
+    ref = store.put_arrays(ARRAYS)
+    assert store.is_intact(ref)
+    assert {folder.name for folder in (store.root / "arrays").iterdir()} == {ref.digest, unfinished.name}
+
+
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_a_failing_put_leaves_nothing(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tasks.store.np.lib.format.write_array", full)
+    monkeypatch.setattr("tasks.store.ov.save_model", full)
+    with pytest.raises(OSError, match="No space left"):
+        put(store, kind)
+    assert list((store.root / kind).iterdir()) == []
+
+
+def put_often(root: Path, start: Any, answers: Any) -> None:
+    start.wait()
+    answers.put({Store(root).put_arrays({"x": np.full(2000, number)}).digest for number in range(40)})
+
+
+def test_two_processes_put_the_same_content(store: Store) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, answers = context.Barrier(2), context.Queue()
+    writers = [context.Process(target=put_often, args=(store.root, start, answers)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    digests = [answers.get(timeout=60) for _ in writers]
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert digests[0] == digests[1]
+    assert {folder.name for folder in (store.root / "arrays").iterdir()} == digests[0]
+    assert all(store.is_intact(ArraysRef(digest)) for digest in digests[0])
+
+
+@dataclass(frozen=True)
+class Nested:
+    inner: dict[str, tuple[Any, ...]]
+    evaluation: Evaluation
+
+
+def test_referenced_finds_every_reference() -> None:
+    model, arrays, deep = ModelRef("m", "1"), ArraysRef("2"), ArraysRef("3")
+    value = [Nested({"a": (model, 7)}, Evaluation({"top1": 1.0}, 3, arrays)), {"b": [deep]}, "text", None]
+    assert list(referenced(value)) == [model, arrays, deep]
+    assert list(referenced(DatasetRef(Path("x"), (1,), 1, ("d",), None))) == []  # type: ignore[arg-type]
+
+
+IDENTITY_CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file grows": lambda folder: (folder / "a.png").write_bytes(b"12"),
+    "a file is touched": lambda folder: os.utime(folder / "a.png", ns=(1, 1)),
+    "a file comes": lambda folder: (folder / "b.png").write_bytes(b""),
+    "a file goes": lambda folder: (folder / "deep" / "c.png").unlink(),
+    "a file of a deeper folder grows": lambda folder: (folder / "deep" / "c.png").write_bytes(b"12"),
+    "a file is renamed": lambda folder: (folder / "a.png").rename(folder / "z.png"),
+    "a file is moved": lambda folder: (folder / "a.png").rename(folder / "deep" / "a.png"),
+    "a file comes whose name is no Unicode": lambda folder: (folder / os.fsdecode(b"\xff")).write_bytes(b""),
+    "a file is replaced by one of equal time": lambda folder: replace_keeping_time(folder / "a.png"),
+}
+
+
+def replace_keeping_time(file: Path) -> None:
+    stat = file.stat()
+    copy = file.with_name("copy")
+    copy.write_bytes(b"9")
+    os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    copy.replace(file)
+
+
+@pytest.mark.parametrize("change", IDENTITY_CHANGES.values(), ids=IDENTITY_CHANGES.keys())
+def test_file_identity_changes(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "deep" / "c.png").write_bytes(b"1")
+    before = file_identity(tmp_path)
+    assert file_identity(tmp_path) == before
+    change(tmp_path)
+    assert file_identity(tmp_path) != before
+
+
+def test_file_identity_of_relative_paths_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.xml").write_bytes(b"1")
+        os.utime(tmp_path / folder / "model.xml", ns=(1, 1))
+    monkeypatch.chdir(tmp_path / "one")
+    first = file_identity(Path("model.xml"))
+    assert first == file_identity(tmp_path / "one" / "model.xml")
+    monkeypatch.chdir(tmp_path / "two")
+    assert file_identity(Path("model.xml")) != first
