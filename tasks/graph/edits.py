@@ -32,7 +32,7 @@ def insert_quantizers(
     for point in points:
         source, limits = sources[point.name], parameters[point.name]
         if point.role == Role.WEIGHTS and limits.levels <= MOST_INT8_LEVELS:
-            quantized = _int8_weights(point, constant_value(source), limits)
+            quantized = _int8_weights(point, source, limits)
         else:
             quantized = _fake_quantize(point, source, limits)
         for consumer in point.consumers:
@@ -63,11 +63,12 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
     return node.output(0)
 
 
-def _int8_weights(point: QuantizationPoint, weights: NDArray[np.float32], limits: FakeQuantizeParameters) -> ov.Output:
+def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:
     """Constant(i8) -> Convert [-> Subtract] -> Multiply, equal to the FakeQuantize of the weights.
 
     Codes run from -L//2; the Subtract is left out where zero is code 0, as it is for symmetric weights.
     """
+    weights, element_type = constant_value(source), source.get_element_type()
     low, high, out_low, out_high = (
         spread(limit, weights.shape, point.channel_axes).astype(np.float64)
         for limit in (limits.input_low, limits.input_high, limits.output_low, limits.output_high)
@@ -79,9 +80,8 @@ def _int8_weights(point: QuantizationPoint, weights: NDArray[np.float32], limits
     nearest = np.rint(zero_point)
     if np.allclose(zero_point, nearest, rtol=0, atol=1e-3):
         zero_point = nearest
-    element_type = ov.Type.f32
     output = _constant(f"{point.name}/codes", codes.astype(np.int8), ov.Type.i8)
-    output = _named(ops.convert(output, "f32"), f"{point.name}/convert")
+    output = _named(ops.convert(output, element_type.get_type_name()), f"{point.name}/convert")
     if np.any(zero_point != 0):
         zero = _constant(f"{point.name}/zero_point", zero_point.astype(np.float32), element_type)
         output = _named(ops.subtract(output, zero), f"{point.name}/subtract")
