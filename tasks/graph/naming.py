@@ -1,6 +1,5 @@
 """Names that last: unique, and the same whenever the same file is read."""
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -13,23 +12,23 @@ def input_name(port: Any) -> str:
 
 
 def output_names(model: ov.Model) -> tuple[str, ...]:
-    """One name an output: its tensor name, or the friendly name of what feeds it."""
-    return tuple(
-        _any_name(port) or str(port.get_node().input_value(0).get_node().get_friendly_name()) for port in model.outputs
-    )
+    """One name an output: its tensor name, or that of the node that feeds it, ``<node>.<port>`` for one of several."""
+    return tuple(_any_name(port) or _source_name(port.get_node().input_value(0)) for port in model.outputs)
 
 
 def name_nodes(model: ov.Model, *, automatic: bool) -> None:
     """Make friendly names unique, and with ``automatic`` replace those that OpenVINO numbered by a process's counter.
 
     IR files carry their names; a converted ONNX or TensorFlow model has nodes called ``Constant_1319``, which would be
-    another number in the next process. These become ``Constant.0``, ``Constant.1`` ... in topological order.
+    another number in the next process. These become ``Constant.0``, ``Constant.1`` ... in topological order, in bodies
+    of If, Loop and TensorIterator too. A name of the file's own, be it ``Relu_1``, stays.
     """
     counters: Counter[str] = Counter()
     seen: set[str] = set()
     for node in model.get_ordered_ops():
         name, kind = node.get_friendly_name(), node.get_type_name()
-        if automatic and re.fullmatch(rf"{kind}_\d+", name):
+        # What nobody named has the name that OpenVINO keeps beside the friendly one.
+        if automatic and name == node.get_name():
             name = f"{kind}.{counters[kind]}"
             counters[kind] += 1
         base, copies = name, 0
@@ -39,6 +38,19 @@ def name_nodes(model: ov.Model, *, automatic: bool) -> None:
         seen.add(name)
         if name != node.get_friendly_name():
             node.set_friendly_name(name)
+        for body in _bodies(node):
+            name_nodes(body, automatic=automatic)
+
+
+def _bodies(node: ov.Node) -> list[ov.Model]:
+    if node.get_type_name() == "If":
+        return [node.get_then_body(), node.get_else_body()]
+    return [node.get_function()] if node.get_type_name() in {"Loop", "TensorIterator"} else []
+
+
+def _source_name(output: ov.Output) -> str:
+    name = str(output.get_node().get_friendly_name())
+    return name if output.get_node().get_output_size() == 1 else f"{name}.{output.get_index()}"
 
 
 def _any_name(port: Any) -> str | None:
