@@ -18,15 +18,21 @@ def locate(path: str) -> Path:
 
     Raises InputError, naming the nearest file of the folder, when there is none.
     """
-    if path.startswith(PACKAGED):
-        package, _, file = path.removeprefix(PACKAGED).partition("/")
-        return Path(str(files(package).joinpath(file)))
-    found = Path(path).expanduser()
+    found = _packaged(path) if path.startswith(PACKAGED) else Path(path).expanduser()
     if found.exists():
         return found
     siblings = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
     msg = f"model.path: there is no file '{path}'.{did_you_mean(found.name, siblings)}"
     raise InputError(msg)
+
+
+def _packaged(path: str) -> Path:
+    package, _, file = path.removeprefix(PACKAGED).partition("/")
+    try:
+        return Path(str(files(package).joinpath(file)))
+    except (ImportError, TypeError, ValueError) as failure:
+        msg = f"model.path: '{path}' names the package '{package}', which is not installed"
+        raise InputError(msg) from failure
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
