@@ -19,8 +19,8 @@ class SaturationFix(StrEnum):
 def halved_operations(model: ov.Model, fix: SaturationFix, target_device: str) -> frozenset[str]:
     """Names of the operations whose weights use half of their levels.
 
-    ``first_layer``: every convolution that data reach from an input without passing another convolution. Models
-    without a convolution and devices other than ANY and CPU have none.
+    ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one.
+    Models without a convolution and devices other than ANY and CPU have none.
     """
     nodes = model.get_ordered_ops()
     weighted = [node for node in nodes if node.get_type_name() in CONVOLUTIONS | {"MatMul"}]
@@ -42,7 +42,7 @@ def _first_convolutions(model: ov.Model) -> set[str]:
             for consumer in output.get_target_inputs():
                 follower = consumer.get_node()
                 name = follower.get_friendly_name()
-                if name in seen:
+                if name in seen or follower.get_type_name() == "ShapeOf":
                     continue
                 seen.add(name)
                 if follower.get_type_name() in CONVOLUTIONS:
