@@ -60,9 +60,10 @@ def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[
 def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:
     """Of the first output ``sqnr_db``, ``cosine`` and, where it has classes, ``agreement`` in percent.
 
-    With several outputs the SQNR of each follows as ``sqnr_db/<output>``.
+    With several outputs the SQNR of each follows as ``sqnr_db/<output>``. Outputs without values, or with other shapes
+    than in the reference, are left out.
     """
-    names = [name for name in reference if name in outputs and _is_float(reference[name])]
+    names = [name for name, values in reference.items() if name in outputs and _comparable(values, outputs[name])]
     if not names:
         return {}
     first = names[0]
@@ -77,8 +78,8 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
     return metrics
 
 
-def _is_float(values: NDArray[Any]) -> bool:
-    return bool(np.issubdtype(values.dtype, np.floating))
+def _comparable(reference: NDArray[Any], values: NDArray[Any]) -> bool:
+    return bool(np.issubdtype(reference.dtype, np.floating) and reference.shape == values.shape and values.size)
 
 
 def _classes_last(values: NDArray[Any]) -> NDArray[Any]:

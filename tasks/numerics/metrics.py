@@ -29,10 +29,11 @@ def cosine_similarity(reference: Values, quantized: Values) -> float:
 def top_k(scores: Values, labels: Labels, k: int) -> float:
     """Share of samples whose label is among the ``k`` largest of ``scores`` (samples, classes).
 
-    Of equal scores the lower class counts as larger, so that the result does not depend on a sort's whims.
+    Of equal scores the lower class counts as larger, so that the result does not depend on a sort's whims. NaN counts
+    as larger than any other score, and no class is found by a score of NaN.
     """
     own = scores[np.arange(len(labels)), labels]
-    larger = (scores > own[:, None]).sum(axis=1)
+    larger = (~(scores <= own[:, None])).sum(axis=1)
     classes = np.arange(scores.shape[1])
     earlier = ((scores == own[:, None]) & (classes < labels[:, None])).sum(axis=1)
     return float((larger + earlier < k).mean())
