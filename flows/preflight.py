@@ -14,9 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from tasks.config import from_hydra, unknown
 from tasks.errors import InputError
+from tasks.write_output import require_writable
 
 # Hydra answers these itself, or composes from folders that only it knows.
 _LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
+
+_MAY_BE_NULL = [("experiment", "null")]
 
 
 def find_problems(config_name: str, config_class: type[Any], arguments: Sequence[str]) -> list[str]:
@@ -25,13 +28,9 @@ def find_problems(config_name: str, config_class: type[Any], arguments: Sequence
     if any(flag.startswith(_LEFT_TO_HYDRA) for flag in flags):
         return []
     sweeps = any(flag in ("-m", "--multirun") for flag in flags)
-    try:
-        overrides = OverridesParser.create().parse_overrides([word for word in arguments if word not in flags])
-    except HydraException as mistake:
-        return [f"cannot read the arguments: {_first_line(mistake)}; expected key=value"]
+    overrides, lines = _parse([word for word in arguments if word not in flags])
     with initialize_config_module("conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        lines: dict[str, None] = {}
         for override in overrides:
             if override.is_sweep_override() and not sweeps:
                 lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
@@ -40,6 +39,24 @@ def find_problems(config_name: str, config_class: type[Any], arguments: Sequence
             for point in _points(overrides):
                 lines |= dict.fromkeys(_point_problems(config_name, config_class, point, loader))
     return list(lines)
+
+
+def _parse(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
+    """The overrides, and a line for each word that is none."""
+    parser = OverridesParser.create()
+    overrides: list[Override] = []
+    lines: dict[str, None] = {}
+    for word in words:
+        try:
+            override = parser.parse_overrides([word])[0]
+        except HydraException:
+            lines[f"'{word}': expected key=value; special characters of a value need quotes: key='value'"] = None
+            continue
+        if override.get_key_element().lstrip("+~").partition("@")[0]:
+            overrides.append(override)
+        else:
+            lines[f"'{word}': expected key=value; the key is missing"] = None
+    return overrides, lines
 
 
 def _points(overrides: Sequence[Override]) -> Iterator[list[str]]:
@@ -58,26 +75,30 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
     """Names that a config group does not have."""
     group = override.get_key_element().lstrip("+~").partition("@")[0]
     options = loader.get_group_options(group)
-    if not options or override.is_delete() or group.startswith("hydra"):
+    if not options or override.is_delete():
         return
     if override.is_sweep_override():
         values = [str(value) for value in override.sweep_string_iterator()] if override.is_discrete_sweep() else []
     else:
         values = [override.get_value_element_as_str()]
     for value in values:
-        if value not in options and value != "null":
+        if value not in options and (group, value) not in _MAY_BE_NULL:
             yield f"{group}: {unknown('value', value, options)}"
 
 
 def _point_problems(config_name: str, config_class: type[Any], point: list[str], loader: ConfigLoader) -> list[str]:
     try:
-        from_hydra(compose(config_name, overrides=point), config_class)
+        config = from_hydra(compose(config_name, overrides=point), config_class)
+        require_writable(config.runtime.home, "runtime.home")
     except InputError as mistake:
         return str(mistake).splitlines()
     except HydraException as mistake:
         groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
         keys = [word.split("=")[0] for word in point if word not in groups and not word.startswith(("+", "~"))]
-        known = compose(config_name, overrides=groups)
+        try:
+            known = compose(config_name, overrides=groups)
+        except HydraException:
+            return [_first_line(mistake)]
         lines = [line for key in keys if (line := _unknown_key(known, key, loader))]
         return lines or [_first_line(mistake)]
     return []

@@ -49,7 +49,7 @@ class EvaluationOptions:
     """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model."""
 
     subset_size: Count | None = None
-    speed_seconds: Annotated[float, Field(ge=0)] = 1.0
+    speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ class TrackingOptions:
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "openvino-ptq-flow"
     run_name: str | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeOptions(Runtime):
+    """Where and how the run works, with what pydantic has to know about it."""
+
+    threads: Count | None = None
+    shard_size: Count = 64
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class QuantizeConfig:
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
-    runtime: Runtime = field(default_factory=lambda: Runtime(Path(".ptq")))
+    runtime: RuntimeOptions = field(default_factory=lambda: RuntimeOptions(Path(".ptq")))
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ OPTION_CLASSES = (
     QuantizationOptions,
     EvaluationOptions,
     TrackingOptions,
-    Runtime,
+    RuntimeOptions,
     QuantizeConfig,
     EvaluateConfig,
 )

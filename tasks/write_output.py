@@ -19,14 +19,14 @@ from tasks.store import Store
 _PACKAGES = ("openvino-ptq-flow", "openvino", "numpy", "prefect", "hydra-core", "mlflow")
 
 
-def require_writable(folder: Path) -> None:
-    """Raise InputError unless files can be created in the folder, which is made if need be."""
+def require_writable(folder: Path, key: str = "output_dir") -> None:
+    """Make the folder if need be; raise InputError, naming its ``key``, unless files can be created in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as failure:
-        msg = f"output_dir: cannot write to '{folder}': {failure.strerror}"
+        msg = f"{key}: cannot write to '{folder}': {failure.strerror}"
         raise InputError(msg) from failure
 
 
