@@ -5,10 +5,12 @@ from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
+from prefect.tasks import Task
 from rich.console import Console
 
 from flows.stages import Stages
 from flows.summary import print_summary
+from tasks.collect_quantiles import collect_quantiles, wanted_quantiles
 from tasks.collect_statistics import collect_statistics
 from tasks.config import QuantizeConfig, flatten
 from tasks.estimate_ranges import estimate_ranges
@@ -19,7 +21,7 @@ from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
 from tasks.measure_speed import Speed, describe_machine, measure_speed
 from tasks.place_quantizers import Placement, place_quantizers
-from tasks.records import DatasetRef, Evaluation, ModelRef, Report
+from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef, Report
 from tasks.write_output import describe_run, file_sizes, require_writable, write_output
 
 
@@ -37,8 +39,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     run = config.runtime
     model = stages.run(load_model, path=path, identity=identity, runtime=run)
     calibration, validation = _load_datasets(stages, config)
-    placement = stages.run(place_quantizers, model=model, target_device=config.quantization.target_device, runtime=run)
-    quantized = _calibrate(stages, config, model, placement, calibration)
+    placement, quantized = _quantize(stages, config, model, calibration)
     evaluated = {"dataset": validation, "runtime": run}
     before = stages.run(evaluate_model, model=model, reference=None, samples=len(validation), **evaluated)
     after = stages.run(evaluate_model, model=quantized, reference=before, samples=len(validation), **evaluated)
@@ -86,29 +87,45 @@ def _load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, 
     return calibration, validation
 
 
-def _calibrate(
-    stages: Stages, config: QuantizeConfig, model: ModelRef, placement: Placement, samples: DatasetRef
-) -> ModelRef:
-    """Statistics, ranges, FakeQuantize: the quantized model."""
-    options, run, setup = config.quantization, config.runtime, placement.setup
-    shards = samples.shards(run.shard_size)
-    statistics = stages.map(
-        collect_statistics,
-        [{"model": model, "tensors": placement.tensors, "shard": shard, "runtime": run} for shard in shards],
-        [len(shard) for shard in shards],
+def _quantize(
+    stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
+) -> tuple[Placement, ModelRef]:
+    """Where the model is quantized, and the quantized model."""
+    options, run = config.quantization, config.runtime
+    placement: Placement = stages.run(
+        place_quantizers,
+        model=model,
+        target_device=options.target_device,
+        model_type=options.model_type,
+        ignored=options.ignored.to_scope(),
+        runtime=run,
     )
+    setup = placement.setup
+    shared = {"model": model, "execution": options.execution, "runtime": run}
+    statistics = _collect(stages, collect_statistics, samples, shared | {"tensors": placement.tensors})
+    wanted = wanted_quantiles(setup, options.scheme)
+    quantiles = _collect(stages, collect_quantiles, samples, shared | {"wanted": wanted}) if wanted else ()
     parameters = stages.run(
         estimate_ranges,
         model=model,
         setup=setup,
-        statistics=tuple(statistics),
-        preset=options.preset,
+        statistics=statistics,
+        quantiles=quantiles,
+        scheme=options.scheme,
         saturation_fix=options.saturation_fix,
         target_device=options.target_device,
+        aligned=(),
         runtime=run,
     )
-    quantized: ModelRef = stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)
-    return quantized
+    return placement, stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)
+
+
+def _collect(
+    stages: Stages, step: Task[..., Any], samples: DatasetRef, shared: dict[str, Any]
+) -> tuple[ArraysRef, ...]:
+    """Run a step for each shard of the samples, in order."""
+    shards = samples.shards(shared["runtime"].shard_size)
+    return tuple(stages.map(step, [shared | {"shard": shard} for shard in shards], [len(shard) for shard in shards]))
 
 
 def _measure(
@@ -165,6 +182,7 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
         notes.append(
             f"quantization.stat_subset_size is {asked}, the data set has {calibration.available} samples: all are used"
         )
+    notes.append("biases are not corrected yet: use_fast_bias, threshold and apply_for_all_nodes have no effect")
     if config.validation == config.dataset:
         notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
     if not config.evaluation.speed_seconds:

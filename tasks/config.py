@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,13 +15,20 @@ from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.source import Source
 from tasks.errors import InputError, did_you_mean
-from tasks.graph.presets import Preset
-from tasks.graph.saturation import SaturationFix
+from tasks.graph.presets import TensorOptions
+from tasks.numerics.estimators import Border, RangeEstimator
+from tasks.options import (
+    Count,
+    IgnoredOptions,
+    NamePattern,
+    OperationFilter,
+    QuantizationOptions,
+    contradictions,
+)
 from tasks.records import Runtime
 
-T = TypeVar("T")
+T = TypeVar("T", bound="QuantizeConfig")
 
-Count = Annotated[int, Field(strict=True, ge=1)]
 AnySource = Annotated[Source, Field(discriminator="kind")]
 
 
@@ -30,18 +37,6 @@ class ModelOptions:
     """The float model: a path, or ``pkg://package/file``."""
 
     path: Annotated[str, Field(min_length=1)]
-
-
-@dataclass(frozen=True)
-class QuantizationOptions:
-    """Parameters of DefaultQuantization, in its own spelling."""
-
-    preset: Preset = Preset.PERFORMANCE
-    stat_subset_size: Count | None = 300
-    shuffle_data: bool = False
-    seed: int = 0
-    target_device: Literal["ANY", "CPU"] = "ANY"
-    saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,12 @@ OPTION_CLASSES = (
     Digits,
     ModelOptions,
     QuantizationOptions,
+    IgnoredOptions,
+    NamePattern,
+    OperationFilter,
+    TensorOptions,
+    RangeEstimator,
+    Border,
     EvaluationOptions,
     TrackingOptions,
     RuntimeOptions,
@@ -117,9 +118,13 @@ def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
     try:
-        return TypeAdapter(config_class).validate_python(plain)
+        config = TypeAdapter(config_class).validate_python(plain)
     except ValidationError as failure:
         raise InputError("\n".join(_lines(failure, plain))) from failure
+    mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return config
 
 
 def flatten(config: QuantizeConfig) -> dict[str, Any]:
@@ -172,9 +177,15 @@ def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
         if isinstance(node, dict) and (part in node or (kind == "missing" and part == error["loc"][-1])):
             keys.append(str(part))
             parent, node = node, node.get(part)
+        elif isinstance(node, list) and isinstance(part, int):
+            keys.append(str(part))
+            parent, node = node, node[part]
     key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
-        return key, unknown("key", keys[-1], [name for name in parent if name != keys[-1]])
+        # The composed files list every key, except those of entries of lists.
+        entry = {"scope": NamePattern, "operations": OperationFilter}.get(keys[-3]) if len(keys) > 2 else None
+        allowed = [item.name for item in fields(entry)] if entry else [name for name in parent if name != keys[-1]]
+        return key, unknown("key", keys[-1], allowed)
     if kind == "missing":
         return key, "a value is needed"
     if kind in ("enum", "literal_error"):

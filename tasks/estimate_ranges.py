@@ -3,9 +3,15 @@
 from tasks.algorithms.ranges import estimate_parameters, to_arrays
 from tasks.caching import step
 from tasks.graph.placement import QuantizerSetup
-from tasks.graph.presets import Preset
+from tasks.graph.presets import Scheme
 from tasks.graph.saturation import SaturationFix, halved_operations
-from tasks.numerics.statistics import concatenate, from_arrays
+from tasks.numerics.statistics import (
+    concatenate,
+    concatenate_quantiles,
+    from_arrays,
+    quantiles_from_arrays,
+    with_quantiles,
+)
 from tasks.records import ArraysRef, ModelRef, Runtime
 from tasks.store import Store
 
@@ -15,14 +21,22 @@ def estimate_ranges(
     model: ModelRef,
     setup: QuantizerSetup,
     statistics: tuple[ArraysRef, ...],
-    preset: Preset,
+    quantiles: tuple[ArraysRef, ...],
+    scheme: Scheme,
     saturation_fix: SaturationFix,
     target_device: str,
+    aligned: tuple[str, ...],
     runtime: Runtime,
 ) -> ArraysRef:
-    """Estimate the range of every point from the shards of statistics, in order, and from the weights."""
+    """Estimate the range of every point from the shards of statistics, in order, and from the weights.
+
+    ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too.
+    """
     store = Store(runtime.home)
-    float_model = store.open_model(model)
+    opened = store.open_model(model)
     rows = concatenate([from_arrays(store.open_arrays(shard)) for shard in statistics])
-    halved = halved_operations(float_model, saturation_fix, target_device)
-    return store.put_arrays(to_arrays(estimate_parameters(float_model, setup, rows, preset, halved)))
+    if quantiles:
+        shards = [quantiles_from_arrays(store.open_arrays(shard)) for shard in quantiles]
+        rows = with_quantiles(rows, concatenate_quantiles(shards))
+    halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
+    return store.put_arrays(to_arrays(estimate_parameters(opened, setup, rows, scheme, halved)))

@@ -61,6 +61,14 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How samples are inferred: reductions inside the graph or outside, samples a request. It changes no number."""
+
+    in_place: bool = field(default=True, compare=False)
+    batch: int = field(default=1, compare=False)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one model on one data set, and its outputs, to be compared with those of another model."""
 

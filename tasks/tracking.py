@@ -43,7 +43,7 @@ def start() -> None:
     """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
     if not _waiting:
         _waiting.append(
-            subprocess.Popen(  # noqa: S603 - our own module, run by the interpreter that runs this one
+            subprocess.Popen(
                 [sys.executable, "-m", "tasks.tracking"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

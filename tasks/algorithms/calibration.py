@@ -1,4 +1,8 @@
-"""One forward pass over the samples gathers the statistics of all tensors, reduced inside the graph."""
+"""One forward pass over the samples gathers the statistics of all tensors: one row a sample, whatever the batch.
+
+In place, the reductions are part of the graph and nothing else leaves it. Otherwise, and for quantiles always, whole
+activations are copied out, one request at a time, and reduced by numpy. The extremes are the same to the bit.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,57 +13,142 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, samples_at_a_time
+from tasks.errors import InputError
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.numerics.statistics import TensorStatistic
+from tasks.numerics.estimators import sample_quantiles
+from tasks.numerics.statistics import Quantile, Rows, TensorStatistic
 
 CHANNEL_AXIS = 1
 
 
 @dataclass(frozen=True)
-class StatisticsModel:
-    """A compiled model whose outputs are, for each tensor in order, its minimum and its maximum per channel."""
+class Taps:
+    """A compiled model whose outputs are the tensors, or in place for each its minimum and its maximum a channel.
+
+    ``channels`` says of each tensor whether axis 1 holds channels of a fixed number.
+    """
 
     compiled: ov.CompiledModel
     tensors: tuple[str, ...]
+    channels: tuple[bool, ...]
+    in_place: bool
+    batch: int
 
 
-def compile_statistics(model: ov.Model, tensors: tuple[str, ...], threads: int | None = None) -> StatisticsModel:
-    """Tap the tensors of a copy of the model: nothing but their reductions leaves the graph."""
-    tapped = one_sample_at_a_time(model)
+def compile_taps(
+    model: ov.Model, tensors: tuple[str, ...], *, in_place: bool = True, batch: int = 1, threads: int | None = None
+) -> Taps:
+    """Tap tensors of a copy of the model.
+
+    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor.
+    """
+    tapped = one_sample_at_a_time(model) if batch == 1 else samples_at_a_time(model, batch)
     nodes = nodes_by_name(tapped)
-    results = []
-    for tensor in tensors:
-        source = find_output(nodes, tensor)
-        axes = _reduced_axes(source.get_partial_shape())
-        results += [ops.result(reduce(source, axes)) for reduce in (ops.reduce_min, ops.reduce_max)]
-    reductions = ov.Model(results, tapped.get_sinks(), tapped.get_parameters(), "statistics")
-    return StatisticsModel(compile_for_samples(reductions, threads), tensors)
+    sources = [find_output(nodes, tensor) for tensor in tensors]
+    shapes = [source.get_partial_shape() for source in sources]
+    if batch > 1:
+        _require_batch_axis(tensors, shapes, batch)
+    channels = tuple(_keeps_channels(shape) for shape in shapes)
+    outputs = []
+    for source, keeps in zip(sources, channels, strict=True):
+        outputs += _reductions(source, keeps=keeps, batch=batch) if in_place else [source]
+    taps = ov.Model([ops.result(output) for output in outputs], tapped.get_sinks(), tapped.get_parameters(), "taps")
+    return Taps(compile_for_samples(taps, threads), tensors, channels, in_place, batch)
 
 
 def collect_statistics(
-    model: StatisticsModel, samples: Iterable[Sample], advance: Callable[[], None]
+    taps: Taps, samples: Iterable[Sample], advance: Callable[[], None]
 ) -> Mapping[str, TensorStatistic]:
-    """Statistics of every tensor, one row a sample in the order of the samples. ``advance`` is called for each."""
-    rows: dict[int, list[NDArray[Any]]] = {}
+    """Minimum and maximum of every tensor, in the order of the samples. ``advance`` is called for each sample."""
 
-    def receive(index: int, outputs: list[NDArray[Any]]) -> None:
-        rows[index] = outputs
-        advance()
+    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        if taps.in_place:
+            low, high = outputs[2 * position], outputs[2 * position + 1]
+            return low.reshape(taps.batch, -1), high.reshape(taps.batch, -1)
+        rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
+        return rows.min(axis=2), rows.max(axis=2)
 
-    count = infer(model.compiled, samples, receive)
+    rows = _collect(taps, samples, advance, reduce)
+    return {tensor: TensorStatistic(_stack(low), _stack(high)) for tensor, (low, high) in rows.items()}
 
-    def column(position: int) -> NDArray[np.float32]:
-        return np.stack([rows[index][position].reshape(-1) for index in range(count)]).astype(np.float32)
 
+def collect_quantiles(
+    taps: Taps, wanted: Mapping[str, tuple[Quantile, ...]], samples: Iterable[Sample], advance: Callable[[], None]
+) -> dict[str, dict[Quantile, Rows]]:
+    """Quantiles of the tapped tensors, in the order of the samples; ``taps`` are not in place."""
+    quantiles = [wanted[tensor] for tensor in taps.tensors]
+
+    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
+        found = [sample_quantiles(sample, quantiles[position]) for sample in rows]
+        return tuple(np.stack([each[quantile] for each in found]) for quantile in quantiles[position])
+
+    rows = _collect(taps, samples, advance, reduce)
     return {
-        tensor: TensorStatistic(column(2 * position), column(2 * position + 1))
-        for position, tensor in enumerate(model.tensors)
+        tensor: {quantile: _stack(values) for quantile, values in zip(wanted[tensor], rows[tensor], strict=True)}
+        for tensor in taps.tensors
     }
 
 
-def _reduced_axes(shape: ov.PartialShape) -> NDArray[np.int64]:
-    """All axes but the channels'; all of them where the channel axis is missing or of changing length."""
-    rank = shape.rank.get_length()
-    keeps_channels = rank > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static
-    return np.array([axis for axis in range(rank) if not (keeps_channels and axis == CHANNEL_AXIS)], dtype=np.int64)
+def _collect(
+    taps: Taps,
+    samples: Iterable[Sample],
+    advance: Callable[[], None],
+    reduce: Callable[[int, list[NDArray[Any]]], tuple[NDArray[Any], ...]],
+) -> dict[str, tuple[list[NDArray[Any]], ...]]:
+    """For each tensor and each value that ``reduce`` gives, the arrays (batch, ...) of all requests in order."""
+    received: dict[int, list[tuple[NDArray[Any], ...]]] = {}
+
+    def receive(number: int, outputs: list[NDArray[Any]]) -> None:
+        received[number] = [reduce(position, outputs) for position in range(len(taps.tensors))]
+        for _ in range(taps.batch):
+            advance()
+
+    count = infer(taps.compiled, samples, receive, batch=taps.batch)
+    requests = [received[number] for number in range(len(received))]
+    # The last request may hold copies of its last sample: they are not counted.
+    spare = len(requests) * taps.batch - count
+    if spare:
+        requests[-1] = [tuple(value[: taps.batch - spare] for value in values) for values in requests[-1]]
+    return {
+        tensor: tuple(map(list, zip(*(request[position] for request in requests), strict=True)))
+        for position, tensor in enumerate(taps.tensors)
+    }
+
+
+def _stack(values: list[NDArray[Any]]) -> Rows:
+    return np.concatenate(values).astype(np.float32)
+
+
+def _reductions(source: ov.Output, *, keeps: bool, batch: int) -> list[ov.Output]:
+    kept = ({CHANNEL_AXIS} if keeps else set()) | ({0} if batch > 1 else set())
+    axes = np.array(
+        [axis for axis in range(source.get_partial_shape().rank.get_length()) if axis not in kept], np.int64
+    )
+    return [ops.reduce_min(source, axes).output(0), ops.reduce_max(source, axes).output(0)]
+
+
+def _channels_apart(activation: NDArray[Any], batch: int, *, keeps: bool) -> NDArray[Any]:
+    """Shape (batch, channels, values), one channel where there is no axis for them."""
+    if not keeps:
+        return activation.reshape(batch, 1, -1)
+    if batch == 1:
+        # One sample: whatever lies before the channels, a batch axis or not, belongs to each of them.
+        return np.moveaxis(activation, CHANNEL_AXIS, 0).reshape(1, activation.shape[CHANNEL_AXIS], -1)
+    return activation.reshape(batch, activation.shape[CHANNEL_AXIS], -1)
+
+
+def _keeps_channels(shape: ov.PartialShape) -> bool:
+    """Whether the tensor has an axis of channels, and as many of them in every sample."""
+    return bool(shape.rank.get_length() > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static)
+
+
+def _require_batch_axis(tensors: tuple[str, ...], shapes: list[ov.PartialShape], batch: int) -> None:
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        if not shape.rank.get_length() or shape[0] != batch:
+            msg = (
+                f"quantization.stat_batch_size: with {batch} samples at a time, axis 0 of '{tensor}' has shape {shape}:"
+                " its samples cannot be told apart; set stat_batch_size=1"
+            )
+            raise InputError(msg)

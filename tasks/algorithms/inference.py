@@ -4,7 +4,8 @@ Every stream has one thread, so that no sum is split among threads: the numbers 
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tasks.errors import InputError
 from tasks.graph.naming import input_name
 
 Sample = Mapping[str, NDArray[Any]]
+
+_last_used: list[Any] = []
 
 
 def input_names(model: Any) -> tuple[str, ...]:
@@ -38,45 +41,80 @@ def infer(
     compiled: ov.CompiledModel,
     samples: Iterable[Sample],
     receive: Callable[[int, list[NDArray[Any]]], None],
+    *,
+    batch: int = 1,
 ) -> int:
-    """Run every sample; ``receive`` gets its index and copies of all outputs, in the order of completion.
+    """Run every sample, ``batch`` of them a request; ``receive`` gets the request's number and copies of all outputs.
 
-    Returns the number of samples. Memory holds the samples under way only. A model with state starts each sample anew.
+    Requests finish in any order; the last one is filled up with copies of its last sample. Returns the number of
+    samples. Memory holds the samples under way only. A model with state starts each request anew.
     """
     queue = ov.AsyncInferQueue(compiled)
     failures: list[Exception] = []
+    receivers = [receive]
 
-    def finished(request: ov.InferRequest, index: int) -> None:
+    def finished(request: ov.InferRequest, number: int) -> None:
         try:
-            receive(index, [np.array(tensor.data) for tensor in request.output_tensors])
+            receivers[0](number, [np.array(tensor.data) for tensor in request.output_tensors])
         except Exception as failure:  # noqa: BLE001 - an exception in a callback would be lost
             failures.append(failure)
 
     queue.set_callback(finished)
     count = 0
-    for index, sample in enumerate(samples):
-        request = queue[queue.get_idle_request_id()]
-        for state in request.query_state():
-            state.reset()
-        queue.start_async(sample_inputs(compiled.inputs, sample, index), index)
-        count += 1
-        if failures:
-            break
-    queue.wait_all()
+    try:
+        for number, group in enumerate(_groups(samples, batch)):
+            request = queue[queue.get_idle_request_id()]
+            for state in request.query_state():
+                state.reset()
+            fitted = [
+                sample_inputs(compiled.inputs, sample, count + place, batch) for place, sample in enumerate(group)
+            ]
+            queue.start_async(_joined(fitted, batch), number)
+            count += len(group)
+            if failures:
+                break
+    finally:
+        # A queue that is freed while requests run waits for their callbacks, which wait for Python's lock: for ever.
+        queue.wait_all()
+        receivers.clear()
+        _outlive(compiled, queue)
     if failures:
         raise failures[0]
     return count
 
 
-def sample_inputs(inputs: list[Any], sample: Sample, index: int) -> dict[int, NDArray[Any]]:
+def _outlive(compiled: ov.CompiledModel, queue: ov.AsyncInferQueue) -> None:
+    """Keep what ran last until something else has run.
+
+    When all requests are done, OpenVINO's threads may still be on their way out of the last one and hold the model.
+    If we let go of it first, such a thread destroys it, waits for itself and ends the process.
+    """
+    _last_used[:] = [compiled, queue]
+
+
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    waiting = iter(samples)
+    while group := list(islice(waiting, size)):
+        yield group
+
+
+def _joined(fitted: list[dict[int, NDArray[Any]]], batch: int) -> dict[int, NDArray[Any]]:
+    if batch == 1:
+        return fitted[0]
+    filled = fitted + fitted[-1:] * (batch - len(fitted))
+    return {position: np.concatenate([each[position] for each in filled]) for position in fitted[0]}
+
+
+def sample_inputs(inputs: list[Any], sample: Sample, index: int, batch: int = 1) -> dict[int, NDArray[Any]]:
     """The arrays of one sample as the model wants them: a batch axis of one, the model's element types.
 
-    Raises InputError when an input is missing, or when a shape or an element type cannot fit.
+    ``batch`` is the length of that axis in the model, where it is not one. Raises InputError when an input is missing,
+    or when a shape or an element type cannot fit.
     """
-    return {position: _fit(port, sample, index) for position, port in enumerate(inputs)}
+    return {position: _fit(port, sample, index, batch) for position, port in enumerate(inputs)}
 
 
-def _fit(port: Any, sample: Sample, index: int) -> NDArray[Any]:
+def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
     name = input_name(port)
     if name not in sample:
         msg = f"sample {index}: no array for the model's input '{name}'; the sample has {', '.join(sample)}"
@@ -87,6 +125,8 @@ def _fit(port: Any, sample: Sample, index: int) -> NDArray[Any]:
         raise InputError(msg)
     if shape.rank.is_static and values.ndim == shape.rank.get_length() - 1:
         values = values[None]
+    if batch > 1:
+        shape[0] = 1
     if not shape.compatible(ov.PartialShape(list(values.shape))):
         expected = str(shape).replace("?", "any")
         msg = f"sample {index}: input '{name}' has shape {expected}, the sample has {list(sample[name].shape)}"
@@ -95,21 +135,38 @@ def _fit(port: Any, sample: Sample, index: int) -> NDArray[Any]:
 
 
 def one_sample_at_a_time(model: ov.Model) -> ov.Model:
-    """A copy of the model whose batch axes (axis 0 of inputs of rank 2 and more) are 1 where they were free or larger.
+    """A copy of the model with batch axes of 1, where it has any (see :func:`samples_at_a_time`).
 
     A static shape runs quicker than a free one. A model that fixes its batch deep inside keeps its own shapes.
     """
-    copy = model.clone()
-    shapes = {}
-    for port in copy.inputs:
-        shape = port.get_partial_shape()
-        if shape.rank.is_static and shape.rank.get_length() > 1 and shape[0] != 1:
-            shape[0] = 1
-            shapes[port] = shape
-    if not shapes:
-        return copy
     try:
-        copy.reshape(shapes)
-    except RuntimeError:
+        return samples_at_a_time(model, 1)
+    except InputError:
         return model.clone()
+
+
+def samples_at_a_time(model: ov.Model, batch: int) -> ov.Model:
+    """A copy of the model with batch axes of length ``batch``.
+
+    A batch axis is axis 0 of an input of rank 2 or more that is free, or that all such inputs fix to the same length.
+    Raises InputError for a model that cannot be reshaped so.
+    """
+    copy = model.clone()
+    shapes = {port: port.get_partial_shape() for port in copy.inputs}
+    batched = {port: shape for port, shape in shapes.items() if shape.rank.is_static and shape.rank.get_length() > 1}
+    lengths = {str(shape[0]) for shape in batched.values()}
+    chosen = {port: shape for port, shape in batched.items() if shape[0].is_dynamic or len(lengths) == 1}
+    for shape in chosen.values():
+        shape[0] = batch
+    try:
+        if chosen:
+            copy.reshape(chosen)
+    except RuntimeError as failure:
+        msg = f"quantization.stat_batch_size: the model cannot take {batch} samples at a time; set stat_batch_size=1"
+        raise InputError(msg) from failure
+    if batch > 1 and len(chosen) < len(shapes):
+        msg = (
+            f"quantization.stat_batch_size: not every input has a batch axis for {batch} samples; set stat_batch_size=1"
+        )
+        raise InputError(msg)
     return copy

@@ -1,46 +1,52 @@
 """From statistics and weights to the limits of every FakeQuantize of a setup."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
-from tasks.graph.presets import Preset, choose
+from tasks.graph.placement import QuantizerSetup, Role
+from tasks.graph.presets import Scheme, choose
 from tasks.graph.traversal import constant_value, find_output, nodes_by_name
 from tasks.numerics.affine import (
     FakeQuantizeParameters,
     Granularity,
+    Mode,
     QuantizerConfig,
     activation_parameters,
     halve_levels,
     unite,
     weight_parameters,
 )
-from tasks.numerics.estimators import default_estimator, estimate_range, weight_range
-from tasks.numerics.statistics import Statistics
+from tasks.numerics.estimators import complete, estimate_range, needed_quantiles, weight_range
+from tasks.numerics.statistics import Quantile, Statistics
 
 Parameters = dict[str, FakeQuantizeParameters]
 _FIELDS = ("input_low", "input_high", "output_low", "output_high", "levels")
 
 
 def estimate_parameters(
-    model: ov.Model, setup: QuantizerSetup, statistics: Statistics, preset: Preset, halved: frozenset[str]
+    model: ov.Model, setup: QuantizerSetup, statistics: Statistics, scheme: Scheme, halved: frozenset[str]
 ) -> Parameters:
     """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
 
-    ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``).
+    ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``). Raises KeyError
+    when ``statistics`` lack a tensor or a quantile that the scheme needs (see :func:`wanted_quantiles`).
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
     for point in setup.points:
-        config = choose(point, preset)
+        config = choose(point, scheme)
+        estimator = complete(scheme.options(point.role).range_estimator, config)
         if point.role == Role.ACTIVATIONS:
-            values = estimate_range(statistics[point.tensor], config, default_estimator(config))
+            values = estimate_range(statistics[point.tensor], config, estimator)
             parameters[point.name] = activation_parameters(values, config)
         else:
-            limits = _weight_limits(point, constant_value(find_output(nodes, point.tensor)), config)
+            axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
+            weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32)
+            limits = weight_parameters(weight_range(weights, axes, estimator), config)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():
@@ -48,11 +54,23 @@ def estimate_parameters(
     return parameters
 
 
-def _weight_limits(
-    point: QuantizationPoint, weights: NDArray[np.float32], config: QuantizerConfig
-) -> FakeQuantizeParameters:
-    axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
-    return weight_parameters(weight_range(weights, axes), config)
+def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> tuple[tuple[str, tuple[Quantile, ...]], ...]:
+    """The quantiles that a scheme needs of each activation tensor; empty for one that needs extremes only.
+
+    For every probability asked for, all kinds that any preset or mode could need: another preset collects nothing new.
+    """
+    estimator = scheme.activations.range_estimator
+    wanted: dict[str, set[Quantile]] = {}
+    for point in setup.points:
+        if point.role != Role.ACTIVATIONS:
+            continue
+        granularities = {each.granularity for each in (*point.candidates, choose(point, scheme))}
+        for granularity, mode in product(granularities, Mode):
+            config = QuantizerConfig(mode=mode, granularity=granularity)
+            quantiles = needed_quantiles(complete(estimator, config), granularity)
+            if quantiles:
+                wanted.setdefault(point.tensor, set()).update(quantiles)
+    return tuple((tensor, tuple(sorted(quantiles, key=str))) for tensor, quantiles in sorted(wanted.items()))
 
 
 def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:

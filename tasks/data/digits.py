@@ -37,7 +37,7 @@ def open_digits(spec: Digits) -> ArraySamples:
 @cache
 def _splits() -> dict[str, ArraySamples]:
     # Imported here because it takes more than a second, which users of other data should not wait for.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits  # noqa: PLC0415
 
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)

@@ -18,5 +18,5 @@ def select(samples_count: int, subset_size: int | None, shuffle: bool, seed: int
         raise InputError(f"subset size {subset_size}: expected at least 1 sample, or none for all {samples_count}.")
     size = samples_count if subset_size is None else min(subset_size, samples_count)
     if shuffle:
-        return tuple(random.Random(seed).sample(range(samples_count), size))
+        return tuple(random.Random(seed).sample(range(samples_count), size))  # noqa: S311 - no secret
     return tuple(range(size))

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-import torch  # type: ignore[import-not-found]
+import torch
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 from torch import nn

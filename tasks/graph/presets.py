@@ -1,9 +1,11 @@
-"""Presets: which of the configurations that a device offers is taken for a point."""
+"""How a point is quantized: the preset chooses among what the device offers, the user's options come first."""
 
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from tasks.graph.placement import QuantizationPoint, Role
-from tasks.numerics.affine import QuantizerConfig
+from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
+from tasks.numerics.estimators import RangeEstimator
 
 
 class Preset(StrEnum):
@@ -18,7 +20,49 @@ class Preset(StrEnum):
     ACCURACY = "accuracy"
 
 
-def choose(point: QuantizationPoint, preset: Preset) -> QuantizerConfig:
-    """The first candidate of the device's table, or the last where the preset asks for asymmetric quantization."""
-    asymmetric = preset == Preset.ACCURACY or (preset == Preset.MIXED and point.role == Role.ACTIVATIONS)
-    return point.candidates[-1 if asymmetric else 0]
+@dataclass(frozen=True)
+class TensorOptions:
+    """What the user wants of all weights or all activations; None leaves a value to the device and the preset."""
+
+    bits: int | None = None
+    mode: Mode | None = None
+    granularity: Granularity | None = None
+    level_low: int | None = None
+    level_high: int | None = None
+    range_estimator: RangeEstimator = field(default_factory=RangeEstimator)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a whole model is quantized: the preset and the options for both roles."""
+
+    preset: Preset = Preset.PERFORMANCE
+    weights: TensorOptions = field(default_factory=TensorOptions)
+    activations: TensorOptions = field(default_factory=TensorOptions)
+
+    def options(self, role: Role) -> TensorOptions:
+        """The options for tensors of this role."""
+        return self.weights if role == Role.WEIGHTS else self.activations
+
+
+_WISHES = tuple(item.name for item in fields(QuantizerConfig))
+
+
+def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
+    """The configuration of a point.
+
+    Of the device's candidates those remain that have all values the user gave; of these the preset takes the first,
+    or the last where it asks for asymmetric quantization. When none has them, the preset's choice among all candidates
+    takes the user's values: so a partial wish completes itself.
+    """
+    options = scheme.options(point.role)
+    wishes = {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
+    matching = [each for each in point.candidates if all(getattr(each, name) == wishes[name] for name in wishes)]
+    asymmetric = scheme.preset == Preset.ACCURACY or (scheme.preset == Preset.MIXED and point.role == Role.ACTIVATIONS)
+    chosen = (matching or point.candidates)[-1 if asymmetric else 0]
+    if matching:
+        return chosen
+    if "bits" in wishes or "mode" in wishes:
+        # The table's levels belong to its own bits and mode.
+        chosen = replace(chosen, level_low=None, level_high=None)
+    return replace(chosen, **wishes)

@@ -16,7 +16,9 @@ class SaturationFix(StrEnum):
     NO = "no"
 
 
-def halved_operations(model: ov.Model, fix: SaturationFix, target_device: str) -> frozenset[str]:
+def halved_operations(
+    model: ov.Model, fix: SaturationFix, target_device: str, *, aligned: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """Names of the operations whose weights use half of their levels.
 
     ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one.

@@ -86,19 +86,18 @@ def count_levels(config: QuantizerConfig, *, weights: bool) -> int:
 
 
 def weight_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
-    """Limits for a constant tensor from its extremes, one channel an element of ``values``."""
+    """Limits for a constant tensor from its range, one channel an element; symmetric ones hold ``values.high``."""
     levels = count_levels(config, weights=True)
     if config.mode == Mode.ASYMMETRIC:
         return _equal_limits(align_zero(values, levels), levels)
-    high = floor_channels(largest_magnitude(values))
-    return _equal_limits(Range(-high, high), levels)
+    return _equal_limits(signed_range(floor_channels(values.high), levels), levels)
 
 
 def activation_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
     """Limits for an activation tensor.
 
-    Symmetric: [0, a] when no channel has a negative minimum and no negative level is forced, else
-    [-a L/(L-2), a], which puts the zero point on level L/2 exactly.
+    Symmetric: [0, high] when no channel has a negative minimum and no negative level is forced, else
+    :func:`signed_range` of the high border.
     """
     levels = count_levels(config, weights=False)
     if config.mode == Mode.ASYMMETRIC:
@@ -107,7 +106,16 @@ def activation_parameters(values: Range, config: QuantizerConfig) -> FakeQuantiz
     forced = config.level_low is not None and config.level_low < 0
     if np.all(values.low >= 0) and not forced:
         return _equal_limits(Range(np.zeros_like(high), high), levels)
-    return _equal_limits(Range(-high * np.float32(levels / (levels - 2)), high), levels)
+    return _equal_limits(signed_range(high, levels), levels)
+
+
+def signed_range(high: Array, levels: int) -> Range:
+    """[-high l/h, high] with h = (levels - 1) // 2 levels above zero and the other l below it.
+
+    Zero is a level whatever their number: 255 give [-high, high], 256 give [-high 128/127, high].
+    """
+    above = (levels - 1) // 2
+    return Range(-high * np.float32((levels - 1 - above) / above), high)
 
 
 def largest_magnitude(values: Range) -> Array:

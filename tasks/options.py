@@ -1,0 +1,157 @@
+"""Parameters of DefaultQuantization as a user writes them, and what is wrong with them beyond types and names."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.graph.presets import Preset, Scheme, TensorOptions
+from tasks.graph.saturation import SaturationFix
+from tasks.graph.scope import Attribute, IgnoredOperation, IgnoredScope
+from tasks.numerics.affine import Mode, QuantizerConfig, count_levels
+from tasks.numerics.estimators import QUANTILES, Border, EstimatorPreset, RangeEstimator
+from tasks.numerics.statistics import StatisticType
+from tasks.records import Execution
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+DEVICES = Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5"]
+
+FEWEST_BITS, MOST_BITS = 2, 8
+# Two levels have none on one side of zero.
+FEWEST_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class NamePattern:
+    """A regular expression that the full name has to match."""
+
+    re: Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class OperationFilter:
+    """Operations of a type, all of them or those with all of these attributes; OpenVINO's names and values."""
+
+    type: Annotated[str, Field(min_length=1)]
+    attributes: dict[str, bool | int | float | str | tuple[int | float | str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class IgnoredOptions:
+    """What stays float: names (exact, or ``{re: pattern}``) and types of operations."""
+
+    scope: tuple[str | NamePattern, ...] = ()
+    operations: tuple[OperationFilter, ...] = ()
+
+    def to_scope(self) -> IgnoredScope:
+        """The same as the core reads it."""
+        return IgnoredScope(
+            scope=tuple(entry for entry in self.scope if isinstance(entry, str)),
+            patterns=tuple(entry.re for entry in self.scope if isinstance(entry, NamePattern)),
+            operations=tuple(IgnoredOperation(each.type, _pairs(each.attributes)) for each in self.operations),
+        )
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """Parameters of DefaultQuantization, in its own spelling. ``conf/quantization/default.yaml`` explains each."""
+
+    preset: Preset = Preset.PERFORMANCE
+    stat_subset_size: Count | None = 300
+    stat_batch_size: Count = 1
+    shuffle_data: bool = False
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    target_device: DEVICES = "ANY"
+    model_type: Literal["transformer"] | None = None
+    inplace_statistics: bool = True
+    ignored: IgnoredOptions = field(default_factory=IgnoredOptions)
+    weights: TensorOptions = field(default_factory=TensorOptions)
+    activations: TensorOptions = field(default_factory=TensorOptions)
+    saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
+    channel_alignment: bool = True
+    use_fast_bias: bool = True
+    threshold: Annotated[float, Field(gt=0)] | None = None
+    apply_for_all_nodes: bool = False
+
+    @property
+    def scheme(self) -> Scheme:
+        """How tensors are quantized."""
+        return Scheme(self.preset, self.weights, self.activations)
+
+    @property
+    def execution(self) -> Execution:
+        """How statistics are collected."""
+        return Execution(in_place=self.inplace_statistics, batch=self.stat_batch_size)
+
+
+def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
+    """Every value that cannot be meant: its key below ``quantization`` and what is wrong."""
+    if options.target_device.startswith("GNA"):
+        yield "target_device", f"{options.target_device} is not supported: OpenVINO no longer has a plugin for it"
+    for section, tensor in (("weights", options.weights), ("activations", options.activations)):
+        weights = section == "weights"
+        for key, text in (*_levels(tensor, weights=weights), *_estimator(tensor.range_estimator, weights=weights)):
+            yield f"{section}.{key}", text
+
+
+def _levels(options: TensorOptions, *, weights: bool) -> Iterator[tuple[str, str]]:
+    bits, low, high = options.bits, options.level_low, options.level_high
+    if bits is not None and not FEWEST_BITS <= bits <= MOST_BITS:
+        yield "bits", f"expected {FEWEST_BITS} to {MOST_BITS}, got {bits}"
+        return
+    if low is None and high is None:
+        return
+    # Without a mode the preset decides; the symmetric default has the fewest levels to fall back on.
+    config = QuantizerConfig(bits or 8, options.mode or Mode.SYMMETRIC, level_low=low, level_high=high)
+    levels, key = count_levels(config, weights=weights), "level_high" if low is None else "level_low"
+    if low is not None and high is not None and low >= high:
+        yield "level_low", f"expected less than level_high {high}, got {low}"
+    elif levels > 2**config.bits:
+        yield key, f"{levels} levels do not fit {config.bits} bits, which have {2**config.bits}"
+    elif levels < FEWEST_LEVELS:
+        yield key, f"expected at least {FEWEST_LEVELS} levels, got {levels}"
+
+
+def _estimator(estimator: RangeEstimator, *, weights: bool) -> Iterator[tuple[str, str]]:
+    by_preset = estimator.preset == EstimatorPreset.QUANTILE
+    for name, border in (("min", estimator.min), ("max", estimator.max)):
+        key = f"range_estimator.{name}"
+        probability = border.outlier_prob
+        takes_quantile = border.type in QUANTILES or (border.type is None and by_preset)
+        if probability is not None and not 0 < probability < 0.5:
+            yield f"{key}.outlier_prob", f"expected a number between 0 and 0.5, got {probability}"
+        elif probability is None and border.type in QUANTILES and not by_preset:
+            yield f"{key}.outlier_prob", f"type {border.type} needs it, for example 1e-4"
+        elif probability is not None and not takes_quantile:
+            yield f"{key}.outlier_prob", f"only quantiles have one: set {key}.type or range_estimator.preset"
+        if weights and border.aggregator is not None:
+            yield f"{key}.aggregator", "weights are no samples: there is nothing to aggregate"
+    yield from _order(estimator)
+
+
+def _order(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
+    """A lower border that cannot be below the upper one."""
+    low, high = estimator.min, estimator.max
+    if low.type in (StatisticType.ABS_MAX, StatisticType.ABS_QUANTILE):
+        yield "range_estimator.min.type", f"{low.type} is a magnitude, never a lower border; expected min or quantile"
+    elif low.type is not None and high.type is not None and _height(low, 0) >= _height(high, 1):
+        yield "range_estimator.min.type", f"the lower border ({low.type}) is not below the upper one ({high.type})"
+    if low.clipping_value is not None and high.clipping_value is not None and low.clipping_value >= high.clipping_value:
+        yield (
+            "range_estimator.min.clipping_value",
+            f"expected less than that of max, {high.clipping_value}, got {low.clipping_value}",
+        )
+
+
+def _height(border: Border, quantile_end: int) -> float:
+    """Where in a sample's sorted values a border lies, from 0 to 1."""
+    if border.type in QUANTILES:
+        return abs(quantile_end - (border.outlier_prob or 0.0))
+    return 0.0 if border.type == StatisticType.MIN else 1.0
+
+
+def _pairs(
+    attributes: dict[str, bool | int | float | str | tuple[int | float | str, ...]],
+) -> tuple[tuple[str, Attribute], ...]:
+    return tuple(sorted(attributes.items()))
