@@ -19,8 +19,6 @@ from tasks.write_output import require_writable
 # Hydra answers these itself, or composes from folders that only it knows.
 _LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
 
-_MAY_BE_NULL = [("experiment", "null")]
-
 
 def find_problems(config_name: str, config_class: type[Any], arguments: Sequence[str]) -> list[str]:
     """Compose every point that the arguments describe and check it; returns the lines to print, none if all is well."""
@@ -82,7 +80,7 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
     else:
         values = [override.get_value_element_as_str()]
     for value in values:
-        if value not in options and (group, value) not in _MAY_BE_NULL:
+        if value not in options:
             yield f"{group}: {unknown('value', value, options)}"
 
 

@@ -1,0 +1,319 @@
+"""Every file of conf/ composes and is valid; every mistake is one line that says what is allowed."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from flows.preflight import find_problems
+from tasks.config import EvaluateConfig, QuantizeConfig, flatten, from_hydra
+from tasks.data.arrays import Arrays
+from tasks.data.digits import Digits
+from tasks.data.image_folder import ImageFolder
+from tasks.errors import InputError
+from tasks.graph.presets import Preset
+
+CONF = Path(__file__).parents[1] / "conf"
+CONFIGS = {"quantize": QuantizeConfig, "evaluate": EvaluateConfig}
+IMAGES = ["dataset=image_folder", "dataset.path=photos"]
+ARRAYS = ["dataset=arrays", "dataset.path=x.npz"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PTQ_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_leftovers() -> Iterator[None]:
+    yield
+    # Hydra's composing is a singleton of the process: whoever leaves it open breaks all who come after.
+    with initialize_config_module("conf", version_base="1.3"):
+        pass
+
+
+def configuration(*overrides: str, name: str = "quantize") -> Any:
+    with initialize_config_module("conf", version_base="1.3"):
+        return from_hydra(compose(name, overrides=list(overrides)), CONFIGS[name])
+
+
+def problems(*arguments: str, name: str = "quantize") -> list[str]:
+    return find_problems(name, CONFIGS[name], list(arguments))
+
+
+# --- what is there
+
+
+def options() -> list[list[str]]:
+    """One list of overrides for each file of a group."""
+    needed = {"arrays": "path=x.npz", "image_folder": "path=photos"}
+    found = []
+    for file in sorted(CONF.glob("*/*.yaml")):
+        group, name = file.parent.name, file.stem
+        overrides = [f"dataset={name}"] if group == "validation" else []
+        if group in ("dataset", "validation") and name in needed:
+            overrides.append(f"dataset.{needed[name]}")
+        found.append([*overrides, f"{group}={name}"])
+    return found
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("overrides", options(), ids=lambda overrides: overrides[-1])
+def test_every_option_of_every_group_is_valid(name: str, overrides: list[str]) -> None:
+    assert isinstance(configuration(*overrides, name=name), CONFIGS[name])
+    assert problems(*overrides, name=name) == []
+
+
+def test_every_yaml_was_composed() -> None:
+    composed = {overrides[-1].replace("=", "/") for overrides in options()} | set(CONFIGS)
+    assert composed == {str(file.relative_to(CONF).with_suffix("")) for file in CONF.rglob("*.yaml")}
+
+
+def test_quantization_files_agree_with_the_code_about_defaults() -> None:
+    composed = configuration().quantization
+    assert composed == type(composed)()
+
+
+def test_what_is_written_in_yaml_is_the_whole_of_the_options() -> None:
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "quantization" / "default.yaml"))
+    assert isinstance(written, dict)
+    assert written.keys() == asdict(configuration().quantization).keys()
+
+
+def test_values_have_the_types_of_the_core() -> None:
+    config = configuration(*IMAGES, "quantization.preset=mixed", "dataset.mean=[1,2,3]", "dataset.resize=32")
+    assert config.quantization.preset is Preset.MIXED
+    assert isinstance(config.dataset, ImageFolder)
+    assert config.dataset.path == Path("photos")
+    assert config.dataset.mean == (1, 2, 3)
+    assert config.dataset.resize == 32
+
+
+def test_validation_follows_the_calibration_data() -> None:
+    config = configuration(*IMAGES, "dataset.scale=255", "validation.path=others")
+    assert config.validation == replace(config.dataset, path=Path("others"))
+    assert configuration(*ARRAYS).validation == Arrays(Path("x.npz"))
+    assert configuration().validation == Digits("validation")
+    assert configuration().dataset == Digits("training")
+
+
+def test_state_goes_where_the_environment_says(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert configuration().runtime.home == home
+    monkeypatch.delenv("PTQ_HOME")
+    assert configuration().runtime.home == Path(".ptq")
+
+
+def test_flattened_keys_are_those_of_the_command_line() -> None:
+    flat = flatten(configuration(*ARRAYS))
+    assert flat["quantization.preset"] == "performance"
+    assert flat["dataset.path"] == "x.npz"
+    assert flat["validation.kind"] == "arrays"
+    known = [f"{key}={'null' if value is None else value}" for key, value in flat.items() if key != "runtime.home"]
+    assert problems("dataset=arrays", *known) == []
+
+
+# --- mistakes
+
+
+@dataclass(frozen=True)
+class Mistake:
+    arguments: str
+    lines: tuple[str, ...]
+
+
+VALUES = {
+    "key of a group": Mistake(
+        "+quantization.prest=mixed",
+        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: preset,",),
+    ),
+    "key at the top": Mistake(
+        "+out_dir=x", ("out_dir: unknown key 'out_dir'. Did you mean 'output_dir'? Allowed: model, dataset,",)
+    ),
+    "key of a data set": Mistake(
+        "+dataset.splt=x", ("dataset.splt: unknown key 'splt'. Did you mean 'split'? Allowed: kind, split",)
+    ),
+    "name": Mistake(
+        "quantization.preset=mixd",
+        ("quantization.preset: unknown value 'mixd'. Did you mean 'mixed'? Allowed: performance, mixed, accuracy",),
+    ),
+    "name of another spelling": Mistake(
+        "quantization.preset=MIXED",
+        ("quantization.preset: unknown value 'MIXED'. Allowed: performance, mixed, accuracy",),
+    ),
+    "literal": Mistake(
+        "dataset.split=train",
+        ("dataset.split: unknown value 'train'. Did you mean 'training'? Allowed: training, validation",),
+    ),
+    "kind of data": Mistake(
+        "dataset.kind=digit",
+        ("dataset.kind: unknown value 'digit'. Did you mean 'digits'? Allowed: arrays, image_folder, digits",),
+    ),
+    "zero samples": Mistake(
+        "quantization.stat_subset_size=0",
+        ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
+    ),
+    "half a sample": Mistake(
+        "quantization.stat_subset_size=1.5",
+        ("quantization.stat_subset_size: input should be a valid integer, got 1.5",),
+    ),
+    "word for a number": Mistake(
+        "quantization.stat_subset_size=many",
+        ("quantization.stat_subset_size: input should be a valid integer, got 'many'",),
+    ),
+    "truth for a number": Mistake(
+        "quantization.stat_subset_size=true",
+        ("quantization.stat_subset_size: input should be a valid integer, got True",),
+    ),
+    "word for a truth": Mistake(
+        "quantization.shuffle_data=maybe",
+        ("quantization.shuffle_data: input should be a valid boolean, unable to interpret input, got 'maybe'",),
+    ),
+    "no threads": Mistake("runtime.threads=0", ("runtime.threads: input should be greater than or equal to 1, got 0",)),
+    "empty shards": Mistake(
+        "runtime.shard_size=0", ("runtime.shard_size: input should be greater than or equal to 1, got 0",)
+    ),
+    "negative time": Mistake(
+        "evaluation.speed_seconds=-1",
+        ("evaluation.speed_seconds: input should be greater than or equal to 0, got -1",),
+    ),
+    "endless time": Mistake(
+        "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
+    ),
+    "no model": Mistake("model.path=", ("model.path: string should have at least 1 character, got ''",)),
+    "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got None",)),
+    "missing path": Mistake("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
+    "missing folder": Mistake(
+        "dataset=image_folder", ("dataset.path: a value is needed, for example dataset.path=...",)
+    ),
+    "missing key": Mistake("~output_dir", ("output_dir: a value is needed",)),
+    "unset variable": Mistake(
+        "output_dir=${oc.env:PTQ_NOT_SET}",
+        ("output_dir: KeyError raised while resolving interpolation: \"Environment variable 'PTQ_NOT_SET'",),
+    ),
+    "three mistakes": Mistake(
+        "quantization.preset=mixd runtime.shard_size=x dataset.split=train",
+        (
+            "dataset.split: unknown value 'train'.",
+            "quantization.preset: unknown value 'mixd'.",
+            "runtime.shard_size: input should be a valid integer, got 'x'",
+        ),
+    ),
+    "mistake that validation repeats": Mistake(
+        "dataset=image_folder dataset.path=x dataset.layout=nchww",
+        ("dataset.layout: unknown value 'nchww'. Did you mean 'nchw'? Allowed: nchw, nhwc",),
+    ),
+    "mistake of validation alone": Mistake(
+        "dataset=image_folder dataset.path=x validation.layout=nchww",
+        ("validation.layout: unknown value 'nchww'. Did you mean 'nchw'? Allowed: nchw, nhwc",),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", VALUES.values(), ids=VALUES.keys())
+def test_wrong_values_are_one_line_each(row: Mistake) -> None:
+    with pytest.raises(InputError) as caught:
+        configuration(*row.arguments.split())
+    assert_lines(str(caught.value).splitlines(), row.lines)
+    assert problems(*row.arguments.split()) == str(caught.value).splitlines()
+
+
+# What Hydra would refuse in its own words, and sweeps, which it would start.
+ARGUMENTS = {
+    "key of a group": Mistake(
+        "quantization.prest=mixed",
+        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: preset,",),
+    ),
+    "group": Mistake(
+        "quantisation.preset=mixed",
+        ("quantisation: unknown key 'quantisation'. Did you mean 'quantization'? Allowed: dataset, evaluation,",),
+    ),
+    "two keys": Mistake("a.b.c=1 model.pth=x", ("a: unknown key 'a'. Allowed:", "model.pth: unknown key 'pth'. Did")),
+    "option of a group": Mistake(
+        "dataset=digit",
+        ("dataset: unknown value 'digit'. Did you mean 'digits'? Allowed: arrays, digits, image_folder",),
+    ),
+    "no option of a group": Mistake("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),
+    "recipe": Mistake("experiment=nope", ("experiment: unknown value 'nope'. Allowed: ",)),
+    "launcher": Mistake("hydra/launcher=nope", ("hydra/launcher: unknown value 'nope'. Allowed: basic",)),
+    "no equals sign": Mistake("digits", ("'digits': expected key=value; special characters of a value need quotes",)),
+    "no key": Mistake("=5", ("'=5': expected key=value; the key is missing",)),
+    "no key but a package": Mistake("@x=5", ("'@x=5': expected key=value; the key is missing",)),
+    "letters Hydra does not know": Mistake(
+        "model.path=größe.xml",
+        ("'model.path=größe.xml': expected key=value; special characters of a value need quotes: key='value'",),
+    ),
+    "brackets": Mistake("model.path=[a.xml", ("'model.path=[a.xml': expected key=value;",)),
+    "all unreadable words": Mistake("x =5", ("'x': expected", "'=5': expected")),
+    "group in another package": Mistake("dataset@x=arrays", ("Could not override 'dataset@x'.",)),
+    "group a second time": Mistake("+dataset=arrays", ("Multiple values for dataset.",)),
+    "sweep without the flag": Mistake(
+        "quantization.preset=mixed,accuracy", ("quantization.preset: a sweep of several values needs --multirun",)
+    ),
+    "point of a sweep": Mistake(
+        "-m quantization.preset=mixed,accurcy,performance",
+        ("quantization.preset: unknown value 'accurcy'. Did you mean 'accuracy'? Allowed: performance,",),
+    ),
+    "points of two sweeps, each line once": Mistake(
+        "--multirun quantization.preset=mixed,accurcy quantization.stat_subset_size=0,5",
+        ("quantization.stat_subset_size: input should", "quantization.preset: unknown value 'accurcy'."),
+    ),
+    "point of a range": Mistake(
+        "-m quantization.stat_subset_size=range(0,3)",
+        ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
+    ),
+    "point of a sweep over a group": Mistake(
+        "-m dataset=digits,digit", ("dataset: unknown value 'digit'. Did you mean 'digits'?",)
+    ),
+    "point of a sweep that misses a value": Mistake("-m dataset=digits,arrays", ("dataset.path: a value is needed,",)),
+}
+
+
+@pytest.mark.parametrize("row", ARGUMENTS.values(), ids=ARGUMENTS.keys())
+def test_wrong_arguments_are_one_line_each(row: Mistake) -> None:
+    assert_lines(problems(*row.arguments.split()), row.lines)
+
+
+def assert_lines(found: list[str], expected: tuple[str, ...]) -> None:
+    assert len(found) == len(expected), found
+    for line, beginning in zip(found, expected, strict=True):
+        assert line.startswith(beginning)
+        assert "Traceback" not in line
+
+
+RIGHT = [
+    "",
+    "~experiment",
+    "~quantization",
+    "-m quantization.preset=mixed,accuracy quantization.stat_subset_size=10,20",
+    "-m quantization.stat_subset_size=range(1,4)",
+    "quantization.stat_subset_size=null",
+    "quantization.saturation_fix=no",
+    "hydra.run.dir=x",
+    "output_dir=a/b.c-d_e",
+    "output_dir='größe = [1]'",
+    "--help",
+    "--cfg job",
+]
+
+
+@pytest.mark.parametrize("arguments", RIGHT)
+def test_right_arguments_have_no_problems(arguments: str) -> None:
+    words = [arguments] if "'" in arguments else arguments.split()
+    assert problems(*words) == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_home_that_cannot_be_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (line,) = problems(f"runtime.home={tmp_path}/file/home", name=name)
+    assert line == f"runtime.home: cannot write to '{tmp_path}/file/home': Not a directory"
+
+
+def test_reference_belongs_to_evaluate_only() -> None:
+    assert configuration("reference=float.xml", name="evaluate").reference == "float.xml"
+    assert problems("+reference=float.xml")[0].startswith("reference: unknown key 'reference'.")
