@@ -113,7 +113,7 @@ def test_flattened_keys_are_those_of_the_command_line() -> None:
     assert flat["quantization.preset"] == "performance"
     assert flat["dataset.path"] == "x.npz"
     assert flat["validation.kind"] == "arrays"
-    known = [f"{key}={'null' if value is None else value}" for key, value in flat.items() if key != "runtime.home"]
+    known = [f"{key}={'null' if value is None else value}" for key, value in flat.items() if value != ()]
     assert problems("dataset=arrays", *known) == []
 
 
@@ -129,7 +129,7 @@ class Mistake:
 VALUES = {
     "key of a group": Mistake(
         "+quantization.prest=mixed",
-        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: preset,",),
+        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: ",),
     ),
     "key at the top": Mistake(
         "+out_dir=x", ("out_dir: unknown key 'out_dir'. Did you mean 'output_dir'? Allowed: model, dataset,",)
@@ -226,7 +226,7 @@ def test_wrong_values_are_one_line_each(row: Mistake) -> None:
 ARGUMENTS = {
     "key of a group": Mistake(
         "quantization.prest=mixed",
-        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: preset,",),
+        ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: ",),
     ),
     "group": Mistake(
         "quantisation.preset=mixed",
