@@ -37,9 +37,18 @@ def name_nodes(model: ov.Model, *, automatic: bool) -> None:
             name = f"{base}.copy{copies}"
         seen.add(name)
         if name != node.get_friendly_name():
-            node.set_friendly_name(name)
+            _rename(node, name)
         for body in _bodies(node):
             name_nodes(body, automatic=automatic)
+
+
+def _rename(node: ov.Node, name: str) -> None:
+    old = node.get_friendly_name()
+    node.set_friendly_name(name)
+    for output in node.outputs():
+        # OpenVINO calls the tensors of nameless inputs and outputs like their nodes.
+        if old == node.get_name() and old in output.get_names():
+            output.get_tensor().set_names(output.get_names() - {old} | {name})
 
 
 def _bodies(node: ov.Node) -> list[ov.Model]:

@@ -1,0 +1,81 @@
+"""Which weights use half of their levels."""
+
+from collections.abc import Callable
+
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from tasks.graph.saturation import SaturationFix, halved_operations
+from tests import models as m
+
+FIRST = SaturationFix.FIRST_LAYER
+
+
+def chain() -> ov.Model:
+    hidden = m.relu(m.biased_convolution(m.relu(m.image(), "before"), "first"), "middle")
+    return m.build(m.matmul(m.convolution(hidden, "second"), "classifier"))
+
+
+def two_inputs() -> ov.Model:
+    left = m.convolution(m.image("a"), "left")
+    right = m.convolution(m.transpose(m.image("b"), "swapped", 0, 1, 3, 2), "right")
+    return m.build(m.convolution(m.concat("joined", left, right), "last"))
+
+
+def skip() -> ov.Model:
+    picture = m.image()
+    return m.build(m.convolution(m.concat("joined", m.convolution(picture, "first"), picture), "beside"))
+
+
+def resized() -> ov.Model:
+    picture = m.image(shape=(1, 4, 8, 8))
+    sizes = m.named(ops.gather(m.shape_of(picture, "shape"), m.integers("spatial", 2, 3), m.number("axis", 0)), "sizes")
+    hidden = m.convolution(picture, "first", stride=2)
+    upsampled = ops.interpolate(hidden, sizes, "nearest", "sizes", axes=m.integers("axes", 2, 3))
+    return m.build(m.convolution(m.named(upsampled, "upsampled"), "second"))
+
+
+def grouped() -> ov.Model:
+    return m.build(m.convolution(m.grouped_convolution(m.image(), "depthwise", 4), "pointwise"))
+
+
+def behind_matmul() -> ov.Model:
+    return m.build(m.convolution(m.matmul(m.image(), "mixed", 8), "first"))
+
+
+def without_convolution() -> ov.Model:
+    return m.build(m.matmul(m.image(shape=(1, 4)), "classifier"))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(chain, {"first"}, id="chain"),
+        pytest.param(two_inputs, {"left", "right"}, id="two-inputs"),
+        pytest.param(skip, {"first", "beside"}, id="past-the-first"),
+        pytest.param(resized, {"first"}, id="shape-of-the-input"),
+        pytest.param(grouped, {"depthwise"}, id="grouped"),
+        pytest.param(behind_matmul, {"first"}, id="behind-a-matmul"),
+        pytest.param(without_convolution, set(), id="no-convolution"),
+    ],
+)
+def test_first_layer(make: Callable[[], ov.Model], expected: set[str]) -> None:
+    assert halved_operations(make(), FIRST, "ANY") == expected
+
+
+def test_all_weighted_operations() -> None:
+    assert halved_operations(chain(), SaturationFix.ALL, "ANY") == {"first", "second", "classifier"}
+    assert halved_operations(without_convolution(), SaturationFix.ALL, "ANY") == set()
+
+
+def test_none() -> None:
+    assert halved_operations(chain(), SaturationFix.NO, "ANY") == set()
+
+
+@pytest.mark.parametrize(
+    ("device", "some"), [("ANY", True), ("CPU", True), ("CPU_SPR", False), ("GPU", False), ("NPU", False)]
+)
+def test_only_devices_whose_sums_saturate(device: str, *, some: bool) -> None:
+    for fix in (FIRST, SaturationFix.ALL):
+        assert bool(halved_operations(chain(), fix, device)) == some
