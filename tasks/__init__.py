@@ -6,6 +6,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
+    collect_quantiles     a shard of samples -> quantiles, where an estimator asks for them
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     evaluate_model        outputs and metrics of a model on a data set
@@ -16,8 +17,10 @@ Plumbing: what steps and flows stand on.
 
     records       the references that travel, and the report
     config        the composed configuration, checked once
+    options       the parameters of DefaultQuantization as a user writes them
     store         content-addressed files: models and arrays by sha256
     caching       the one cache policy of all steps: inputs, code, libraries
+    taps          the model with its taps, which steps that observe tensors share
     write_output  the files a user gets, put in place at once
     tracking      MLflow, in a process of its own
     progress      one progress bar while a stage lasts

@@ -23,16 +23,18 @@ CORE = {
 }
 PLUMBING = {
     "tasks.records": {"tasks.data.source"},
+    "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.records"},
+    | {"tasks.options", "tasks.records"},
     "tasks.store": {"numpy", "openvino", "tasks.records"},
     "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.store"},
     "tasks.tracking": {"mlflow"},
     "tasks.progress": {"rich"},
+    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.records", "tasks.store"},
     "tasks": set(),
 }
-STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress"} | {
+STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps"} | {
     f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data")
 }
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}

@@ -146,7 +146,6 @@ def test_key_follows_the_source_of_what_the_step_imports(copied_package: Path, s
 
 UNRELATED: list[tuple[Any, str]] = [
     (collect_statistics, "graph/patterns.py"),
-    (collect_statistics, "numerics/estimators.py"),
     (collect_statistics, "log_run.py"),
     (collect_statistics, "algorithms/ranges.py"),
     (estimate_ranges, "write_output.py"),
