@@ -40,7 +40,19 @@ def evaluate() -> None:
     _run("evaluate", EvaluateConfig, load_flow)
 
 
-def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow]) -> None:
+def plan() -> None:
+    """``ptq-plan``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    from tasks.config import QuantizeConfig
+
+    def load_plan() -> Flow:
+        from flows.plan import plan
+
+        return plan
+
+    _run("quantize", QuantizeConfig, load_plan, serves=False)
+
+
+def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
@@ -55,7 +67,7 @@ def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow
 
     def job(composed: DictConfig) -> None:
         config = from_hydra(composed, config_class)
-        prepare(config.runtime.home)
+        prepare(config.runtime.home, serves=serves)
         try:
             load_flow()(config, tuple(HydraConfig.get().overrides.task))
         except InputError as mistake:

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 
-def prepare(home: Path) -> None:
-    """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is."""
+def prepare(home: Path, *, serves: bool = True) -> None:
+    """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is.
+
+    ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
+    """
     state = home.resolve()
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
@@ -26,6 +29,8 @@ def prepare(home: Path) -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 
+    if not serves:
+        return
     from prefect.settings import get_current_settings  # noqa: PLC0415 - reads the settings above
 
     if get_current_settings().api.url is None:

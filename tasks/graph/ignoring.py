@@ -44,7 +44,7 @@ def find_ignored(
             raise InputError(f"ignored.patterns: {pattern!r} matches no operation{_nearest(pattern, by_name)}")
         found |= _useful(f"ignored.patterns: {pattern!r}", matching, why_never)
     for entry in ignored.operations:
-        found |= _useful(f"ignored.operations: {_spell(entry)}", _of_type(operations, entry), why_never)
+        found |= _useful(f"ignored.operations: {spell(entry)}", _of_type(operations, entry), why_never)
     return frozenset(found)
 
 
@@ -79,7 +79,7 @@ def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[O
     matching = [operation for operation in same_type if _has(operation, entry)]
     if not matching:
         seen = sorted({repr(_attributes(each).get(name)) for each in same_type for name, _ in entry.attributes})
-        raise InputError(f"ignored.operations: {_spell(entry)} matches no operation; the model has {', '.join(seen)}")
+        raise InputError(f"ignored.operations: {spell(entry)} matches no operation; the model has {', '.join(seen)}")
     return matching
 
 
@@ -101,7 +101,8 @@ def _plain(value: object) -> object:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
-def _spell(entry: IgnoredOperation) -> str:
+def spell(entry: IgnoredOperation) -> str:
+    """``Type(name=value, ...)``."""
     attributes = ", ".join(f"{name}={value}" for name, value in entry.attributes)
     return f"{entry.type}({attributes})" if attributes else entry.type
 

@@ -24,7 +24,7 @@ better model or fewer surprises:
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,7 +32,7 @@ import openvino as ov
 
 from tasks.errors import InputError
 from tasks.graph.devices import Device, find_device, unknown
-from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored
+from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored, spell
 from tasks.graph.insertion import start_everywhere
 from tasks.graph.operations import Edge, Operation, read_operations
 from tasks.graph.patterns import find_skipped
@@ -76,7 +76,7 @@ class QuantizationPoint:
 
 @dataclass(frozen=True)
 class FloatOperation:
-    """An operation that the target could quantize but that stays float, and why."""
+    """An operation that the target could quantize but that stays float, and why. A bias belongs to its operation."""
 
     name: str
     type: str
@@ -135,6 +135,21 @@ def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str
     return tuple(sorted(placed | read))
 
 
+def ignored_matches(
+    model: ov.Model, ignored: IgnoredScope, *, target_device: str = "ANY"
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Every entry of an ignored scope, as text, with the names of the operations it keeps float."""
+    starts = _read(model, target_device)
+    entries = [
+        *((name, IgnoredScope(scope=(name,))) for name in ignored.scope),
+        *((f"re: {pattern}", IgnoredScope(patterns=(pattern,))) for pattern in ignored.patterns),
+        *((spell(operation), IgnoredScope(operations=(operation,))) for operation in ignored.operations),
+    ]
+    return tuple(
+        (text, tuple(sorted(each.name for each in _leave_out(starts, None, entry)))) for text, entry in entries
+    )
+
+
 def _read(model: ov.Model, target_device: str) -> _Starts:
     device = find_device(target_device)
     operations = read_operations(model)
@@ -165,9 +180,17 @@ def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> Qu
             FloatOperation(operation.name, operation.type, reasons[operation])
             for operation in operations
             # An ignored pass-through operation has no quantizer of its own to lose.
-            if (operation in starts.edges or operation in starts.reasons) and operation not in served
+            if (operation in starts.edges or operation in starts.reasons)
+            and operation not in served
+            and not _belongs_to(operation, served, starts)
         ),
     )
+
+
+def _belongs_to(operation: Operation, served: Collection[Operation], starts: _Starts) -> bool:
+    """Whether an operation is the bias of a quantized one: it is computed within the same kernel."""
+    is_bias = starts.skipped.get(operation) == "bias"
+    return is_bias and any(source.operation in served for source in operation.sources if source is not None)
 
 
 def _leave_out(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> dict[Operation, str]:

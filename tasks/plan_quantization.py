@@ -1,0 +1,58 @@
+"""What a run would do to a model, without any data and without changing anything."""
+
+from dataclasses import dataclass
+
+from tasks.algorithms.planning import Cost, estimate_cost
+from tasks.graph.placement import FloatOperation, QuantizationPoint, ignored_matches
+from tasks.graph.presets import Scheme, choose
+from tasks.graph.scope import IgnoredScope
+from tasks.numerics.affine import QuantizerConfig, count_levels
+from tasks.place_quantizers import place_quantizers
+from tasks.records import ModelRef, Runtime
+from tasks.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedQuantizer:
+    """A point with the configuration it would get, and its number of levels."""
+
+    point: QuantizationPoint
+    config: QuantizerConfig
+    levels: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Quantizers, what stays float, what each ignored entry matches, and the cost (None where it is not known)."""
+
+    quantizers: tuple[PlannedQuantizer, ...]
+    float_operations: tuple[FloatOperation, ...]
+    ignored: tuple[tuple[str, tuple[str, ...]], ...]
+    tensors: int
+    cost: Cost | None
+
+
+def plan_quantization(
+    model: ModelRef,
+    target_device: str,
+    model_type: str | None,
+    ignored: IgnoredScope,
+    scheme: Scheme,
+    in_place: bool,
+    runtime: Runtime,
+) -> Plan:
+    """Place quantizers, choose their configurations and measure a few inferences; raises as ``place_quantizers``."""
+    placement = place_quantizers.fn(model, target_device, model_type, ignored, runtime)
+    opened = Store(runtime.home).open_model(model)
+    return Plan(
+        quantizers=tuple(_planned(point, scheme) for point in placement.setup.points),
+        float_operations=placement.setup.float_operations,
+        ignored=ignored_matches(opened, ignored, target_device=target_device),
+        tensors=len(placement.tensors),
+        cost=estimate_cost(opened, placement.tensors, in_place=in_place, threads=runtime.threads),
+    )
+
+
+def _planned(point: QuantizationPoint, scheme: Scheme) -> PlannedQuantizer:
+    config = choose(point, scheme)
+    return PlannedQuantizer(point, config, count_levels(config, weights=point.role == "weights"))
