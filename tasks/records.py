@@ -42,11 +42,13 @@ class DatasetRef:
         return len(self.digests)
 
     def shards(self, size: int) -> tuple["DatasetRef", ...]:
-        """Consecutive parts of ``size`` samples, the last one of what is left."""
-        starts = range(0, len(self), size)
+        """Consecutive parts of ``size`` samples, the last one of what is left.
+
+        They have no labels, whose digest would tell a shard of many samples from the same shard of more.
+        """
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
         return tuple(
-            replace(self, indices=self.indices[start : start + size], digests=self.digests[start : start + size])
-            for start in starts
+            replace(self, indices=self.indices[part], digests=self.digests[part], labels=None) for part in parts
         )
 
 
