@@ -1,0 +1,198 @@
+"""Channels of a tensor between two layers, shifted and scaled in a way that the model does not notice.
+
+After POT's ActivationChannelAlignment (2023.3), with these differences, all of which keep the model's function:
+
+- **The first layer has no other reader**, with its bias or without. POT looked only at what the second layer reads.
+- **Sums of two computed tensors** are no biases; POT took the first operand of any Add for the first layer.
+- **MatMul** counts as first layer where its rows become axis 1, the consumer's channels. POT scaled axis 0 of any
+  weights that had the right length.
+- **Padding that depends on the input's shape** (``auto_pad`` same) excludes kernels larger than 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.graph.operations import Operation, Source, read_operations, shape_of
+from tasks.graph.traversal import constant_value, is_constant, nodes_by_name
+
+Channels = NDArray[np.float64]
+CHANNEL_AXIS = 1
+
+_CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+
+
+@dataclass(frozen=True)
+class AlignmentPair:
+    """Two layers: ``producer [-> producer_bias] -> consumer [-> consumer_bias]``, by the names of their operations.
+
+    A bias is an Add of a constant, None where there is none. ``tensor`` is what the consumer reads, with the channels
+    along axis 1.
+    """
+
+    producer: str
+    producer_bias: str | None
+    tensor: str
+    consumer: str
+    consumer_bias: str | None
+
+
+def find_pairs(model: ov.Model) -> tuple[AlignmentPair, ...]:
+    """The pairs of a model, by the consumer's name.
+
+    Producers are convolutions, grouped ones too, and products of constant rows and a computed matrix. Consumers are
+    ungrouped convolutions without stride, dilation and padding: then a shift of a channel is a shift of the output, the
+    same everywhere. Nothing else may read what lies between them; all weights are constant.
+    """
+    pairs = []
+    for consumer in read_operations(model):
+        if not _absorbs_shifts(consumer):
+            continue
+        source = consumer.sources[0]
+        producer = _producer(source.operation)
+        if producer is not None:
+            bias = source.operation if source.operation is not producer else None
+            pairs.append(
+                AlignmentPair(producer.name, _name(bias), str(source), consumer.name, _name(_find_bias(consumer)))
+            )
+    return tuple(sorted(pairs, key=lambda pair: pair.consumer))
+
+
+def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: Channels) -> None:
+    """Make of ``tensor`` x the tensor (x - centre) / factors, each of shape (channels,), and let the consumer undo it.
+
+    With W the consumer's weights: ``producer weights / factors``, ``producer bias := (bias - centre) / factors``,
+    ``consumer bias += sum over kernel and channels of W centre``, ``W *= factors`` by input channel. Missing biases are
+    inserted. Changed constants become new ones of the model's element type, so that other readers keep theirs, and
+    biases keep their shape if that has the channels.
+    """
+    nodes = nodes_by_name(model)
+    producer, consumer = nodes[pair.producer], nodes[pair.consumer]
+    weights = _read(consumer, 1)
+    offset = weights.sum(axis=tuple(range(2, weights.ndim))) @ centre
+
+    _scale_rows(producer, 1 / factors)
+    bias = nodes[pair.producer_bias] if pair.producer_bias else _inserted_bias(nodes, producer)
+    _change_bias(bias, -centre, 1 / factors)
+    bias = nodes[pair.consumer_bias] if pair.consumer_bias else _inserted_bias(nodes, consumer)
+    _change_bias(bias, offset, np.ones_like(offset))
+    _write(consumer, 1, weights * _along(factors, (1,), weights.ndim), "aligned_weights")
+    model.validate_nodes_and_infer_types()
+
+
+def _absorbs_shifts(operation: Operation) -> bool:
+    """Whether a shift of an input channel shifts all of an output channel by the same number."""
+    if operation.type != "Convolution" or not _has_weights(operation, 1):
+        return False
+    attributes = operation.node.get_attributes()
+    if {*attributes["strides"], *attributes["dilations"]} != {1}:
+        return False
+    if attributes["auto_pad"] in ("same_upper", "same_lower"):
+        kernel = (shape_of(operation.sources[1]) or (None,))[2:]
+        return all(size == 1 for size in kernel)
+    return attributes["auto_pad"] == "valid" or not any((*attributes["pads_begin"], *attributes["pads_end"]))
+
+
+def _producer(last: Operation) -> Operation | None:
+    """The layer that ends with ``last``, its bias or itself, if nothing but one input reads it."""
+    if len(last.readers) != 1:
+        return None
+    for layer in (last, *(source.operation for source in last.sources)):
+        if _makes_channels(layer) and (layer is last or _find_bias(layer) is last):
+            return layer
+    return None
+
+
+def _makes_channels(operation: Operation) -> bool:
+    """Whether it is a layer with constant weights whose output features are axis 1 of what it computes."""
+    if operation.type in _CONVOLUTIONS:
+        return _has_weights(operation, 1)
+    shape = shape_of(Source(operation, 0)) if operation.type == "MatMul" else None
+    rows = shape_of(operation.sources[0]) if shape else None
+    return bool(shape and rows and len(shape) == 3 and len(rows) > 1 and _has_weights(operation, 0))
+
+
+def _has_weights(operation: Operation, port: int) -> bool:
+    return operation.sources[port].operation.constant and not operation.constant
+
+
+def _find_bias(layer: Operation) -> Operation | None:
+    """The Add of a constant that alone reads what a layer computes, and does not give it more axes or channels."""
+    readers = layer.readers
+    if len(readers) != 1 or readers[0].operation.type != "Add":
+        return None
+    add, port = readers[0]
+    before, after = shape_of(Source(layer, 0)), shape_of(Source(add, 0))
+    if not add.sources[1 - port].operation.constant or before is None or after is None:
+        return None
+    numpy_rules = add.node.get_attributes()["auto_broadcast"] == "numpy"
+    same_channels = len(before) == len(after) and before[CHANNEL_AXIS] == after[CHANNEL_AXIS]
+    return add if numpy_rules and same_channels else None
+
+
+def _name(operation: Operation | None) -> str | None:
+    return operation.name if operation is not None else None
+
+
+def _scale_rows(layer: ov.Node, scale: Channels) -> None:
+    """Multiply the weights that make each channel of a layer's output."""
+    port = 1 if layer.get_type_name() in _CONVOLUTIONS else 0
+    weights = _read(layer, port)
+    axes: tuple[int, ...] = (0,)
+    if layer.get_type_name() == "MatMul":
+        axes = (weights.ndim - (1 if layer.get_attributes()["transpose_a"] else 2),)
+    elif layer.get_type_name() == "GroupConvolution":
+        axes, scale = (0, 1), scale.reshape(weights.shape[:2])
+    _write(layer, port, weights * _along(scale, axes, weights.ndim), "aligned_weights")
+
+
+def _change_bias(add: ov.Node, shift: Channels, scale: Channels) -> None:
+    """``bias := (bias + shift) * scale`` by channel."""
+    port = 0 if is_constant(add.input_value(0)) else 1
+    rank = add.get_output_partial_shape(0).rank.get_length()
+    # Axes before the channels are left out: broadcasting gives the bias no axis that it does not need.
+    shift, scale = (_along(each, (0,), rank - CHANNEL_AXIS) for each in (shift, scale))
+    _write(add, port, (_read(add, port) + shift) * scale, "aligned_value")
+
+
+def _inserted_bias(nodes: dict[str, ov.Node], layer: ov.Node) -> ov.Node:
+    """The Add of zeros that stands between a layer and all that read it, inserted now or for another pair."""
+    name = f"{layer.get_friendly_name()}/aligned_bias"
+    if name not in nodes:
+        output = layer.output(0)
+        readers, tensor_names = output.get_target_inputs(), output.get_names()
+        shape = output.get_partial_shape()
+        zeros = np.zeros((1, shape[CHANNEL_AXIS].get_length(), *[1] * (shape.rank.get_length() - 2)))
+        add = ops.add(output, _constant(f"{name}/zeros", zeros, output.get_element_type()))
+        add.set_friendly_name(name)
+        for reader in readers:
+            reader.replace_source_output(add.output(0))
+        # A name of a tensor says what is computed, and that is now computed here.
+        output.get_tensor().set_names(set())
+        add.output(0).get_tensor().set_names(tensor_names)
+        nodes[name] = add
+    return nodes[name]
+
+
+def _along(values: NDArray[np.float64], axes: tuple[int, ...], rank: int) -> NDArray[np.float64]:
+    """Spread ``values``, whose axes are ``axes`` of a tensor, so that they broadcast over it."""
+    return np.expand_dims(values, tuple(axis for axis in range(rank) if axis not in axes))
+
+
+def _read(node: ov.Node, port: int) -> NDArray[np.float64]:
+    return constant_value(node.input_value(port)).astype(np.float64)
+
+
+def _write(node: ov.Node, port: int, values: NDArray[np.float64], suffix: str) -> None:
+    element_type = node.get_input_element_type(port)
+    constant = _constant(f"{node.get_friendly_name()}/{suffix}", values, element_type)
+    node.input(port).replace_source_output(constant)
+
+
+def _constant(name: str, values: NDArray[np.float64], element_type: ov.Type) -> ov.Output:
+    node = ops.constant(np.ascontiguousarray(values, np.float32), dtype=element_type)
+    node.set_friendly_name(name)
+    return node.output(0)
