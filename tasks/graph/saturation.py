@@ -22,7 +22,8 @@ def halved_operations(
     """Names of the operations whose weights use half of their levels.
 
     ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one.
-    Models without a convolution and devices other than ANY and CPU have none.
+    Operations that read ``aligned`` channels come on top: their weights took up the widths of the channels. Models
+    without a convolution and devices other than ANY and CPU have none.
     """
     nodes = model.get_ordered_ops()
     weighted = [node for node in nodes if node.get_type_name() in CONVOLUTIONS | {"MatMul"}]
@@ -31,7 +32,7 @@ def halved_operations(
         return frozenset()
     if fix == SaturationFix.ALL:
         return frozenset(node.get_friendly_name() for node in weighted)
-    return frozenset(_first_convolutions(model))
+    return aligned | _first_convolutions(model)
 
 
 def _first_convolutions(model: ov.Model) -> set[str]:

@@ -1,7 +1,6 @@
 """Limits of every FakeQuantize against what POT chose, case by case, on recorded models."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from tasks.algorithms import channel_alignment
 from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
-from tasks.algorithms.ranges import Parameters, estimate_parameters, wanted_quantiles
 from tasks.algorithms.inference import Sample
+from tasks.algorithms.ranges import Parameters, estimate_parameters, wanted_quantiles
 from tasks.data.subset import select
+from tasks.graph.alignment import find_pairs
 from tasks.graph.naming import input_name
 from tasks.graph.placement import QuantizerSetup, place_quantizers, tapped_tensors
 from tasks.graph.presets import Preset, Scheme, TensorOptions
@@ -24,8 +25,6 @@ from tasks.numerics.affine import FakeQuantizeParameters
 from tasks.numerics.statistics import with_quantiles
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-# Channel alignment changes two layers of `mobile`.
-ALIGNED = {"linear_a:1", "linear_b:0", "linear_b:1", "leaky:0", "upsample:0"}
 
 # Where this project decided against POT: the reason, by case and by what the names of its points contain.
 BETTER = {
@@ -60,8 +59,28 @@ def ignored_scope(spec: dict[str, Any]) -> IgnoredScope:
     return IgnoredScope(scope=tuple(spec.get("scope", ())), operations=tuple(operations))
 
 
+def read_samples(model: ov.Model, folder: Path, params: dict[str, Any]) -> list[Sample]:
+    samples = np.load(folder / "calibration.npz")["x"]
+    chosen = select(
+        len(samples), params.get("stat_subset_size"), params.get("shuffle_data", False), params.get("seed", 0)
+    )
+    name = input_name(model.inputs[0])
+    return [{name: samples[index]} for index in chosen]
+
+
+def align(model: ov.Model, samples: list[Sample]) -> frozenset[str]:
+    pairs = find_pairs(model)
+    if not pairs:
+        return frozenset()
+    wanted = channel_alignment.wanted_quantiles(pairs)
+    quantiles = collect_quantiles(compile_taps(model, tuple(wanted), in_place=False), wanted, samples, lambda: None)
+    return frozenset(channel_alignment.align(model, pairs, quantiles))
+
+
 def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Parameters]:
     model = ov.Core().read_model(folder / "model.xml")
+    samples = read_samples(model, folder, params)
+    aligned = align(model, samples)
     device = params.get("target_device", "ANY")
     setup = place_quantizers(
         model,
@@ -69,15 +88,6 @@ def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Para
         model_type=params.get("model_type"),
         ignored=ignored_scope(params.get("ignored", {})),
     )
-    samples = np.load(folder / "calibration.npz")["x"]
-    chosen = select(
-        len(samples), params.get("stat_subset_size"), params.get("shuffle_data", False), params.get("seed", 0)
-    )
-    name = input_name(model.inputs[0])
-
-    def data() -> Iterator[Sample]:
-        return ({name: samples[index]} for index in chosen)
-
     scheme = Scheme(
         Preset(params.get("preset", "performance")),
         options(params.get("weights", {})),
@@ -85,11 +95,12 @@ def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Para
     )
     tensors = tapped_tensors(model, setup, target_device=device)
     in_place = params.get("inplace_statistics", False)
-    statistics = collect_statistics(compile_taps(model, tensors, in_place=in_place), data(), lambda: None)
+    statistics = collect_statistics(compile_taps(model, tensors, in_place=in_place), samples, lambda: None)
     if wanted := dict(wanted_quantiles(setup, scheme)):
         taps = compile_taps(model, tuple(wanted), in_place=False)
-        statistics = with_quantiles(statistics, collect_quantiles(taps, wanted, data(), lambda: None))
-    halved = halved_operations(model, SaturationFix(params.get("saturation_fix", "first_layer")), device)
+        statistics = with_quantiles(statistics, collect_quantiles(taps, wanted, samples, lambda: None))
+    fix = SaturationFix(params.get("saturation_fix", "first_layer"))
+    halved = halved_operations(model, fix, device, aligned=aligned)
     return setup, estimate_parameters(model, setup, statistics, scheme, halved)
 
 
@@ -100,8 +111,6 @@ def test_same_limits_as_pot(folder: Path, case: dict[str, Any]) -> None:
     compared = 0
     for point in setup.points:
         expected = recorded[point.role, point.consumers]
-        if ALIGNED & set(point.consumers):
-            continue
         limits = parameters[point.name]
         assert limits.levels == expected["levels"], point.name
         if any(f"{folder.name}-{case['id']}" == where and part in point.name for where, part in BETTER):
