@@ -64,8 +64,10 @@ def collect_statistics(
 
     def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         if taps.in_place:
-            low, high = outputs[2 * position], outputs[2 * position + 1]
-            return low.reshape(taps.batch, -1), high.reshape(taps.batch, -1)
+            low, high = (outputs[2 * position + border].reshape(taps.batch, -1) for border in range(2))
+            # The least of no values is the largest number, and the other way round.
+            empty = low > high
+            return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
         rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
         return rows.min(axis=2), rows.max(axis=2)
 
@@ -130,7 +132,9 @@ def _reductions(source: ov.Output, *, keeps: bool, batch: int) -> list[ov.Output
 
 
 def _channels_apart(activation: NDArray[Any], batch: int, *, keeps: bool) -> NDArray[Any]:
-    """Shape (batch, channels, values), one channel where there is no axis for them."""
+    """Shape (batch, channels, values), one channel where there is no axis for them; NaN where there is no value."""
+    if activation.size == 0:
+        return np.full((batch, activation.shape[CHANNEL_AXIS] if keeps else 1, 1), np.nan, np.float32)
     if not keeps:
         return activation.reshape(batch, 1, -1)
     if batch == 1:

@@ -131,7 +131,7 @@ def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
         expected = str(shape).replace("?", "any")
         msg = f"sample {index}: input '{name}' has shape {expected}, the sample has {list(sample[name].shape)}"
         raise InputError(msg)
-    return np.ascontiguousarray(values, dtype=wanted)
+    return np.asarray(values, dtype=wanted, order="C")
 
 
 def one_sample_at_a_time(model: ov.Model) -> ov.Model:

@@ -7,7 +7,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.placement import QuantizerSetup, Role
+from tasks.errors import InputError
+from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.traversal import constant_value, find_output, nodes_by_name
 from tasks.numerics.affine import (
@@ -15,6 +16,7 @@ from tasks.numerics.affine import (
     Granularity,
     Mode,
     QuantizerConfig,
+    Range,
     activation_parameters,
     halve_levels,
     unite,
@@ -22,6 +24,9 @@ from tasks.numerics.affine import (
 )
 from tasks.numerics.estimators import complete, estimate_range, needed_quantiles, weight_range
 from tasks.numerics.statistics import Quantile, Statistics
+
+# Differences of limits have to stay finite in float32.
+LARGEST_VALUE = float(np.finfo(np.float32).max) / 4
 
 Parameters = dict[str, FakeQuantizeParameters]
 _FIELDS = ("input_low", "input_high", "output_low", "output_high", "levels")
@@ -33,7 +38,8 @@ def estimate_parameters(
     """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
 
     ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``). Raises KeyError
-    when ``statistics`` lack a tensor or a quantile that the scheme needs (see :func:`wanted_quantiles`).
+    when ``statistics`` lack a tensor or a quantile that the scheme needs (see :func:`wanted_quantiles`), InputError for
+    a tensor with infinite values.
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
@@ -41,12 +47,12 @@ def estimate_parameters(
         config = choose(point, scheme)
         estimator = complete(scheme.options(point.role).range_estimator, config)
         if point.role == Role.ACTIVATIONS:
-            values = estimate_range(statistics[point.tensor], config, estimator)
+            values = _finite(estimate_range(statistics[point.tensor], config, estimator), point)
             parameters[point.name] = activation_parameters(values, config)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32)
-            limits = weight_parameters(weight_range(weights, axes, estimator), config)
+            limits = weight_parameters(_finite(weight_range(weights, axes, estimator), point), config)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():
@@ -71,6 +77,17 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> tuple[tuple[str, 
             if quantiles:
                 wanted.setdefault(point.tensor, set()).update(quantiles)
     return tuple((tensor, tuple(sorted(quantiles, key=str))) for tensor, quantiles in sorted(wanted.items()))
+
+
+def _finite(values: Range, point: QuantizationPoint) -> Range:
+    """The range, if it can be quantized: masks hold infinities, or the largest number instead."""
+    for border in (values.low, values.high):
+        # Also false for NaN.
+        if not np.all(np.abs(border) < LARGEST_VALUE):
+            consumers = ", ".join(consumer.rpartition(":")[0] for consumer in point.consumers)
+            msg = f"'{point.tensor}' reaches {border.flat[np.abs(border).argmax()]}: no levels can cover that;"
+            raise InputError(f"{msg} keep what reads it float: quantization.ignored.scope ({consumers})")
+    return values
 
 
 def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:

@@ -131,14 +131,15 @@ def floor_channels(high: Array) -> Array:
 def align_zero(values: Range, levels: int) -> Range:
     """Widen a range until it contains zero and zero falls on one of the ``levels``.
 
-    Of the two borders the one moves whose move gives the wider range: no value of the range is ever cut off.
+    Of the two borders the one moves whose move gives the wider range: no value of the range is ever cut off. A side
+    of less than half a level gets a whole one; DefaultQuantization left zero beside the levels then.
     """
     low, high = values.low.astype(np.float64), values.high.astype(np.float64)
     narrow = ~(high - low > SMALLEST_RANGE)
     low, high = np.where(narrow, low - SMALLEST_RANGE, low), np.where(narrow, high + SMALLEST_RANGE, high)
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     steps = levels - 1
-    zero = np.rint(-low * steps / (high - low))
+    zero = np.clip(np.rint(-low * steps / (high - low)), low < 0, steps - (high > 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         new_low = np.where(zero < steps, zero / (zero - steps) * high, low)
         new_high = np.where(zero > 0, (zero - steps) / zero * low, high)

@@ -30,8 +30,11 @@ class Aggregator(StrEnum):
 
 
 def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
-    """One value a channel from ``rows`` of shape (samples, channels)."""
-    return _FUNCTIONS[aggregator](rows.astype(np.float64)).astype(np.float32)
+    """One value a channel from ``rows`` of shape (samples, channels); rows with NaN are left out, zero without any."""
+    seen = rows[~np.isnan(rows).any(axis=1)].astype(np.float64)
+    if not len(seen):
+        return np.zeros(rows.shape[1], np.float32)
+    return _FUNCTIONS[aggregator](seen).astype(np.float32)
 
 
 def hodges_lehmann(values: NDArray[np.float64]) -> float:

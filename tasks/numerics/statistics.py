@@ -35,10 +35,10 @@ class Quantile:
 class TensorStatistic:
     """Extremes of one tensor: ``minimum`` and ``maximum`` of shape (samples, channels), float32.
 
-    A tensor without a static channel axis has one channel. Everything a range estimator needs is derived from
-    these rows later: preset, mode, granularity, aggregator and number of samples may change without an inference.
-    Only quantiles are no function of the extremes: each that is asked for has rows of its own, (samples, 1) or
-    (samples, channels).
+    A tensor without a static channel axis has one channel. Rows of NaN stand for samples in which it has no values.
+    Everything a range estimator needs is derived from these rows later: preset, mode, granularity, aggregator and
+    number of samples may change without an inference. Only quantiles are no function of the extremes: each that is
+    asked for has rows of its own, (samples, 1) or (samples, channels).
     """
 
     minimum: Rows
