@@ -41,15 +41,14 @@ class DatasetRef:
     def __len__(self) -> int:
         return len(self.digests)
 
-    def shards(self, size: int) -> tuple["DatasetRef", ...]:
-        """Consecutive parts of ``size`` samples, the last one of what is left.
+    def part(self, start: int, stop: int | None = None) -> "DatasetRef":
+        """The samples from ``start`` up to ``stop``."""
+        chosen = slice(start, stop)
+        return replace(self, indices=self.indices[chosen], digests=self.digests[chosen])
 
-        They have no labels, whose digest would tell a shard of many samples from the same shard of more.
-        """
-        parts = [slice(start, start + size) for start in range(0, len(self), size)]
-        return tuple(
-            replace(self, indices=self.indices[part], digests=self.digests[part], labels=None) for part in parts
-        )
+    def shards(self, size: int) -> tuple["DatasetRef", ...]:
+        """Consecutive parts of ``size`` samples, the last one of what is left."""
+        return tuple(self.part(start, start + size) for start in range(0, len(self), size))
 
 
 @dataclass(frozen=True)

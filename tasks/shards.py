@@ -1,0 +1,66 @@
+"""Rows of samples that an earlier run collected: a shard that begins with the same samples is not inferred again.
+
+The result of a shard is cached as a whole by its step. But the last shard of a subset is rarely full: when the subset
+grows it becomes longer, when it shrinks, shorter. So each shard also leaves a note, found by what was collected (``key``)
+and its first sample, which samples it holds and where its arrays are.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.records import ArraysRef
+from tasks.store import Store
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def complete_shard(store: Store, key: str, digests: tuple[str, ...], collect: Callable[[int], Arrays]) -> ArraysRef:
+    """Arrays with one row a sample for the samples of ``digests``, stored.
+
+    ``collect(start)`` infers the samples from ``start`` on; it is called for what no earlier shard has. The rows are
+    the same to the bit, whatever was known before.
+    """
+    folder = store.root / "shards" / key / digests[0]
+    known, count = _longest(store, folder, digests)
+    if count < len(digests):
+        fresh = collect(count)
+        rows = {name: np.concatenate([known[name], fresh[name]]) for name in fresh} if count else fresh
+    else:
+        rows = known
+    ref = store.put_arrays(rows)
+    _note(folder, digests, ref)
+    return ref
+
+
+def _longest(store: Store, folder: Path, digests: tuple[str, ...]) -> tuple[Arrays, int]:
+    """The rows of the shard that has most of these samples in front, cut to those, and how many they are."""
+    notes = sorted(_notes(folder, digests), key=lambda note: -note[0])
+    for count, ref in notes:
+        if count and store.is_intact(ref):
+            return {name: rows[:count] for name, rows in store.open_arrays(ref).items()}, count
+    return {}, 0
+
+
+def _notes(folder: Path, digests: tuple[str, ...]) -> Iterator[tuple[int, ArraysRef]]:
+    for file in folder.glob("*.json"):
+        try:
+            samples = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(samples, digests, strict=False))
+        yield sum(1 for _ in same), ArraysRef(file.stem)
+
+
+def _note(folder: Path, digests: tuple[str, ...], ref: ArraysRef) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".incomplete", delete=False, encoding="utf-8") as file:
+        json.dump(digests, file)
+    os.replace(file.name, folder / f"{ref.digest}.json")  # noqa: PTH105 - whole or not there at all
