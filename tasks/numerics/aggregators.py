@@ -77,9 +77,10 @@ def _without_outliers(
     rows: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], np.float64]
 ) -> NDArray[np.float64]:
     low, high = np.quantile(rows, OUTLIERS, axis=0)
-    return np.array(
-        [reduce(column[(column >= a) & (column <= b)]) for column, a, b in zip(rows.T, low, high, strict=True)]
-    )
+    inside = (rows >= low) & (rows <= high)
+    # Of two samples both lie beyond the quantiles between them.
+    inside |= ~inside.any(axis=0)
+    return np.array([reduce(column[kept]) for column, kept in zip(rows.T, inside.T, strict=True)])
 
 
 _FUNCTIONS: dict[Aggregator, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
