@@ -216,3 +216,34 @@ def loop_around_convolution() -> ov.Model:
     loop.set_body(ov.Model([body_result], [inside], "body"))
     loop.set_merged_input(inside, outside.output(0), body_result.output(0))
     return build(loop.get_iter_value(body_result.output(0), -1))
+
+
+def row_matmul(data: ov.Node, name: str, rows: int = 4, *, transposed: bool = False) -> ov.Node:
+    """A constant matrix times the data: its rows become the channels of axis 1."""
+    columns = data.get_output_shape(0)[-2]
+    weights = constant(f"{name}_weights", *((columns, rows) if transposed else (rows, columns)))
+    return named(ops.matmul(weights, data, transposed, False), name)
+
+
+def compressed(name: str, *shape: int, stored: str = "f16") -> ov.Node:
+    """A constant stored in a smaller type, which the model converts to f32 when it is loaded."""
+    values = constant(f"{name}_stored", *shape)
+    kept = named(ops.constant(values.get_data(), dtype=getattr(ov.Type, stored)), f"{name}_stored")
+    return named(ops.convert(kept, "f32"), name)
+
+
+def between_relus(*layers: Callable[[ov.Node], ov.Node], shape: tuple[int, ...] = (1, 4, 8, 8)) -> ov.Model:
+    """``relu`` of ``image``, the layers one after the other, ``end``: another relu."""
+    data = relu_image(shape)
+    for layer in layers:
+        data = layer(data)
+    return build(relu(data, "end"))
+
+
+def linear_layers(*names: str, kernel: int = 1) -> ov.Model:
+    """Biased convolutions one after the other with nothing in between."""
+
+    def layer(name: str) -> Callable[[ov.Node], ov.Node]:
+        return lambda data: biased_convolution(data, name, 4, kernel)
+
+    return between_relus(*map(layer, names))
