@@ -15,23 +15,27 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, samples_at_a_time
 from tasks.errors import InputError
+from tasks.graph.bounds import is_non_negative
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.estimators import sample_quantiles
 from tasks.numerics.statistics import Quantile, Rows, TensorStatistic
 
 CHANNEL_AXIS = 1
+IMAGE_RANK = 4
 
 
 @dataclass(frozen=True)
 class Taps:
-    """A compiled model whose outputs are the tensors, or in place for each its minimum and its maximum a channel.
+    """A compiled model whose outputs are the tensors, or in place for each its maximum and its minimum a channel.
 
-    ``channels`` says of each tensor whether axis 1 holds channels of a fixed number.
+    ``channels`` says of each tensor whether axis 1 holds channels of a fixed number, ``non_negative`` whether its
+    operations leave no negative value: its minimum then counts as zero, which is all that a range needs to know.
     """
 
     compiled: ov.CompiledModel
     tensors: tuple[str, ...]
     channels: tuple[bool, ...]
+    non_negative: tuple[bool, ...]
     in_place: bool
     batch: int
 
@@ -50,26 +54,31 @@ def compile_taps(
     if batch > 1:
         _require_batch_axis(tensors, shapes, batch)
     channels = tuple(_keeps_channels(shape) for shape in shapes)
+    non_negative = tuple(is_non_negative(source) for source in sources)
     outputs = []
-    for source, keeps in zip(sources, channels, strict=True):
-        outputs += _reductions(source, keeps=keeps, batch=batch) if in_place else [source]
+    for source, keeps, positive in zip(sources, channels, non_negative, strict=True):
+        outputs += _reductions(source, keeps=keeps, positive=positive, batch=batch) if in_place else [source]
     taps = ov.Model([ops.result(output) for output in outputs], tapped.get_sinks(), tapped.get_parameters(), "taps")
-    return Taps(compile_for_samples(taps, threads), tensors, channels, in_place, batch)
+    return Taps(compile_for_samples(taps, threads), tensors, channels, non_negative, in_place, batch)
 
 
 def collect_statistics(
     taps: Taps, samples: Iterable[Sample], advance: Callable[[], None]
 ) -> Mapping[str, TensorStatistic]:
     """Minimum and maximum of every tensor, in the order of the samples. ``advance`` is called for each sample."""
+    first = np.cumsum([0, *(1 if positive else 2 for positive in taps.non_negative)])
 
     def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        if taps.in_place:
-            low, high = (outputs[2 * position + border].reshape(taps.batch, -1) for border in range(2))
-            # The least of no values is the largest number, and the other way round.
-            empty = low > high
-            return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
-        rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
-        return rows.min(axis=2), rows.max(axis=2)
+        positive = taps.non_negative[position]
+        if not taps.in_place:
+            rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
+            high = rows.max(axis=2)
+            return np.where(np.isnan(high), high, 0) if positive else rows.min(axis=2), high
+        high = outputs[first[position]].reshape(taps.batch, -1)
+        low = np.zeros_like(high) if positive else outputs[first[position] + 1].reshape(taps.batch, -1)
+        # The least of no values is the largest number, and the other way round.
+        empty = low > high
+        return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
     rows = _collect(taps, samples, advance, reduce)
     return {tensor: TensorStatistic(_stack(low), _stack(high)) for tensor, (low, high) in rows.items()}
@@ -123,12 +132,30 @@ def _stack(values: list[NDArray[Any]]) -> Rows:
     return np.concatenate(values).astype(np.float32)
 
 
-def _reductions(source: ov.Output, *, keeps: bool, batch: int) -> list[ov.Output]:
+def _reductions(source: ov.Output, *, keeps: bool, positive: bool, batch: int) -> list[ov.Output]:
+    """The maximum and, unless no value is negative, the minimum.
+
+    Over the whole of an image the maximum is a pooling: unlike ReduceMax it reads the layout that convolutions write.
+    """
     kept = ({CHANNEL_AXIS} if keeps else set()) | ({0} if batch > 1 else set())
-    axes = np.array(
-        [axis for axis in range(source.get_partial_shape().rank.get_length()) if axis not in kept], np.int64
-    )
-    return [ops.reduce_min(source, axes).output(0), ops.reduce_max(source, axes).output(0)]
+    shape = source.get_partial_shape()
+    if shape.rank.is_dynamic:
+        source = ops.reshape(source, np.array([-1]), False).output(0)
+        shape = source.get_partial_shape()
+    axes = np.array([axis for axis in range(shape.rank.get_length()) if axis not in kept], np.int64)
+    minimum = [] if positive else [ops.reduce_min(source, axes).output(0)]
+    return [_pooled_maximum(source, batch) or ops.reduce_max(source, axes).output(0), *minimum]
+
+
+def _pooled_maximum(source: ov.Output, batch: int) -> ov.Output | None:
+    """The maximum a sample and channel of real images of fixed size; None for other tensors."""
+    shape = source.get_partial_shape()
+    if shape.is_dynamic or shape.rank.get_length() != IMAGE_RANK or not source.get_element_type().is_real():
+        return None
+    size = list(shape.to_shape())[2:]
+    if shape[0] != batch or 0 in size:
+        return None
+    return ops.max_pool(source, [1, 1], [1, 1], [0, 0], [0, 0], size).output(0)
 
 
 def _channels_apart(activation: NDArray[Any], batch: int, *, keeps: bool) -> NDArray[Any]:
