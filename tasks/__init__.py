@@ -7,7 +7,6 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
     collect_quantiles     a shard of samples -> quantiles, where an estimator asks for them
-    collect_quantiles     the same for quantiles, where an estimator asks for them
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     evaluate_model        outputs and metrics of a model on a data set
@@ -20,12 +19,10 @@ Plumbing: what steps and flows stand on.
     records       the references that travel, and the report
     options       parameters of DefaultQuantization as users write them, and what contradicts itself
     config        the composed configuration, checked once
-    options       the parameters of DefaultQuantization as a user writes them
     store         content-addressed files: models and arrays by sha256
     shards        rows that an earlier run collected for the same samples
     taps          a model with its taps, compiled once a process, and the samples of a shard
     caching       the one cache policy of all steps: inputs, code, libraries
-    taps          the model with its taps, which steps that observe tensors share
     write_output  the files a user gets, put in place at once
     tracking      MLflow, in a process of its own
     progress      one progress bar while a stage lasts

@@ -42,9 +42,12 @@ class DatasetRef:
         return len(self.digests)
 
     def part(self, start: int, stop: int | None = None) -> "DatasetRef":
-        """The samples from ``start`` up to ``stop``."""
+        """The samples from ``start`` up to ``stop``, without labels.
+
+        Their digest would tell a part of many samples from the same part of more.
+        """
         chosen = slice(start, stop)
-        return replace(self, indices=self.indices[chosen], digests=self.digests[chosen])
+        return replace(self, indices=self.indices[chosen], digests=self.digests[chosen], labels=None)
 
     def shards(self, size: int) -> tuple["DatasetRef", ...]:
         """Consecutive parts of ``size`` samples, the last one of what is left."""
