@@ -12,11 +12,12 @@ from tasks import tracking
 from tasks.errors import InputError
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 Flow = Callable[[Any, tuple[str, ...]], object]
 
 
 def quantize() -> None:
-    """``ptq-quantize``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    """``ptq-quantize``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     tracking.start()
     from tasks.config import QuantizeConfig
 
@@ -29,7 +30,7 @@ def quantize() -> None:
 
 
 def evaluate() -> None:
-    """``ptq-evaluate``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    """``ptq-evaluate``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     from tasks.config import EvaluateConfig
 
     def load_flow() -> Flow:
@@ -41,7 +42,7 @@ def evaluate() -> None:
 
 
 def plan() -> None:
-    """``ptq-plan``: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    """``ptq-plan``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     from tasks.config import QuantizeConfig
 
     def load_plan() -> Flow:
@@ -53,6 +54,14 @@ def plan() -> None:
 
 
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
+    try:
+        _compose_and_run(config_name, config_class, load_flow, serves=serves)
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig

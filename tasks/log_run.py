@@ -23,7 +23,9 @@ def log_run(
 ) -> str:
     """Log parameters, the report's metrics, files and texts (by file name); returns MLflow's run identifier."""
     metrics = {f"{role}/{name}": value for role, values in report.metrics.items() for name, value in values.items()}
-    metrics |= {f"seconds/{stage.name}": stage.seconds for stage in report.stages}
+    for stage in report.stages:  # a step that ran several times counts in all
+        name = f"seconds/{stage.name}"
+        metrics[name] = (metrics.get(name) or 0.0) + stage.seconds
     return tracking.log(
         tracking.Run(
             uri=options.uri,
