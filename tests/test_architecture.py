@@ -32,15 +32,19 @@ PLUMBING = {
     "tasks.tracking": {"mlflow"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.records", "tasks.store"},
+    "tasks.shards": {"numpy", "tasks.records", "tasks.store"},
+    "tasks.plan_quantization": {"tasks.graph", "tasks.numerics", "tasks.algorithms", "tasks.records", "tasks.store"}
+    | {"tasks.place_quantizers"},
     "tasks": set(),
 }
-STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps"} | {
+STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps", "tasks.shards"} | {
     f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data")
 }
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "tasks.write_output",
     "tasks.progress",
+    "tasks.plan_quantization",
 }
 
 
