@@ -44,7 +44,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     reference: Evaluation | None = None
     for role, model in models.items():
         evaluation = stages.run(
-            evaluate_model, model=model, dataset=samples, reference=reference, runtime=run, samples=len(samples)
+            evaluate_model, model=model, dataset=samples, reference=reference, runtime=run, size=len(samples)
         )
         metrics[role], reference = dict(evaluation.metrics), evaluation
     if options.speed_seconds:

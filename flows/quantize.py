@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.stages import Stages
 from flows.summary import print_summary
+from tasks.align_channels import AlignedModel, align_channels
 from tasks.collect_quantiles import collect_quantiles, wanted_quantiles
 from tasks.collect_statistics import collect_statistics
 from tasks.config import QuantizeConfig, flatten
@@ -41,8 +42,8 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     calibration, validation = _load_datasets(stages, config)
     placement, quantized = _quantize(stages, config, model, calibration)
     evaluated = {"dataset": validation, "runtime": run}
-    before = stages.run(evaluate_model, model=model, reference=None, samples=len(validation), **evaluated)
-    after = stages.run(evaluate_model, model=quantized, reference=before, samples=len(validation), **evaluated)
+    before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
+    after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
     speeds = _measure(stages, config, (model, quantized), validation)
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
@@ -92,6 +93,10 @@ def _quantize(
 ) -> tuple[Placement, ModelRef]:
     """Where the model is quantized, and the quantized model."""
     options, run = config.quantization, config.runtime
+    aligned = AlignedModel(model, ())
+    if options.channel_alignment:
+        aligned = stages.run(align_channels, model=model, samples=samples, runtime=run, size=len(samples))
+        model = aligned.model
     placement: Placement = stages.run(
         place_quantizers,
         model=model,
@@ -114,7 +119,7 @@ def _quantize(
         scheme=options.scheme,
         saturation_fix=options.saturation_fix,
         target_device=options.target_device,
-        aligned=(),
+        aligned=aligned.operations,
         runtime=run,
     )
     return placement, stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)

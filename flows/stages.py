@@ -26,23 +26,23 @@ class Stages:
         """What ran so far."""
         return tuple(self._done)
 
-    def run(self, step: Task[..., Any], *, samples: int = 1, **arguments: Any) -> Any:
+    def run(self, step: Task[..., Any], *, size: int = 1, **arguments: Any) -> Any:
         """Run a step once, on so many samples, and return its value; its exception is raised as it is."""
-        return self.map(step, [arguments], [samples])[0]
+        return self.map(step, [arguments], [size])[0]
 
-    def map(self, step: Task[..., Any], calls: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> list[Any]:
+    def map(self, step: Task[..., Any], calls: Sequence[dict[str, Any]], sizes: Sequence[int] = ()) -> list[Any]:
         """Run a step for each of the calls in turn and return the values: one stage, however many calls.
 
-        ``samples`` are how many each call works on; a bar is shown where there is more than one.
+        ``sizes`` are how many samples each call works on; a bar is shown where there is more than one.
         """
         started = time.perf_counter()
-        states, values, shown = [], [], self._show_progress and sum(samples) > 1
-        with progress(self._console, step.name, sum(samples), shown=shown) as set_done:
+        states, values, shown = [], [], self._show_progress and sum(sizes) > 1
+        with progress(self._console, step.name, sum(sizes), shown=shown) as set_done:
             for number, arguments in enumerate(calls, start=1):
                 state = step(**arguments, return_state=True)
                 states.append(state.name)
                 values.append(state.result())
-                set_done(sum(samples[:number]))
+                set_done(sum(sizes[:number]))
         cached = states.count(CACHED)
         name = CACHED if cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
         stage = Stage(step.name, time.perf_counter() - started, name, len(states), cached)
