@@ -4,7 +4,7 @@ In place, the reductions are part of the graph and nothing else leaves it. Other
 activations are copied out, one request at a time, and reduced by numpy. The extremes are the same to the bit.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,21 @@ def _collect(
 ) -> dict[str, tuple[list[NDArray[Any]], ...]]:
     """For each tensor and each value that ``reduce`` gives, the arrays (batch, ...) of all requests in order."""
     received: dict[int, list[tuple[NDArray[Any], ...]]] = {}
+    read = 0
+
+    def counted() -> Iterator[Sample]:
+        nonlocal read
+        for sample in samples:
+            read += 1
+            yield sample
 
     def receive(number: int, outputs: list[NDArray[Any]]) -> None:
         received[number] = [reduce(position, outputs) for position in range(len(taps.tensors))]
-        for _ in range(taps.batch):
+        # A request starts when its samples are read; the last one may have fewer.
+        for _ in range(min(taps.batch, read - number * taps.batch)):
             advance()
 
-    count = infer(taps.compiled, samples, receive, batch=taps.batch)
+    count = infer(taps.compiled, counted(), receive, batch=taps.batch)
     requests = [received[number] for number in range(len(received))]
     # The last request may hold copies of its last sample: they are not counted.
     spare = len(requests) * taps.batch - count
