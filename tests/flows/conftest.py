@@ -1,0 +1,147 @@
+"""One Prefect server for all tests of flows, the commands as a user runs them, and the flow inside this process."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_RESULTS_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
+
+from flows.quantize import quantize
+from tasks.caching import results_folder
+from tasks.config import QuantizeConfig, from_hydra
+from tasks.records import Report
+
+SCRIPTS = Path(sys.executable).parent
+QUICK = ("evaluation.speed_seconds=0",)
+FOREIGN = ("PREFECT_", "MLFLOW_", "PTQ_", "HYDRA_", "NO_COLOR", "FORCE_COLOR")
+START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines of standard error that are not about stages."""
+        return [line for line in self.err.splitlines() if line and not line.startswith("  ")]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands, run in ``folder`` with state in ``home``."""
+
+    environment: dict[str, str]
+    folder: Path
+    home: Path
+
+    def start(self, command: str, *arguments: str, home: Path | None = None, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [SCRIPTS / command, *QUICK, *arguments],
+            cwd=self.folder,
+            env=self.environment | {"PTQ_HOME": str(home or self.home)} | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: str, *arguments: str, home: Path | None = None, **more: str) -> Outcome:
+        return finish(self.start(command, *arguments, home=home, **more))
+
+
+def finish(process: subprocess.Popen[str]) -> Outcome:
+    out, err = process.communicate(timeout=START_SECONDS)
+    return Outcome(process.returncode, out, err)
+
+
+def own_environment(home: Path) -> dict[str, str]:
+    """The environment without what would lead a test to the user's servers, databases and settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return kept | {"HOME": str(home), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Prefect server of our own: a temporary one for each run would take 10 s each."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [SCRIPTS / "prefect", "server", "start", "--host=127.0.0.1", f"--port={port}", "--no-services", "--no-ui"],
+            env=own_environment(folder) | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/api/health", process, folder / "log.txt")
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    pytest.fail(f"the Prefect server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def commands(server: str, tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """The commands with one home for the whole session: what one test computed, the next one finds."""
+    folder = tmp_path_factory.mktemp("commands")
+    environment = own_environment(folder) | {"PREFECT_API_URL": server}
+    return Commands(environment, folder, folder / "home")
+
+
+RunFlow = Callable[..., Report]
+
+
+@pytest.fixture
+def run_flow(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFlow:
+    """The flow inside this process, without MLflow: ``run_flow(home, *overrides)``; output in ``tmp_path``."""
+    monkeypatch.setattr("flows.quantize.log_run", lambda **_: "not logged")
+
+    def run(home: Path, *overrides: str) -> Report:
+        places = [f"runtime.home='{home}'", f"output_dir='{tmp_path}/output'", "runtime.progress=false"]
+        with initialize_config_module("conf", version_base="1.3"):
+            config = from_hydra(compose("quantize", overrides=[*places, *QUICK, *overrides]), QuantizeConfig)
+        settings = {
+            PREFECT_API_URL: server,
+            PREFECT_RESULTS_LOCAL_STORAGE_PATH: results_folder(home.resolve()),
+            PREFECT_LOGGING_TO_API_ENABLED: False,  # what still waits to be sent would outlive the server
+        }
+        with temporary_settings(settings):
+            return quantize(config)
+
+    return run
