@@ -25,7 +25,7 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
         model_type=options.model_type,
         ignored=options.ignored.to_scope(),
         scheme=options.scheme,
-        in_place=options.inplace_statistics,
+        execution=options.execution,
         runtime=config.runtime,
     )
     console = Console()
@@ -75,7 +75,7 @@ def _cost_line(planned: Plan, samples: int | None) -> str:
     cost, count = planned.cost, samples or 1
     each = "" if samples else " a sample"
     return (
-        f"statistics of {planned.tensors} tensors: about {cost.seconds_per_sample * count:.1f} s{each}, "
+        f"statistics of {planned.tensors} tensors in {planned.passes} pass{'es' if planned.passes > 1 else ''}: about {planned.passes * cost.seconds_per_sample * count:.1f} s{each}, "
         f"{cost.statistics_bytes_per_sample * count / 1e6:.1f} MB kept{each}; "
         f"tapped activations of one sample: {cost.activation_bytes / 1e6:.1f} MB"
     )

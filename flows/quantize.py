@@ -107,15 +107,16 @@ def _quantize(
     )
     setup = placement.setup
     shared = {"model": model, "execution": options.execution, "runtime": run}
-    statistics = _collect(stages, collect_statistics, samples, shared | {"tensors": placement.tensors})
+    groups = placement.groups(run.bytes_a_request(options.execution))
+    statistics = _collect(stages, collect_statistics, samples, [shared | {"tensors": group} for group in groups])
     wanted = wanted_quantiles(setup, options.scheme)
-    quantiles = _collect(stages, collect_quantiles, samples, shared | {"wanted": wanted}) if wanted else ()
+    quantiles = _collect(stages, collect_quantiles, samples, [shared | {"wanted": wanted}]) if wanted else ((),)
     parameters = stages.run(
         estimate_ranges,
         model=model,
         setup=setup,
         statistics=statistics,
-        quantiles=quantiles,
+        quantiles=quantiles[0],
         scheme=options.scheme,
         saturation_fix=options.saturation_fix,
         target_device=options.target_device,
@@ -126,11 +127,13 @@ def _quantize(
 
 
 def _collect(
-    stages: Stages, step: Task[..., Any], samples: DatasetRef, shared: dict[str, Any]
-) -> tuple[ArraysRef, ...]:
-    """Run a step for each shard of the samples, in order."""
-    shards = samples.shards(shared["runtime"].shard_size)
-    return tuple(stages.map(step, [shared | {"shard": shard} for shard in shards], [len(shard) for shard in shards]))
+    stages: Stages, step: Task[..., Any], samples: DatasetRef, groups: list[dict[str, Any]]
+) -> tuple[tuple[ArraysRef, ...], ...]:
+    """Run a step for each shard of the samples, in order, with the arguments of each group."""
+    shards = samples.shards(groups[0]["runtime"].shard_size)
+    calls = [group | {"shard": shard} for group in groups for shard in shards]
+    found = stages.map(step, calls, [len(call["shard"]) for call in calls])
+    return tuple(tuple(found[start : start + len(shards)]) for start in range(0, len(found), len(shards)))
 
 
 def _measure(

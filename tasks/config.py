@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ByteSize, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits
@@ -62,6 +62,7 @@ class RuntimeOptions(Runtime):
 
     threads: Count | None = None
     shard_size: Count = 64
+    memory_limit: ByteSize | None = None
 
 
 @dataclass(frozen=True)

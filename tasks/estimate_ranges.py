@@ -6,6 +6,7 @@ from tasks.graph.placement import QuantizerSetup
 from tasks.graph.presets import Scheme
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.numerics.statistics import (
+    TensorStatistic,
     concatenate,
     concatenate_quantiles,
     from_arrays,
@@ -20,7 +21,7 @@ from tasks.store import Store
 def estimate_ranges(
     model: ModelRef,
     setup: QuantizerSetup,
-    statistics: tuple[ArraysRef, ...],
+    statistics: tuple[tuple[ArraysRef, ...], ...],
     quantiles: tuple[ArraysRef, ...],
     scheme: Scheme,
     saturation_fix: SaturationFix,
@@ -28,13 +29,16 @@ def estimate_ranges(
     aligned: tuple[str, ...],
     runtime: Runtime,
 ) -> ArraysRef:
-    """Estimate the range of every point from the shards of statistics, in order, and from the weights.
+    """Estimate the range of every point from the statistics and from the weights.
 
+    ``statistics`` are the shards, in order, of each group of tensors; ``quantiles`` those of the quantiles, if any.
     ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)
-    rows = concatenate([from_arrays(store.open_arrays(shard)) for shard in statistics])
+    rows: dict[str, TensorStatistic] = {}
+    for group in statistics:
+        rows |= concatenate([from_arrays(store.open_arrays(shard)) for shard in group])
     if quantiles:
         shards = [quantiles_from_arrays(store.open_arrays(shard)) for shard in quantiles]
         rows = with_quantiles(rows, concatenate_quantiles(shards))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tasks.algorithms.inference import sample_bytes
 from tasks.caching import step
 from tasks.errors import InputError
 from tasks.graph import placement
@@ -13,10 +14,28 @@ from tasks.store import Store
 
 @dataclass(frozen=True)
 class Placement:
-    """The setup of a model and the tensors whose statistics it needs, which presets and the like do not change."""
+    """The setup of a model and the tensors whose statistics it needs, which presets and the like do not change.
+
+    ``tensor_bytes`` are what each tensor takes for one sample, 0 where its shape is not known beforehand.
+    """
 
     setup: QuantizerSetup
     tensors: tuple[str, ...]
+    tensor_bytes: tuple[int, ...]
+
+    def groups(self, most_bytes: int | None) -> tuple[tuple[str, ...], ...]:
+        """The tensors in groups of at most so many bytes a sample, one tensor at least; all together without a limit."""
+        if most_bytes is None:
+            return (self.tensors,)
+        groups: list[list[str]] = []
+        room = 0
+        for tensor, size in zip(self.tensors, self.tensor_bytes, strict=True):
+            if not groups or size > room:
+                groups.append([])
+                room = most_bytes
+            groups[-1].append(tensor)
+            room -= size
+        return tuple(tuple(group) for group in groups)
 
 
 @step
@@ -32,4 +51,5 @@ def place_quantizers(
     if not setup.points:
         msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes; nothing was written"
         raise InputError(msg)
-    return Placement(setup, tapped_tensors(opened, setup, target_device=target_device))
+    tensors = tapped_tensors(opened, setup, target_device=target_device)
+    return Placement(setup, tensors, sample_bytes(opened, tensors))

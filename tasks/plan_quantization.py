@@ -8,7 +8,7 @@ from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.numerics.affine import QuantizerConfig, count_levels
 from tasks.place_quantizers import place_quantizers
-from tasks.records import ModelRef, Runtime
+from tasks.records import Execution, ModelRef, Runtime
 from tasks.store import Store
 
 
@@ -23,12 +23,13 @@ class PlannedQuantizer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Quantizers, what stays float, what each ignored entry matches, and the cost (None where it is not known)."""
+    """Quantizers, what stays float, what each ignored entry matches, passes over the data, and their cost (None where it is not known)."""
 
     quantizers: tuple[PlannedQuantizer, ...]
     float_operations: tuple[FloatOperation, ...]
     ignored: tuple[tuple[str, tuple[str, ...]], ...]
     tensors: int
+    passes: int
     cost: Cost | None
 
 
@@ -38,7 +39,7 @@ def plan_quantization(
     model_type: str | None,
     ignored: IgnoredScope,
     scheme: Scheme,
-    in_place: bool,
+    execution: Execution,
     runtime: Runtime,
 ) -> Plan:
     """Place quantizers, choose their configurations and measure a few inferences; raises as ``place_quantizers``."""
@@ -49,7 +50,8 @@ def plan_quantization(
         float_operations=placement.setup.float_operations,
         ignored=ignored_matches(opened, ignored, target_device=target_device),
         tensors=len(placement.tensors),
-        cost=estimate_cost(opened, placement.tensors, in_place=in_place, threads=runtime.threads),
+        passes=len(placement.groups(runtime.bytes_a_request(execution))),
+        cost=estimate_cost(opened, placement.tensors, in_place=execution.in_place, threads=runtime.threads),
     )
 
 

@@ -3,6 +3,7 @@
 A field that is not compared says where a content lies or what it is called; only the content itself is an input.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,7 +62,18 @@ class Runtime:
     home: Path
     threads: int | None = None
     shard_size: int = 64
+    memory_limit: int | None = None
     progress: bool = True
+
+    def bytes_a_request(self, execution: "Execution") -> int | None:
+        """What the tensors observed by one request may take, None without a limit.
+
+        As many requests as threads are under way, and activations that are copied out are there twice.
+        """
+        if self.memory_limit is None:
+            return None
+        requests = self.threads or os.cpu_count() or 1
+        return self.memory_limit // requests // (1 if execution.in_place else 2)
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,9 @@ def _reductions(source: ov.Output, *, keeps: bool, positive: bool, batch: int) -
         source = ops.reshape(source, np.array([-1]), False).output(0)
         shape = source.get_partial_shape()
     axes = np.array([axis for axis in range(shape.rank.get_length()) if axis not in kept], np.int64)
+    if not len(axes):
+        # One value a sample and channel: it is both.
+        return [source] if positive else [source, source]
     minimum = [] if positive else [ops.reduce_min(source, axes).output(0)]
     return [_pooled_maximum(source, batch) or ops.reduce_max(source, axes).output(0), *minimum]
 

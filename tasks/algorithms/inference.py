@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import InputError
 from tasks.graph.naming import input_name
+from tasks.graph.traversal import find_output, nodes_by_name
 
 Sample = Mapping[str, NDArray[Any]]
 
@@ -143,6 +144,16 @@ def one_sample_at_a_time(model: ov.Model) -> ov.Model:
         return samples_at_a_time(model, 1)
     except InputError:
         return model.clone()
+
+
+def sample_bytes(model: ov.Model, tensors: tuple[str, ...]) -> tuple[int, ...]:
+    """Bytes of each tensor for one sample; 0 for a shape that is not known beforehand."""
+    nodes = nodes_by_name(one_sample_at_a_time(model))
+    outputs = [find_output(nodes, tensor) for tensor in tensors]
+    return tuple(
+        int(np.prod(output.get_shape())) * output.get_element_type().size if output.get_partial_shape().is_static else 0
+        for output in outputs
+    )
 
 
 def samples_at_a_time(model: ov.Model, batch: int) -> ov.Model:
