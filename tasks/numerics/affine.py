@@ -157,10 +157,15 @@ def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
 
 
 def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
-    """Limits that hold those of all members (equal levels, one channel), with zero on a level again."""
+    """Limits that hold those of all members (equal levels), with zero on a level again.
+
+    Members with different numbers of channels get one scale for all channels.
+    """
     levels = members[0].levels
-    low = np.minimum.reduce([member.input_low for member in members])
-    high = np.maximum.reduce([member.input_high for member in members])
+    lows, highs = [member.input_low for member in members], [member.input_high for member in members]
+    if len({low.size for low in lows}) > 1:
+        lows, highs = [low.min(keepdims=True) for low in lows], [high.max(keepdims=True) for high in highs]
+    low, high = np.minimum.reduce(lows), np.maximum.reduce(highs)
     return _equal_limits(align_zero(Range(low, high), levels), levels)
 
 
