@@ -80,7 +80,6 @@ def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: 
     bias = nodes[pair.consumer_bias] if pair.consumer_bias else _inserted_bias(nodes, consumer)
     _change_bias(bias, offset, np.ones_like(offset))
     _write(consumer, 1, weights * _along(factors, (1,), weights.ndim), "aligned_weights")
-    model.validate_nodes_and_infer_types()
 
 
 def _absorbs_shifts(operation: Operation) -> bool:
@@ -93,7 +92,7 @@ def _absorbs_shifts(operation: Operation) -> bool:
     if attributes["auto_pad"] in ("same_upper", "same_lower"):
         kernel = (shape_of(operation.sources[1]) or (None,))[2:]
         return all(size == 1 for size in kernel)
-    return attributes["auto_pad"] == "valid" or not any((*attributes["pads_begin"], *attributes["pads_end"]))
+    return not any((*attributes["pads_begin"], *attributes["pads_end"]))
 
 
 def _producer(last: Operation) -> Operation | None:
@@ -163,16 +162,13 @@ def _inserted_bias(nodes: dict[str, ov.Node], layer: ov.Node) -> ov.Node:
     name = f"{layer.get_friendly_name()}/aligned_bias"
     if name not in nodes:
         output = layer.output(0)
-        readers, tensor_names = output.get_target_inputs(), output.get_names()
+        readers = output.get_target_inputs()
         shape = output.get_partial_shape()
         zeros = np.zeros((1, shape[CHANNEL_AXIS].get_length(), *[1] * (shape.rank.get_length() - 2)))
         add = ops.add(output, _constant(f"{name}/zeros", zeros, output.get_element_type()))
         add.set_friendly_name(name)
         for reader in readers:
             reader.replace_source_output(add.output(0))
-        # A name of a tensor says what is computed, and that is now computed here.
-        output.get_tensor().set_names(set())
-        add.output(0).get_tensor().set_names(tensor_names)
         nodes[name] = add
     return nodes[name]
 
