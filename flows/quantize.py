@@ -1,6 +1,6 @@
 """The flow: from a float model and samples to an INT8 model, evaluated, written and logged."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from prefect import flow
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.stages import Stages
 from flows.summary import print_summary
+from flows.workers import for_worker
 from tasks.align_channels import AlignedModel, align_channels
 from tasks.collect_quantiles import collect_quantiles, wanted_quantiles
 from tasks.collect_statistics import collect_statistics
@@ -93,6 +94,7 @@ def _quantize(
 ) -> tuple[Placement, ModelRef]:
     """Where the model is quantized, and the quantized model."""
     options, run = config.quantization, config.runtime
+    samples = replace(samples, labels=None)  # which no statistic depends on
     aligned = AlignedModel(model, ())
     if options.channel_alignment:
         aligned = stages.run(align_channels, model=model, samples=samples, runtime=run, size=len(samples))
@@ -132,7 +134,13 @@ def _collect(
     """Run a step for each shard of the samples, in order, with the arguments of each group."""
     shards = samples.shards(groups[0]["runtime"].shard_size)
     calls = [group | {"shard": shard} for group in groups for shard in shards]
-    found = stages.map(step, calls, [len(call["shard"]) for call in calls])
+    distributed = groups[0]["runtime"].distributed
+    found = stages.map(
+        step,
+        [for_worker(call) for call in calls] if distributed else calls,
+        [len(call["shard"]) for call in calls],
+        submit=distributed,
+    )
     return tuple(tuple(found[start : start + len(shards)]) for start in range(0, len(found), len(shards)))
 
 

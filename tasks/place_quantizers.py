@@ -49,7 +49,9 @@ def place_quantizers(
     opened = Store(runtime.home).open_model(model)
     setup = placement.place_quantizers(opened, target_device=target_device, model_type=model_type, ignored=ignored)
     if not setup.points:
-        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes; nothing was written"
+        left = ", ".join(f"{each.type} '{each.name}' ({each.reason})" for each in setup.float_operations[:3])
+        why = f": {left}" if left else ""
+        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
         raise InputError(msg)
     tensors = tapped_tensors(opened, setup, target_device=target_device)
     return Placement(setup, tensors, sample_bytes(opened, tensors))

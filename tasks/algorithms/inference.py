@@ -157,27 +157,30 @@ def sample_bytes(model: ov.Model, tensors: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def samples_at_a_time(model: ov.Model, batch: int) -> ov.Model:
-    """A copy of the model with batch axes of length ``batch``.
+    """A copy of the model with batch axes of length ``batch``, with the same operations under the same names.
 
     A batch axis is axis 0 of an input of rank 2 or more that is free, or that all such inputs fix to the same length.
-    Raises InputError for a model that cannot be reshaped so.
+    Raises InputError for a model that cannot be given another length so.
     """
     copy = model.clone()
-    shapes = {port: port.get_partial_shape() for port in copy.inputs}
-    batched = {port: shape for port, shape in shapes.items() if shape.rank.is_static and shape.rank.get_length() > 1}
+    shapes = {parameter: parameter.get_partial_shape() for parameter in copy.get_parameters()}
+    batched = {each: shape for each, shape in shapes.items() if shape.rank.is_static and shape.rank.get_length() > 1}
     lengths = {str(shape[0]) for shape in batched.values()}
-    chosen = {port: shape for port, shape in batched.items() if shape[0].is_dynamic or len(lengths) == 1}
-    for shape in chosen.values():
-        shape[0] = batch
-    try:
-        if chosen:
-            copy.reshape(chosen)
-    except RuntimeError as failure:
-        msg = f"quantization.stat_batch_size: the model cannot take {batch} samples at a time; set stat_batch_size=1"
-        raise InputError(msg) from failure
+    chosen = {each: shape for each, shape in batched.items() if shape[0].is_dynamic or len(lengths) == 1}
+    fixed = {str(shape[0]) for shape in chosen.values() if shape[0].is_static} - {str(batch)}
+    refused = f"quantization.stat_batch_size: the model cannot take {batch} samples at a time; set stat_batch_size=1"
     if batch > 1 and len(chosen) < len(shapes):
-        msg = (
-            f"quantization.stat_batch_size: not every input has a batch axis for {batch} samples; set stat_batch_size=1"
-        )
-        raise InputError(msg)
+        raise InputError(refused)
+    for parameter, shape in chosen.items():
+        shape[0] = batch
+        parameter.set_partial_shape(shape)
+    try:
+        # Not Model.reshape, which may exchange operations: taps find them by name.
+        copy.validate_nodes_and_infer_types()
+    except RuntimeError as failure:
+        raise InputError(refused) from failure
+    outputs = [port.get_partial_shape() for port in copy.outputs]
+    if fixed and any(shape.rank.is_static and shape.rank.get_length() and str(shape[0]) in fixed for shape in outputs):
+        # A length written into the model: shapes fit, but rows of different samples are mixed up.
+        raise InputError(refused)
     return copy
