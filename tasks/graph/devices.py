@@ -3,6 +3,10 @@
 Configurations stand in order of priority: a preset takes the first or the last. Operations are named as OpenVINO names
 them; two rows of the tables have names of their own: ``Convolution`` stands for grouped ones too, and
 ``DepthWiseConvolution`` for those with one input and one output channel a group.
+
+GNA: OpenVINO has no plugin for it any more. What its tables say can be placed, calibrated and inserted; POT's rewriting
+of the model by that plugin before, and its check of 16-bit weights against overflows of the accumulator after, are left
+out. OpenVINO's CPU plugin runs such models, yet it takes FakeQuantize operations of 65536 levels out.
 """
 
 import difflib
@@ -17,8 +21,10 @@ from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
 class Row:
     """How operations of some types are quantized.
 
-    ``weights`` is empty where constants stay float. Activations read at the ports of one tuple of ``unified_ports``
-    share their scale; ``unified`` says so of all ports.
+    ``activations`` is empty where nothing is read, ``weights`` where constants stay float. Activations read at the
+    ports of one tuple of ``unified_ports`` share their scale; ``unified`` says so of all ports. ``outputs`` is empty
+    where results are quantized for the sake of their readers only. Otherwise they always are: as the readers want it,
+    if one of them is quantized, or with ``own_outputs`` as this row says in any case.
     """
 
     types: frozenset[str]
@@ -26,19 +32,25 @@ class Row:
     weights: tuple[QuantizerConfig, ...] = ()
     unified_ports: tuple[tuple[int, int], ...] = ()
     unified: bool = False
+    outputs: tuple[QuantizerConfig, ...] = ()
+    own_outputs: bool = False
 
 
 @dataclass(frozen=True)
 class Device:
     """A target: its rows and the operations that compute on quantized values as they are.
 
-    ``primary_bits`` wins where the consumers of one tensor offer different numbers of bits.
+    ``primary_bits`` wins where the consumers of one tensor offer different numbers of bits. What one of
+    ``priority_types`` reads is quantized as the readers want it, in spite of ``own_outputs``. ``unified_concat``: the
+    inputs of a Concat share their scale.
     """
 
     name: str
     rows: tuple[Row, ...]
     pass_through: frozenset[str]
     primary_bits: int = 8
+    priority_types: frozenset[str] = frozenset()
+    unified_concat: bool = True
 
     def row(self, operation: Operation) -> Row | None:
         """The row of an operation; None for one that is not quantized here, or passes quantized values through."""
@@ -55,18 +67,9 @@ def row_name(operation: Operation) -> str:
 
 
 def find_device(name: str) -> Device:
-    """The table of a target device.
-
-    Raises InputError for an unknown one, and for GNA: its tables also quantize the outputs of operations to 32 bits and
-    presume a rewriting of the model that OpenVINO removed together with the plugin.
-    """
-    if name in _GNA:
-        raise InputError(
-            f"target_device {name!r} is not supported: its tables quantize the outputs of operations too, and OpenVINO "
-            f"no longer has a GNA plugin. Supported: {', '.join(_DEVICES)}"
-        )
+    """The table of a target device. Raises InputError for an unknown one."""
     if name not in _DEVICES:
-        raise InputError(unknown("target_device", name, (*_DEVICES, *_GNA)))
+        raise InputError(unknown("target_device", name, tuple(_DEVICES)))
     return _DEVICES[name]
 
 
@@ -146,6 +149,44 @@ _PASS_THROUGH = (
     | {"Minimum", "Maximum", "ConvertLike"}
 )
 
+_GNA_INT16 = (QuantizerConfig(16, _SYMMETRIC, _TENSOR, -(2**15), 2**15 - 1),)
+_GNA_INT32 = (QuantizerConfig(32, _SYMMETRIC, _TENSOR, -(2**31), 2**31 - 1),)
+_GNA_WEIGHTS = (QuantizerConfig(16, _SYMMETRIC, _TENSOR, -(2**15) + 1, 2**15 - 1),)
+_GNA_EITHER_WEIGHTS = (*_SYMMETRIC_WEIGHTS, *_GNA_WEIGHTS)
+_GNA_CONVOLUTIONS = frozenset({"Convolution", "DepthWiseConvolution"})
+_GNA_FUNCTIONS = frozenset(
+    {"Power", "Sigmoid", "Tanh", "Relu", "PRelu", "Clamp", "Log", "Abs", "Exp", "Sign", "SoftSign"}
+)
+_GNA_COMMON_ROWS = (
+    Row(_GNA_FUNCTIONS, _GNA_INT32, outputs=_GNA_INT16, own_outputs=True),
+    Row(frozenset({"AvgPool", "ReduceMean", "Assign", "Result"}), _GNA_INT16),
+    Row(frozenset({"Parameter"}), (), outputs=_GNA_INT16, own_outputs=True),
+)
+_GNA_ROWS = (
+    Row(_GNA_CONVOLUTIONS | {"Add", "Multiply"}, _GNA_INT16, _GNA_WEIGHTS, outputs=_GNA_INT32),
+    Row(frozenset({"MatMul"}), _GNA_INT16, _GNA_EITHER_WEIGHTS, outputs=_GNA_INT32),
+    Row(frozenset({"Subtract"}), _GNA_INT16, _GNA_WEIGHTS),
+    *_GNA_COMMON_ROWS,
+)
+_GNA3_ROWS = (
+    Row(
+        _GNA_CONVOLUTIONS,
+        _GNA_INT16,
+        (QuantizerConfig(8, _SYMMETRIC, _TENSOR, -127, 127), *_GNA_WEIGHTS),
+        outputs=_GNA_INT32,
+    ),
+    Row(frozenset({"MatMul", "Multiply"}), _GNA_INT16, _GNA_EITHER_WEIGHTS, outputs=_GNA_INT32),
+    Row(frozenset({"Add", "Subtract"}), _GNA_INT16, _GNA_WEIGHTS, outputs=_GNA_INT32),
+    *_GNA_COMMON_ROWS,
+)
+
+_GNA_PASS_THROUGH = _PASS_THROUGH - {"Gather", "Minimum", "Maximum"}
+
+
+def _gna3(name: str) -> Device:
+    return Device(name, _GNA3_ROWS, _GNA_PASS_THROUGH, priority_types=_GNA_CONVOLUTIONS, unified_concat=False)
+
+
 _DEVICES = {
     device.name: device
     for device in (
@@ -154,6 +195,10 @@ _DEVICES = {
         Device("CPU_SPR", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
         Device("GPU", _CPU_ROWS, _PASS_THROUGH),
         Device("NPU", _NPU_ROWS, _PASS_THROUGH - {"Gather"}),
+        Device("GNA", _GNA_ROWS, _GNA_PASS_THROUGH, primary_bits=16, unified_concat=False),
+        _gna3("GNA3"),
+        _gna3("GNA3.5"),
     )
 }
-_GNA = ("GNA", "GNA3", "GNA3.5")
+# Where 16 bits can be asked for.
+WIDE_DEVICES = tuple(name for name in _DEVICES if name.startswith("GNA"))

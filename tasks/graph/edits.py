@@ -25,6 +25,7 @@ def insert_quantizers(
 
     Before: ``tensor -> consumers``. After: ``tensor -> FakeQuantize -> consumers``, or for weights ``int8 constant ->
     Convert [-> Subtract zero point] -> Multiply scale -> consumers``. Other consumers of the tensor keep reading it.
+    Where a consumer is an output of the model, the tensor's names go to what that output has become.
     """
     nodes = nodes_by_name(model)
     # Looked up before the first edit: a point may quantize what another one's FakeQuantize will read.
@@ -38,6 +39,8 @@ def insert_quantizers(
         for consumer in point.consumers:
             name, _, port = consumer.rpartition(":")
             nodes[name].input(int(port)).replace_source_output(quantized)
+            if nodes[name].get_type_name() == "Result":
+                _move_names(source, quantized)
     model.validate_nodes_and_infer_types()
 
 
@@ -61,6 +64,12 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
     )
     node.set_friendly_name(point.name)
     return node.output(0)
+
+
+def _move_names(source: ov.Output, target: ov.Output) -> None:
+    names = source.get_names()
+    source.get_tensor().set_names(set())
+    target.get_tensor().set_names(target.get_names() | names)
 
 
 def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tasks.graph.devices import TRUTH_TYPES, Device, Row
-from tasks.graph.operations import Edge, Operation, element_count, is_float, shape_of
+from tasks.graph.operations import Edge, Operation, Source, element_count, is_float, shape_of
 
 # Operations with a body: their inside is another graph, which runs as often as the outside decides.
 BODY_TYPES = frozenset({"If", "Loop", "TensorIterator"})
@@ -14,7 +14,7 @@ _PORTS = {
         ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"),
         _WEIGHTED_PORTS,
     ),
-    **dict.fromkeys(("Interpolate", "Power", "ReduceMean", "NormalizeL2", "MVN", "AvgPool"), (0,)),
+    **dict.fromkeys(("Interpolate", "Power", "PRelu", "ReduceMean", "NormalizeL2", "MVN", "AvgPool"), (0,)),
     # data, states, weights of the input, weights of the recurrence; lengths and bias stay as they are.
     "LSTMSequence": (0, 1, 4, 5),
     "GRUSequence": (0, 1, 3, 4),
@@ -23,15 +23,15 @@ _LAYERS = frozenset(_PORTS)
 
 
 def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, str]) -> tuple[Edge, ...] | str:
-    """The inputs of ``operation`` to quantize, or the reason why there are none."""
-    if operation.constant:
-        return "constant"
-    if operation.shape_only:
-        return "computes a shape"
-    if operation in skipped:
-        return skipped[operation]
-    if operation.type == "GRUSequence" and operation.node.get_attributes()["linear_before_reset"]:
-        return "linear_before_reset has no quantized form"
+    """The inputs of ``operation`` to quantize, or the reason why there are none.
+
+    An operation whose row is about its output only has no inputs to quantize, and no reason not to.
+    """
+    reason = _why_float(operation, skipped)
+    if reason is not None:
+        return reason
+    if not row.activations:
+        return () if is_float(Source(operation, 0)) else "integer tensor"
     ports = _PORTS.get(operation.type, range(len(operation.sources)))
     edges = [Edge(operation, port) for port in ports]
     if not all(is_float(edge.source) for edge in edges):
@@ -58,6 +58,18 @@ def start_everywhere(
     return starts, reasons
 
 
+def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | None:
+    if operation.constant:
+        return "constant"
+    if operation.shape_only:
+        return "computes a shape"
+    if operation.type == "GRUSequence" and operation.node.get_attributes()["linear_before_reset"]:
+        return "linear_before_reset has no quantized form"
+    if any(map(passes_input_on, operation.edges)):
+        return "passes an input on"
+    return skipped.get(operation)
+
+
 def _needs_quantizer(edge: Edge, row: Row) -> bool:
     source = edge.source
     if source.operation.shape_only:
@@ -68,6 +80,11 @@ def _needs_quantizer(edge: Edge, row: Row) -> bool:
         return False
     # A single number is exact as it is: OpenVINO folds it into the scales around it.
     return edge.operation.type in _LAYERS or element_count(source) != 1
+
+
+def passes_input_on(edge: Edge) -> bool:
+    """Whether an output of the model is one of its inputs: OpenVINO cannot compile a FakeQuantize between them."""
+    return edge.operation.type == "Result" and edge.source.operation.type == "Parameter"
 
 
 def channel_axes(edge: Edge) -> tuple[int, ...]:

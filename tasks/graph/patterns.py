@@ -19,7 +19,8 @@ _ELEMENT_WISE = (
     "LogicalAnd Maximum Minimum"
 )
 _CPU_GPU = frozenset({"ANY", "CPU", "CPU_SPR", "GPU"})
-_ALL = _CPU_GPU | {"NPU"}
+_GNA = frozenset({"GNA", "GNA3", "GNA3.5"})
+_ALL = _CPU_GPU | _GNA | {"NPU"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ RULES = (
     SkipRule("comparison and its negation", chain(op("Equal"), op("LogicalNot"))),
     # A scale and shift behind a layer is this and the shift from above.
     SkipRule("element-wise operation behind a layer", chain(_activated_once, op(_ELEMENT_WISE, const=True)), _CPU_GPU),
-    SkipRule("clamp and scale", chain(op("Clamp"), _times_const)),
+    SkipRule("clamp and scale", chain(op("Clamp"), _times_const), _CPU_GPU | {"NPU"}),
+    # Where outputs are quantized: they are not for these readers.
+    SkipRule("swish of a layer", chain(_labelled_bias, op("Swish")), _GNA),
+    SkipRule("result of an assignment", chain(op("Assign", keep=True), op("Result")), _GNA),
 )
 
 

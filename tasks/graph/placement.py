@@ -4,6 +4,10 @@ Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3)
 better model or fewer surprises:
 
 - **Result** blocks the way up. POT crossed a pooling read by a layer and a Result, which quantized the model's output.
+  GNA quantizes outputs of the model anyway, but for one that is an input of the model: that could not be compiled.
+- **Outputs on GNA** have one quantizer a tensor, ``<producer>/fq_output_<port>``, that suits all quantized consumers;
+  POT left one for each, then kept what the first name had. The names of a model's output move to its FakeQuantize;
+  the operation in front of it keeps its own, which POT changed.
 - **Gather from constant data** is not crossed: the looked-up rows are quantized with a range that calibration saw. POT
   put one scale per row on the table, which no consumer can use; one scale for all would cover rows never looked up.
 - **Minimum and Maximum of two computed tensors** are not crossed; with one computed operand that one is quantized. POT
@@ -35,6 +39,7 @@ from tasks.graph.devices import Device, find_device, unknown
 from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored, spell
 from tasks.graph.insertion import start_everywhere
 from tasks.graph.operations import Edge, Operation, read_operations
+from tasks.graph.outputs import quantized_outputs
 from tasks.graph.patterns import find_skipped
 from tasks.graph.propagation import propagate
 from tasks.graph.residual import drop_before_sums
@@ -125,14 +130,16 @@ def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str
     """The computed tensors whose statistics are collected for ``setup``, sorted.
 
     Besides the tensors of the setup these are what another ignored scope or model type would need on the same device:
-    the tensors quantized without any, and the ones that quantizable operations read directly. So such a change normally
-    finds all statistics collected. The exception: a setup that stops quantization amid several pass-through operations.
+    the tensors quantized without any, and the ones that quantizable operations read or write directly. So such a
+    change normally finds all statistics collected. The exception: a setup that stops quantization amid several
+    pass-through operations.
     """
     starts = _read(model, target_device)
     setups = (setup, _place(starts, None, NOTHING_IGNORED))
     placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
     read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
-    return tuple(sorted(placed | read))
+    written = map(str, quantized_outputs(starts.edges, starts.device, starts.skipped, ()))
+    return tuple(sorted(placed.union(read, written)))
 
 
 def ignored_matches(
@@ -168,12 +175,16 @@ def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> Qu
     propagated = propagate(operations, edges, device, {*starts.skipped, *left_out})
     if device.name == "CPU_SPR":
         propagated = drop_before_sums(operations, propagated)
-    tensors = merge(propagated, device)
+    outputs = quantized_outputs(edges, device, starts.skipped, left_out)
+    tensors = merge(propagated, outputs, device)
     if model_type == "transformer":
         tensors = make_symmetric_before_products(tensors)
     tensors = unify(tensors, scale_groups(operations, propagated, device), device)
     served = {target for tensor in tensors for target in tensor.targets}
-    reasons = {**dict.fromkeys(edges, "scale and shift of an input"), **starts.reasons, **left_out}
+    unserved = {
+        each: "scale and shift of an input" if read else "nothing reads it quantized" for each, read in edges.items()
+    }
+    reasons = {**unserved, **starts.reasons, **left_out}
     return QuantizerSetup(
         tuple(_point(tensor) for tensor in tensors),
         tuple(

@@ -29,7 +29,8 @@ def propagate(
 
     An operation is crossed when every reader of its results is quantized, hence one pass against the order of the data:
     below it everything is decided already. A reader that is itself pass-through counts as quantized when it has been
-    crossed. ShapeOf does not read values. A Result does: quantizing it would quantize the model's output unasked.
+    crossed. ShapeOf does not read values. A Result does: it would quantize the model's output unasked. Only where
+    a device's table lists Result among what is quantized it is a reader like others.
     """
     edges = {edge: frozenset({start}) for start, each in starts.items() for edge in each}
     crossed: dict[Operation, frozenset[Operation]] = {}

@@ -1,12 +1,13 @@
 """From quantized inputs to quantized tensors: one FakeQuantize serves all that read the same tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.graph.candidates import Configs, intersect, per_tensor, symmetric, without_channels
-from tasks.graph.devices import Device
+from tasks.graph.devices import Device, row_name
 from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source
+from tasks.graph.outputs import Output
 from tasks.graph.propagation import Propagated
 from tasks.graph.unification import ScaleGroup
 
@@ -24,17 +25,21 @@ class QuantizedTensor:
     group: str | None = None
 
 
-def merge(propagated: Propagated, device: Device) -> tuple[QuantizedTensor, ...]:
+def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Device) -> tuple[QuantizedTensor, ...]:
     """One entry a tensor, or a set of consumers that agree about the channels of a constant; sorted by name.
 
     The first name in alphabetical order stays, as in POT: ``<operation>/fq_input_<port>`` or ``.../fq_weights_<port>``.
+    Quantized ``outputs`` are called ``<producer>/fq_output_<port>``.
     """
-    readers: dict[tuple[Source, tuple[int, ...]], list[Edge]] = {}
-    for edge in propagated.edges:
-        readers.setdefault((edge.source, channel_axes(edge)), []).append(edge)
+    readers: dict[tuple[Source, tuple[int, ...]], set[Edge]] = {}
+    for edge in (*propagated.edges, *(edge for output in outputs.values() for edge in output.edges)):
+        readers.setdefault((edge.source, channel_axes(edge)), set()).add(edge)
     return tuple(
         sorted(
-            (_merged(source, axes, edges, propagated, device) for (source, axes), edges in readers.items()),
+            (
+                _merged(source, axes, sorted(edges, key=str), propagated, outputs.get(source), device)
+                for (source, axes), edges in readers.items()
+            ),
             key=lambda tensor: tensor.name,
         )
     )
@@ -71,21 +76,37 @@ def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[
 
 
 def _merged(
-    source: Source, axes: tuple[int, ...], edges: list[Edge], propagated: Propagated, device: Device
+    source: Source,
+    axes: tuple[int, ...],
+    edges: list[Edge],
+    propagated: Propagated,
+    output: Output | None,
+    device: Device,
 ) -> QuantizedTensor:
+    wanted = {target for edge in edges for target in propagated.edges.get(edge, ())}
+    targets = sorted(wanted, key=lambda each: each.index)
     kind = "weights" if source.operation.constant else "input"
-    targets = sorted({target for edge in edges for target in propagated.edges[edge]}, key=lambda each: each.index)
-    rows = [row for target in targets if (row := device.row(target)) is not None]
-    offered = ((row.weights or row.activations) if source.operation.constant else row.activations for row in rows)
-    candidates = intersect(offered, device.primary_bits)
+    candidates = intersect(_offered(source, targets, output, device), device.primary_bits)
     return QuantizedTensor(
-        name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges),
+        name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges)
+        if output is None
+        else f"{source.operation.name}/fq_output_{source.port}",
         source=source,
-        edges=tuple(sorted(edges, key=str)),
-        targets=tuple(targets),
+        edges=tuple(edges),
+        targets=tuple(targets) if output is None else (output.operation, *targets),
         channel_axes=axes,
         candidates=candidates if axes else without_channels(candidates),
     )
+
+
+def _offered(source: Source, targets: Sequence[Operation], output: Output | None, device: Device) -> Sequence[Configs]:
+    """What the rows of consumers list, or that of the producer where it comes first or no consumer is quantized."""
+    own = None if output is None else device.row(output.operation)
+    overruled = any(row_name(target) in device.priority_types for target in targets)
+    if own is not None and (not targets or (own.own_outputs and not overruled)):
+        return [own.outputs]
+    rows = [row for target in targets if (row := device.row(target)) is not None]
+    return [(row.weights or row.activations) if source.operation.constant else row.activations for row in rows]
 
 
 def _is_product(operation: Operation) -> bool:

@@ -26,7 +26,7 @@ def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, devi
 
     What is quantized above one crossed operation belongs together, and so does everything above operations crossed one
     after the other. An operation unifies scales as its table row says; a Concat does so in front of layers that compute
-    in integers, unless a constant is among its inputs or a consumer wants a scale per channel.
+    in integers, unless a constant is among its inputs or a consumer wants a scale per channel. On GNA it never does.
     """
     parents: dict[Source | Operation, Source | Operation] = {}
     asking: list[tuple[Operation, Edge]] = []
@@ -54,7 +54,11 @@ def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, devi
 
 
 def _unifies(operation: Operation, propagated: Propagated, device: Device) -> bool:
-    if operation.type != "Concat" or any(source.operation.constant for source in operation.sources):
+    if (
+        operation.type != "Concat"
+        or not device.unified_concat
+        or any(source.operation.constant for source in operation.sources)
+    ):
         return False
     targets = propagated.crossed[operation]
     rows = [row for target in targets if (row := device.row(target)) is not None]

@@ -5,7 +5,7 @@ from tasks.graph.devices import Device, find_device, row_name
 from tasks.graph.operations import read_operations
 from tests import models as m
 
-DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU")
+DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5")
 
 
 def types(device: Device) -> set[str]:
@@ -38,6 +38,56 @@ def test_npu_takes_eight_bit_activations_under_every_preset() -> None:
         assert (row.activations[0].bits, row.activations[-1].bits) == (8, 8), sorted(row.types)
 
 
+@pytest.mark.parametrize("name", ["GNA", "GNA3", "GNA3.5"])
+def test_gna_has_symmetric_scales_and_signed_levels_only(name: str) -> None:
+    for row in find_device(name).rows:
+        for config in (*row.activations, *row.weights, *row.outputs):
+            assert config.mode == "symmetric", sorted(row.types)
+            assert config.level_low is not None, sorted(row.types)
+            assert config.level_low < 0, sorted(row.types)
+        assert {config.granularity for config in (*row.activations, *row.outputs)} == {"pertensor"}, sorted(row.types)
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "activations", "weights", "outputs"),
+    [
+        ("GNA", "Convolution", 16, (16,), 32),
+        ("GNA", "DepthWiseConvolution", 16, (16,), 32),
+        ("GNA", "MatMul", 16, (8, 16), 32),
+        ("GNA", "Add", 16, (16,), 32),
+        ("GNA", "Multiply", 16, (16,), 32),
+        ("GNA", "Subtract", 16, (16,), None),
+        ("GNA3", "Convolution", 16, (8, 16), 32),
+        ("GNA3", "MatMul", 16, (8, 16), 32),
+        ("GNA3", "Multiply", 16, (8, 16), 32),
+        ("GNA3", "Add", 16, (16,), 32),
+        ("GNA3", "Subtract", 16, (16,), 32),
+        ("GNA3.5", "Convolution", 16, (8, 16), 32),
+        ("GNA", "Relu", 32, (), 16),
+        ("GNA3", "Sigmoid", 32, (), 16),
+        ("GNA", "Result", 16, (), None),
+        ("GNA", "Assign", 16, (), None),
+        ("GNA", "Parameter", None, (), 16),
+    ],
+)
+def test_bits_on_gna(
+    name: str, type_: str, activations: int | None, weights: tuple[int, ...], outputs: int | None
+) -> None:
+    (row,) = (each for each in find_device(name).rows if type_ in each.types)
+    assert [config.bits for config in row.activations] == ([activations] if activations else [])
+    assert tuple(config.bits for config in row.weights) == weights
+    assert [config.bits for config in row.outputs] == ([outputs] if outputs else [])
+
+
+def test_gna_devices_differ_where_they_should() -> None:
+    gna, newer, newest = (find_device(name) for name in ("GNA", "GNA3", "GNA3.5"))
+    assert types(gna) == types(newer)
+    assert newer.rows == newest.rows
+    assert (gna.primary_bits, newer.primary_bits) == (16, 8)
+    assert find_device("CPU").pass_through - gna.pass_through == {"Gather", "Minimum", "Maximum"}
+    assert gna.pass_through == newer.pass_through
+
+
 @pytest.mark.parametrize(
     ("groups", "channels", "name"), [(4, 4, "DepthWiseConvolution"), (2, 4, "Convolution"), (4, 8, "Convolution")]
 )
@@ -53,10 +103,9 @@ def test_row_of_grouped_convolutions(groups: int, channels: int, name: str) -> N
         ("cpu", r"target_device 'cpu' is not one of ANY, CPU, .*GNA3\.5; did you mean 'CPU'\?"),
         ("SPR", "did you mean 'CPU_SPR'"),
         ("AUTO", "target_device 'AUTO' is not one of"),
-        ("GNA", "target_device 'GNA' is not supported: .*outputs of operations.* Supported: ANY, CPU"),
-        ("GNA3.5", "not supported"),
+        ("GNA2", "did you mean 'GNA"),
     ],
 )
-def test_unknown_and_unsupported_devices_are_named(name: str, message: str) -> None:
+def test_unknown_devices_are_named(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_device(name)

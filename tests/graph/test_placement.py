@@ -53,7 +53,7 @@ def test_the_model_is_not_changed_and_the_answer_is_always_the_same() -> None:
     assert model_text(model) == before
 
 
-@pytest.mark.parametrize("device", ["ANY", "CPU", "CPU_SPR", "GPU", "NPU"])
+@pytest.mark.parametrize("device", ["ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5"])
 def test_every_point_has_candidates_that_its_tensor_can_have(device: str) -> None:
     for model in (m.convnet(), m.attention(), transformer(), m.recurrent("LSTMSequence")):
         for point in points(model, target_device=device).values():
