@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tasks.graph.devices import WIDE_DEVICES
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix
 from tasks.graph.scope import Attribute, IgnoredOperation, IgnoredScope
@@ -17,7 +18,7 @@ from tasks.records import Execution
 Count = Annotated[int, Field(strict=True, ge=1)]
 DEVICES = Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5"]
 
-FEWEST_BITS, MOST_BITS = 2, 8
+FEWEST_BITS, MOST_BITS, WIDE_BITS = 2, 8, 16
 # Two levels have none on one side of zero.
 FEWEST_LEVELS = 3
 
@@ -87,23 +88,27 @@ class QuantizationOptions:
 
 def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
     """Every value that cannot be meant: its key below ``quantization`` and what is wrong."""
-    if options.target_device.startswith("GNA"):
-        yield "target_device", f"{options.target_device} is not supported: OpenVINO no longer has a plugin for it"
+    wide = options.target_device in WIDE_DEVICES
     for section, tensor in (("weights", options.weights), ("activations", options.activations)):
         weights = section == "weights"
-        for key, text in (*_levels(tensor, weights=weights), *_estimator(tensor.range_estimator, weights=weights)):
+        for key, text in (
+            *_levels(tensor, weights=weights, wide=wide),
+            *_estimator(tensor.range_estimator, weights=weights),
+        ):
             yield f"{section}.{key}", text
 
 
-def _levels(options: TensorOptions, *, weights: bool) -> Iterator[tuple[str, str]]:
+def _levels(options: TensorOptions, *, weights: bool, wide: bool) -> Iterator[tuple[str, str]]:
     bits, low, high = options.bits, options.level_low, options.level_high
-    if bits is not None and not FEWEST_BITS <= bits <= MOST_BITS:
-        yield "bits", f"expected {FEWEST_BITS} to {MOST_BITS}, got {bits}"
+    if bits is not None and not (FEWEST_BITS <= bits <= MOST_BITS or (wide and bits == WIDE_BITS)):
+        yield "bits", f"expected {FEWEST_BITS} to {MOST_BITS}, or {WIDE_BITS} on {', '.join(WIDE_DEVICES)}; got {bits}"
         return
     if low is None and high is None:
         return
     # Without a mode the preset decides; the symmetric default has the fewest levels to fall back on.
-    config = QuantizerConfig(bits or 8, options.mode or Mode.SYMMETRIC, level_low=low, level_high=high)
+    config = QuantizerConfig(
+        bits or (WIDE_BITS if wide else MOST_BITS), options.mode or Mode.SYMMETRIC, level_low=low, level_high=high
+    )
     levels, key = count_levels(config, weights=weights), "level_high" if low is None else "level_low"
     if low is not None and high is not None and low >= high:
         yield "level_low", f"expected less than level_high {high}, got {low}"

@@ -288,6 +288,38 @@ def test_activations_are_quantized_for_their_consumers_only(channels: int, axes:
     assert np.abs(output - expected).max() > 1e-3
 
 
+def test_an_output_keeps_its_name_behind_a_fake_quantize() -> None:
+    relu = m.relu(m.image(), "relu")
+    relu.output(0).get_tensor().set_names({"scores"})
+    model = m.build(relu, m.softmax(relu, "other"))
+    consumers = ("other:0", "result0:0")
+    point = QuantizationPoint("fq", "relu:0", consumers, Role.ACTIVATIONS, (SYMMETRIC,), ())
+    insert_quantizers(model, (point,), {"fq": activation_parameters(bounds(-1, 1), QuantizerConfig())})
+    assert model.output("scores").get_node().input_value(0).get_node().get_friendly_name() == "fq"
+    assert nodes_by_name(model)["relu"].output(0).get_names() == set()
+    data = values(1, 4, 8, 8)
+    outputs = run(model, data)
+    np.testing.assert_allclose(
+        outputs[0],
+        fake_quantize(np.maximum(data, 0), activation_parameters(bounds(-1, 1), QuantizerConfig())),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("levels", [2**16 - 1, 2**16, 2**32 - 1, 2**32])
+def test_many_levels_change_little(levels: int) -> None:
+    """Beyond 2^24 float32 arithmetic cannot tell levels apart: the error is that of the numbers, not of the levels."""
+    low, high = (each.astype(np.float32) for each in (np.array([-1.0]), np.array([1.0])))
+    model = m.build(m.relu(m.image(), "relu"))
+    point = QuantizationPoint("fq", "image:0", ("relu:0",), Role.ACTIVATIONS, (SYMMETRIC,), ())
+    insert_quantizers(model, (point,), {"fq": FakeQuantizeParameters(low, high, low, high, levels)})
+    (node,) = (each for each in model.get_ordered_ops() if each.get_type_name() == "FakeQuantize")
+    assert node.get_attributes()["levels"] == levels
+    data = values(1, 4, 8, 8)
+    (found,) = run(model, data)
+    assert np.abs(found - np.maximum(data, 0)).max() <= max(1 / levels, 2.0**-22)
+
+
 @pytest.mark.parametrize("shape", ["...", "?,?,?,?"])
 def test_activations_of_unknown_rank_or_shape(shape: str) -> None:
     data = m.named(ops.parameter(ov.PartialShape(shape), ov.Type.f32), "image")

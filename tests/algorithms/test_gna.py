@@ -1,0 +1,92 @@
+"""Placed, calibrated, inserted and run: models quantized for GNA on the CPU."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from numpy.typing import NDArray
+
+from tasks.algorithms.calibration import collect_statistics, compile_taps
+from tasks.algorithms.evaluation import collect_outputs
+from tasks.algorithms.inference import Sample
+from tasks.algorithms.ranges import estimate_parameters, from_arrays, to_arrays
+from tasks.graph.edits import insert_quantizers
+from tasks.graph.placement import place_quantizers, tapped_tensors
+from tasks.graph.presets import Preset, Scheme, TensorOptions
+from tasks.graph.reading import locate
+from tasks.numerics.aggregators import Aggregator
+from tasks.numerics.estimators import Border, RangeEstimator
+from tasks.numerics.metrics import sqnr
+from tests import models as m
+
+WIDEST = TensorOptions(range_estimator=RangeEstimator(max=Border(aggregator=Aggregator.MAX)))
+BYTES = Scheme(activations=WIDEST)
+WIDE = Scheme(Preset.ACCURACY, activations=WIDEST)
+
+
+def samples(count: int = 4) -> list[Sample]:
+    drawn = np.random.default_rng(1)
+    return [{"image": drawn.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(count)]
+
+
+def quantized(model: ov.Model, device: str, scheme: Scheme) -> ov.Model:
+    setup = place_quantizers(model, target_device=device)
+    tensors = tapped_tensors(model, setup, target_device=device)
+    statistics = collect_statistics(compile_taps(model, tensors), samples(), lambda: None)
+    parameters = estimate_parameters(model, setup, statistics, scheme, frozenset())
+    result = model.clone()
+    insert_quantizers(result, setup.points, from_arrays(to_arrays(parameters)))
+    return result
+
+
+def levels(model: ov.Model) -> Counter[int]:
+    return Counter(
+        node.get_attributes()["levels"] for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"
+    )
+
+
+def output(model: ov.Model) -> NDArray[Any]:
+    (values,) = collect_outputs(model, samples(), lambda: None)[0].values()
+    return values
+
+
+@pytest.mark.parametrize(
+    ("device", "scheme", "expected", "decibels"),
+    [
+        # 16-bit weights of the convolutions stay behind FakeQuantize, 8-bit ones become int8 constants.
+        pytest.param("GNA", BYTES, {2**16: 7, 2**32: 3, 2**16 - 1: 3}, 40, id="GNA"),
+        pytest.param("GNA", WIDE, {2**16: 7, 2**32: 3, 2**16 - 1: 4}, 70, id="GNA-accuracy"),
+        pytest.param("GNA3", BYTES, {2**16: 7, 2**32: 3}, 40, id="GNA3"),
+        pytest.param("GNA3", WIDE, {2**16: 7, 2**32: 3, 2**16 - 1: 4}, 70, id="GNA3-accuracy"),
+        pytest.param("GNA3.5", BYTES, {2**16: 7, 2**32: 3}, 40, id="GNA3.5"),
+        pytest.param("GNA3.5", WIDE, {2**16: 7, 2**32: 3, 2**16 - 1: 4}, 70, id="GNA3.5-accuracy"),
+    ],
+)
+def test_levels_and_output(
+    device: str, scheme: Scheme, expected: dict[int, int], decibels: float, tmp_path: Path
+) -> None:
+    model = m.convnet()
+    ov.save_model(quantized(model, device, scheme), tmp_path / "model.xml", compress_to_fp16=False)
+    read = ov.Core().read_model(tmp_path / "model.xml")
+    assert levels(read) == expected
+    assert sqnr(output(model), output(read)) > decibels
+
+
+@pytest.mark.parametrize("scheme", [BYTES, WIDE])
+def test_the_embedded_model(scheme: Scheme) -> None:
+    model = ov.Core().read_model(locate("pkg://tasks.digits/digits.xml"))
+    (port,) = model.inputs
+    values = np.random.default_rng(0).random((2, *port.get_partial_shape().get_min_shape()[1:]), np.float32)
+    data = [{port.get_any_name(): value[None]} for value in values]
+    setup = place_quantizers(model, target_device="GNA")
+    statistics = collect_statistics(
+        compile_taps(model, tapped_tensors(model, setup, target_device="GNA")), data, lambda: None
+    )
+    result = model.clone()
+    insert_quantizers(result, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset()))
+    expected, found = (collect_outputs(each, data, lambda: None)[0] for each in (model, result))
+    assert expected.keys() == found.keys()
+    assert all(sqnr(expected[name], found[name]) > 30 for name in expected)
