@@ -4,6 +4,7 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 """
 # ruff: noqa: PLC0415
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,10 @@ from tasks.errors import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+FAILED = 1
+
+# OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 Flow = Callable[[Any, tuple[str, ...]], object]
 
 
@@ -56,6 +61,9 @@ def plan() -> None:
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     try:
         _compose_and_run(config_name, config_class, load_flow, serves=serves)
+    except tracking.TrackingError as failure:
+        print(f"{failure}; the output is written", file=sys.stderr)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -70,6 +78,8 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
     from flows.preflight import find_problems
     from tasks.config import from_hydra
 
+    # Hydra's parser takes flags in front of the overrides only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     problems = find_problems(config_name, config_class, sys.argv[1:])
     if problems:
         _fail("\n".join(problems))

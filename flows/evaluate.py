@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from prefect import flow
 from rich.console import Console
+from rich.markup import escape
 
 from flows.stages import Stages
 from flows.summary import metrics_table
@@ -63,5 +64,5 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     write_evaluation(config.output_dir, content)
     console = Console()
     console.print(metrics_table(f"{models['model'].name} on {len(samples)} samples", metrics))
-    console.print(f"output: {config.output_dir / 'evaluation.json'}", highlight=False, soft_wrap=True)
+    console.print(f"output: {escape(str(config.output_dir / 'evaluation.json'))}", highlight=False, soft_wrap=True)
     return metrics

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.records import Report
@@ -28,14 +29,14 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
     kernels = f"; {report.kernels['int8']} of {report.kernels['all']} kernels run in INT8" if report.kernels else ""
     console.print(f"Quantizers: {quantizers}{kernels}. Left float: {len(report.float_operations)} operations.")
     for note in report.notes:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+        console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for name, place in places.items():
-        console.print(f"{name}: {place}", highlight=False, soft_wrap=True)
+        console.print(f"{name}: {escape(place)}", highlight=False, soft_wrap=True)
 
 
 def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]]) -> Table:
     """One column a model, and the difference of the last to the first where there are two."""
-    table = Table("", title=title, title_justify="left")
+    table = Table("", title=escape(title), title_justify="left")
     columns = list(metrics)
     for column in columns if len(columns) == 1 else [*columns, "difference"]:
         table.add_column("INT8" if column == "int8" else column, justify="right")

@@ -21,6 +21,10 @@ LONGEST_VALUE = 6000
 LARGEST_BATCH = 100
 
 
+class TrackingError(RuntimeError):
+    """MLflow did not take a run; the message ends with its reason."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``."""
@@ -44,26 +48,29 @@ def start() -> None:
     if not _waiting:
         _waiting.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tasks.tracking"],
+                # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
+                [sys.executable, "-P", "-m", "tasks.tracking"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                # A server that does not answer is given up after 14 s instead of four minutes.
+                env={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
                 start_new_session=True,  # Ctrl-C is for the flow, which may still have something to log
             )
         )
 
 
 def log(run: Run) -> str:
-    """Log a run and return its identifier. Raises RuntimeError with MLflow's reason when it fails."""
+    """Log a run and return its identifier. Raises TrackingError when that fails."""
     start()
     process = _waiting.pop()
     answer, complaints = process.communicate(json.dumps(asdict(run), default=str))
     if process.returncode:
         reason = complaints.strip().splitlines() or ["no reason given"]
-        msg = f"MLflow could not log the run: {reason[-1]}"
-        raise RuntimeError(msg)
+        where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
+        msg = f"{where}: MLflow could not log the run: {reason[-1]}"
+        raise TrackingError(msg)
     return answer.strip().splitlines()[-1]
 
 
