@@ -28,8 +28,13 @@ def quantize() -> None:
 
     def load_flow() -> Flow:
         from flows.quantize import quantize as flow
+        from flows.workers import on_workers
 
-        return flow
+        def run(config: QuantizeConfig, overrides: tuple[str, ...]) -> object:
+            with on_workers(flow, config.runtime) as reaching:
+                return reaching(config, overrides)
+
+        return run
 
     _run("quantize", QuantizeConfig, load_flow)
 
@@ -74,7 +79,7 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from flows.environment import prepare
+    from flows.environment import prepare, require_extra
     from flows.preflight import find_problems
     from tasks.config import from_hydra
 
@@ -86,8 +91,9 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
 
     def job(composed: DictConfig) -> None:
         config = from_hydra(composed, config_class)
-        prepare(config.runtime.home, serves=serves)
         try:
+            require_extra(config.runtime)
+            prepare(config.runtime.home, serves=serves)
             load_flow()(config, tuple(HydraConfig.get().overrides.task))
         except InputError as mistake:
             _fail(str(mistake))

@@ -2,7 +2,18 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+from tasks.errors import InputError
+from tasks.records import Runtime
+
+
+def require_extra(runtime: Runtime) -> None:
+    """Raise InputError when the run is to use Dask workers, and what reaches them is not installed."""
+    if runtime.distributed and not find_spec("prefect_dask"):
+        msg = "runtime: Dask workers need the extra `dask`; install it with: pip install 'prefect-dask>=0.3.7,<0.4'"
+        raise InputError(msg)
 
 
 def prepare(home: Path, *, serves: bool = True) -> None:

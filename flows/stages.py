@@ -1,9 +1,10 @@
 """Running steps one after the other, telling the terminal and remembering how each went."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.tasks import Task
 from rich.console import Console
 
@@ -30,18 +31,26 @@ class Stages:
         """Run a step once, on so many samples, and return its value; its exception is raised as it is."""
         return self.map(step, [arguments], [size])[0]
 
-    def map(self, step: Task[..., Any], calls: Sequence[dict[str, Any]], sizes: Sequence[int] = ()) -> list[Any]:
-        """Run a step for each of the calls in turn and return the values: one stage, however many calls.
+    def map(
+        self,
+        step: Task[..., Any],
+        calls: Sequence[dict[str, Any]],
+        sizes: Sequence[int] = (),
+        *,
+        submit: bool = False,
+    ) -> list[Any]:
+        """Run a step for each of the calls and return the values, in order: one stage, however many calls.
 
-        ``sizes`` are how many samples each call works on; a bar is shown where there is more than one.
+        ``sizes`` are how many samples each call works on; a bar is shown where there is more than one. The calls run
+        in turn and in this process, or with ``submit`` all at once wherever the flow's task runner has them run.
         """
+        runs = _submitted(step, calls) if submit else _in_turn(step, calls)
         started = time.perf_counter()
         states, values, shown = [], [], self._show_progress and sum(sizes) > 1
         with progress(self._console, step.name, sum(sizes), shown=shown) as set_done:
-            for number, arguments in enumerate(calls, start=1):
-                state = step(**arguments, return_state=True)
-                states.append(state.name)
-                values.append(state.result())
+            for number, (state, value) in enumerate(runs, start=1):
+                states.append(str(state.name))
+                values.append(value)
                 set_done(sum(sizes[:number]))
         cached = states.count(CACHED)
         name = CACHED if cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
@@ -49,6 +58,19 @@ class Stages:
         self._done.append(stage)
         self._console.print(_line(stage), highlight=False)
         return values
+
+
+def _in_turn(step: Task[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[tuple[State[Any], Any]]:
+    for arguments in calls:
+        state = step(**arguments, return_state=True)
+        yield state, state.result()
+
+
+def _submitted(step: Task[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[tuple[State[Any], Any]]:
+    futures = [step.submit(**arguments) for arguments in calls]
+    for future in futures:
+        value = future.result()
+        yield future.state, value
 
 
 def _line(stage: Stage) -> str:

@@ -63,6 +63,8 @@ class RuntimeOptions(Runtime):
     threads: Count | None = None
     shard_size: Count = 64
     memory_limit: ByteSize | None = None
+    workers: Count | None = None
+    address: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)

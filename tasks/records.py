@@ -64,6 +64,13 @@ class Runtime:
     shard_size: int = 64
     memory_limit: int | None = None
     progress: bool = True
+    workers: int | None = None
+    address: str | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether shards are collected by Dask workers: those of a scheduler, or as many processes of this machine."""
+        return bool(self.workers or self.address)
 
     def bytes_a_request(self, execution: "Execution") -> int | None:
         """What the tensors observed by one request may take, None without a limit.

@@ -45,6 +45,9 @@ FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "task
     "tasks.write_output",
     "tasks.progress",
     "tasks.plan_quantization",
+    "tasks.caching",
+    "prefect_dask",
+    "distributed",
 }
 
 
