@@ -117,8 +117,7 @@ _NPU_TENSOR = (*_NPU_ASYMMETRIC, QuantizerConfig(4, _SYMMETRIC, _TENSOR), *_NPU_
 _NPU_CHANNEL = (QuantizerConfig(8, _SYMMETRIC, _CHANNEL),)
 _NPU_WEIGHTS = (
     *(QuantizerConfig(bits, _SYMMETRIC, _CHANNEL) for bits in (8, 4, 2)),
-    # The table wants one zero point for all channels here, which QuantizerConfig cannot say.
-    QuantizerConfig(8, _ASYMMETRIC, _CHANNEL),
+    QuantizerConfig(8, _ASYMMETRIC, _CHANNEL, unified_zero_point=True),
 )
 _NPU_ROWS = (
     Row(frozenset({"Convolution", "MatMul"}), _NPU_TENSOR, _NPU_WEIGHTS),

@@ -45,7 +45,7 @@ class Scheme:
         return self.weights if role == Role.WEIGHTS else self.activations
 
 
-_WISHES = tuple(item.name for item in fields(QuantizerConfig))
+_WISHES = tuple(item.name for item in fields(TensorOptions) if item.name != "range_estimator")
 
 
 def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:

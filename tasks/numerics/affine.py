@@ -38,7 +38,8 @@ class QuantizerConfig:
     """One way to quantize a tensor, as the table of a target device lists it.
 
     ``level_low`` and ``level_high`` are the ends of the integer range; None stands for the default of
-    ``bits`` and the role of the tensor (see :func:`count_levels`).
+    ``bits`` and the role of the tensor (see :func:`count_levels`). ``unified_zero_point``: where zero is no middle
+    level, it is the same one in all channels of a constant.
     """
 
     bits: int = 8
@@ -46,6 +47,7 @@ class QuantizerConfig:
     granularity: Granularity = Granularity.PERTENSOR
     level_low: int | None = None
     level_high: int | None = None
+    unified_zero_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def weight_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizePar
     """Limits for a constant tensor from its range, one channel an element; symmetric ones hold ``values.high``."""
     levels = count_levels(config, weights=True)
     if config.mode == Mode.ASYMMETRIC:
-        return _equal_limits(align_zero(values, levels), levels)
+        return _equal_limits(align_zero(values, levels, unified=config.unified_zero_point), levels)
     return _equal_limits(signed_range(floor_channels(values.high), levels), levels)
 
 
@@ -128,18 +130,22 @@ def floor_channels(high: Array) -> Array:
     return np.maximum(high, np.float32(max(SMALLEST_RANGE / 10, CHANNEL_FLOOR * float(high.max()))))
 
 
-def align_zero(values: Range, levels: int) -> Range:
+def align_zero(values: Range, levels: int, *, unified: bool = False) -> Range:
     """Widen a range until it contains zero and zero falls on one of the ``levels``.
 
     Of the two borders the one moves whose move gives the wider range: no value of the range is ever cut off. A side
-    of less than half a level gets a whole one; DefaultQuantization left zero beside the levels then.
+    of less than half a level gets a whole one; DefaultQuantization left zero beside the levels then. ``unified``: on
+    the same level in all channels, the mean of where each would have it.
     """
     low, high = values.low.astype(np.float64), values.high.astype(np.float64)
     narrow = ~(high - low > SMALLEST_RANGE)
     low, high = np.where(narrow, low - SMALLEST_RANGE, low), np.where(narrow, high + SMALLEST_RANGE, high)
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     steps = levels - 1
-    zero = np.clip(np.rint(-low * steps / (high - low)), low < 0, steps - (high > 0))
+    zero, least, most = -low * steps / (high - low), (low < 0) * 1.0, steps - (high > 0) * 1.0
+    if unified:
+        zero, least, most = (np.full_like(low, each) for each in (zero.mean(), least.max(), most.min()))
+    zero = np.clip(np.rint(zero), least, most)
     with np.errstate(divide="ignore", invalid="ignore"):
         new_low = np.where(zero < steps, zero / (zero - steps) * high, low)
         new_high = np.where(zero > 0, (zero - steps) / zero * low, high)

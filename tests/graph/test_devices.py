@@ -38,6 +38,12 @@ def test_npu_takes_eight_bit_activations_under_every_preset() -> None:
         assert (row.activations[0].bits, row.activations[-1].bits) == (8, 8), sorted(row.types)
 
 
+def test_asymmetric_weights_share_their_zero_point_on_npu_only() -> None:
+    for name in DEVICES:
+        configs = [each for row in find_device(name).rows for each in row.weights if each.mode == "asymmetric"]
+        assert {each.unified_zero_point for each in configs} <= {name == "NPU"}, name
+
+
 @pytest.mark.parametrize("name", ["GNA", "GNA3", "GNA3.5"])
 def test_gna_has_symmetric_scales_and_signed_levels_only(name: str) -> None:
     for row in find_device(name).rows:

@@ -235,6 +235,23 @@ def test_align_zero_widens_by_half_a_level_of_the_smaller_side(values: Range) ->
     assert np.all(found.high.astype(np.float64) - found.low <= 1.5001 * plain + 4 * SMALLEST_RANGE)
 
 
+@given(channel_ranges(), st.sampled_from([4, 255, 256]))
+def test_a_unified_zero_is_the_same_level_in_all_channels_and_cuts_nothing_off(values: Range, levels: int) -> None:
+    found = align_zero(values, levels, unified=True)
+    assert np.all(found.low <= np.minimum(values.low, 0))
+    assert np.all(found.high >= np.maximum(values.high, 0))
+    zero = -found.low.astype(np.float64) / (found.high.astype(np.float64) - found.low) * (levels - 1)
+    np.testing.assert_allclose(zero, np.rint(zero[0]), atol=1e-3)
+
+
+def test_a_unified_zero_is_the_mean_of_all() -> None:
+    config = QuantizerConfig(8, ASYMMETRIC, unified_zero_point=True)
+    found = weight_parameters(Range(array(-55, -105, 0), array(200, 150, 255)), config)
+    # 55, 105 and 0: 53.33 on average.
+    np.testing.assert_allclose(found.input_low, array(-55, -105, -255 * 53 / 202), rtol=1e-6)
+    np.testing.assert_allclose(found.input_high, array(55 * 202 / 53, 105 * 202 / 53, 255), rtol=1e-6)
+
+
 def test_align_zero_leaves_what_is_aligned() -> None:
     found = align_zero(Range(array(-1, 0, -255), array(254, 255, 0)), 256)
     np.testing.assert_allclose(found.low, [-1, 0, -255], rtol=1e-6)
