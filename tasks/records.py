@@ -79,7 +79,7 @@ class Runtime:
         """
         if self.memory_limit is None:
             return None
-        requests = self.threads or os.cpu_count() or 1
+        requests = self.threads or len(os.sched_getaffinity(0))
         return self.memory_limit // requests // (1 if execution.in_place else 2)
 
 

@@ -17,7 +17,7 @@ from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_s
 from tasks.errors import InputError
 from tasks.graph.bounds import is_non_negative
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.numerics.estimators import sample_quantiles
+from tasks.numerics.quantiles import sample_quantiles
 from tasks.numerics.statistics import Quantile, Rows, TensorStatistic
 
 CHANNEL_AXIS = 1
@@ -92,7 +92,8 @@ def collect_quantiles(
 
     def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
-        found = [sample_quantiles(sample, quantiles[position]) for sample in rows]
+        positive = taps.non_negative[position]
+        found = [sample_quantiles(sample, quantiles[position], non_negative=positive) for sample in rows]
         return tuple(np.stack([each[quantile] for each in found]) for quantile in quantiles[position])
 
     rows = _collect(taps, samples, advance, reduce)

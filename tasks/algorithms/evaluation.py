@@ -26,7 +26,7 @@ def collect_outputs(
     rows: dict[int, list[NDArray[Any]]] = {}
 
     def receive(index: int, outputs: list[NDArray[Any]]) -> None:
-        rows[index] = outputs
+        rows[index] = [np.array(output) for output in outputs]
         advance()
 
     count = infer(compile_for_samples(prepared, threads), samples, receive)

@@ -28,7 +28,7 @@ def input_names(model: Any) -> tuple[str, ...]:
 
 def compile_for_samples(model: ov.Model, threads: int | None = None) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer."""
-    count = threads or os.cpu_count() or 1
+    count = threads or len(os.sched_getaffinity(0))
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "f32",
@@ -45,7 +45,9 @@ def infer(
     *,
     batch: int = 1,
 ) -> int:
-    """Run every sample, ``batch`` of them a request; ``receive`` gets the request's number and copies of all outputs.
+    """Run every sample, ``batch`` of them a request; ``receive`` gets the request's number and all outputs.
+
+    The outputs are OpenVINO's own memory and hold until ``receive`` returns: it copies what it keeps.
 
     Requests finish in any order; the last one is filled up with copies of its last sample. Returns the number of
     samples. Memory holds the samples under way only. A model with state starts each request anew.
@@ -56,7 +58,7 @@ def infer(
 
     def finished(request: ov.InferRequest, number: int) -> None:
         try:
-            receivers[0](number, [np.array(tensor.data) for tensor in request.output_tensors])
+            receivers[0](number, [tensor.data for tensor in request.output_tensors])
         except Exception as failure:  # noqa: BLE001 - an exception in a callback would be lost
             failures.append(failure)
 

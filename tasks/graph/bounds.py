@@ -29,14 +29,21 @@ _KEEP_SIGN = {
 
 def is_non_negative(output: ov.Output) -> bool:
     """Whether no value of a tensor can be negative, by the operations that lead to it."""
+    return _is_non_negative(output, {})
+
+
+def _is_non_negative(output: ov.Output, known: dict[str, bool]) -> bool:
+    """``known`` holds the answers for the operations met on the way: a sum of sums is not looked at twice."""
     node = output.get_node()
-    kind = node.get_type_name()
-    if kind == "Clamp":
-        return bool(node.get_attributes()["min"] >= 0)
-    if kind == "Constant":
-        return bool((constant_value(output) >= 0).all())
-    if kind == "Concat":
-        return all(is_non_negative(node.input_value(port)) for port in range(node.get_input_size()))
-    if kind in _KEEP_SIGN:
-        return all(is_non_negative(node.input_value(port)) for port in range(_KEEP_SIGN[kind]))
-    return kind in _NON_NEGATIVE
+    name, kind = node.get_friendly_name(), node.get_type_name()
+    if name not in known:
+        read = node.get_input_size() if kind == "Concat" else _KEEP_SIGN.get(kind, 0)
+        if kind == "Clamp":
+            known[name] = bool(node.get_attributes()["min"] >= 0)
+        elif kind == "Constant":
+            known[name] = bool((constant_value(output) >= 0).all())
+        elif read:
+            known[name] = all(_is_non_negative(node.input_value(port), known) for port in range(read))
+        else:
+            known[name] = kind in _NON_NEGATIVE
+    return known[name]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, Range, largest_magnitude
 from tasks.numerics.aggregators import Aggregator, aggregate
+from tasks.numerics.quantiles import sample_quantiles
 from tasks.numerics.statistics import Quantile, Rows, StatisticType, TensorStatistic
 
 QUANTILES = (StatisticType.QUANTILE, StatisticType.ABS_QUANTILE)
@@ -116,16 +117,6 @@ def weight_range(weights: NDArray[np.float32], channel_axes: tuple[int, ...], es
         return _extremes(extremes, how.type, per_channel=True).reshape(-1)
 
     return _clipped(Range(border(estimator.min, upper=False), border(estimator.max, upper=True)), estimator)
-
-
-def sample_quantiles(channels: NDArray[np.float32], quantiles: tuple[Quantile, ...]) -> dict[Quantile, Rows]:
-    """Quantiles of one sample of shape (channels, values), interpolated linearly: (channels,) or (1,) each."""
-    found = {}
-    for quantile in quantiles:
-        values = channels if quantile.granularity == Granularity.PERCHANNEL else channels.reshape(1, -1)
-        values = np.abs(values) if quantile.type == StatisticType.ABS_QUANTILE else values
-        found[quantile] = np.quantile(values, quantile.probability, axis=1).astype(np.float32)
-    return found
 
 
 def _quantile(border: Border, granularity: Granularity, *, upper: bool) -> Quantile:

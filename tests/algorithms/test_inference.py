@@ -38,7 +38,8 @@ def samples(count: int, shape: tuple[int, ...] = SHAPE, name: str = "image") -> 
 def outputs(model: ov.Model, data: list[Sample], threads: int | None = 1, batch: int = 1) -> dict[int, list[Array]]:
     received: dict[int, list[Array]] = {}
 
-    def receive(number: int, values: list[Array]) -> None:
+    def receive(number: int, views: list[Array]) -> None:
+        values = [np.array(view) for view in views]
         assert number not in received
         received[number] = values
 

@@ -18,9 +18,9 @@ from tasks.numerics.estimators import (
     complete,
     estimate_range,
     needed_quantiles,
-    sample_quantiles,
     weight_range,
 )
+from tasks.numerics.quantiles import sample_quantiles
 from tasks.numerics.statistics import Quantile, Rows, StatisticType, TensorStatistic
 
 P, C = Granularity.PERTENSOR, Granularity.PERCHANNEL

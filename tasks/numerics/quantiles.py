@@ -1,0 +1,129 @@
+"""Quantiles near the ends of large samples, exact, without sorting or partitioning them.
+
+The quantile p of n values lies between two of the n p smallest. The k largest values are found through blocks: the k-th
+largest of the blocks' maxima is a bound that at least k values reach, so the few values above it, and the bound itself
+for the rest, are the k largest. That is two quick passes over the data instead of a partition.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.numerics.affine import Granularity
+from tasks.numerics.statistics import Quantile, Rows, StatisticType
+
+Values = NDArray[np.float32]
+
+HALF = 0.5
+# Blocks for each value that is looked for: more make a closer bound, fewer a quicker one.
+_BLOCKS_A_VALUE = 8
+# So many values are found quickest one after the other.
+_FEW = 4
+
+
+def sample_quantiles(
+    channels: Values, quantiles: Iterable[Quantile], *, non_negative: bool = False
+) -> dict[Quantile, Rows]:
+    """Quantiles of one sample of shape (channels, values), interpolated linearly: (channels,) or (1,) each.
+
+    Where no value is negative the lower quantiles count as zero, which is all that a range needs to know.
+    """
+    found: dict[Quantile, Rows] = {}
+    for granularity in Granularity:
+        asked = [quantile for quantile in quantiles if quantile.granularity == granularity]
+        if asked:
+            values = channels if granularity == Granularity.PERCHANNEL else channels.reshape(1, -1)
+            found |= _quantiles(np.ascontiguousarray(values), asked, non_negative=non_negative)
+    return found
+
+
+def _quantiles(values: Values, quantiles: list[Quantile], *, non_negative: bool) -> dict[Quantile, Rows]:
+    """Quantiles of rows; each end is looked at once for all of them."""
+    rows, count = values.shape
+    lower = [quantile for quantile in quantiles if _is_lower(quantile)]
+    upper = [quantile for quantile in quantiles if not _is_lower(quantile)]
+    found = dict.fromkeys(lower, np.zeros(rows, np.float32)) if non_negative else {}
+    asked = upper if non_negative else quantiles
+    if not asked:
+        return found
+    depth = max(_depth(quantile, count) for quantile in asked)
+    if depth > _FEW and depth * _BLOCKS_A_VALUE > count:
+        return found | {quantile: _plain_quantile(values, quantile) for quantile in asked}
+    of_magnitudes = any(quantile.type == StatisticType.ABS_QUANTILE for quantile in asked)
+    needs_smallest = not non_negative and (of_magnitudes or bool(lower))
+    smallest = -largest(-values, depth) if needs_smallest else values[:, :0]
+    biggest = largest(values, depth) if upper or of_magnitudes else values[:, :0]
+    return found | {quantile: _between(quantile, smallest, biggest, count) for quantile in asked}
+
+
+def _is_lower(quantile: Quantile) -> bool:
+    return quantile.type == StatisticType.QUANTILE and quantile.probability < HALF
+
+
+def largest(values: Values, k: int) -> Values:
+    """The ``k`` largest values of each row of (rows, values), in falling order: (rows, k)."""
+    rows, count = values.shape
+    if k <= _FEW:
+        return _one_by_one(values, k)
+    size = max(1, count // (k * _BLOCKS_A_VALUE))
+    blocks = count // size
+    # Every blocks-th value: numpy takes the maximum of whole rows of blocks at once.
+    maxima = values[:, : blocks * size].reshape(rows, size, blocks).max(axis=1)
+    if blocks * size < count:
+        maxima = np.concatenate([maxima, values[:, blocks * size :].max(axis=1, keepdims=True)], axis=1)
+    bound = -np.partition(-maxima, k - 1, axis=1)[:, k - 1 : k]
+    places = np.flatnonzero(values > bound)
+    row, above = places // count, values.reshape(-1)[places]
+    order = np.lexsort((-above, row))
+    row, above = row[order], above[order]
+    # The rank of each value within its row: rows follow each other, the largest value first.
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    found = np.repeat(bound, k, axis=1)
+    kept = rank < k
+    found[row[kept], rank[kept]] = above[kept]
+    return found
+
+
+def _one_by_one(values: Values, k: int) -> Values:
+    rest, rows = values.copy(), np.arange(len(values))
+    found = np.empty((len(values), k), np.float32)
+    for rank in range(k):
+        place = rest.argmax(axis=1)
+        found[:, rank] = rest[rows, place]
+        rest[rows, place] = -np.inf
+    return found
+
+
+def _depth(quantile: Quantile, count: int) -> int:
+    """How many values from its end a quantile is interpolated among."""
+    position = (count - 1) * quantile.probability
+    if _is_lower(quantile):
+        return int(np.ceil(position)) + 1
+    return count - int(np.floor(position))
+
+
+def _between(quantile: Quantile, smallest: Values, biggest: Values, count: int) -> Rows:
+    """Interpolate as numpy does: between the neighbours of position (count - 1) p in sorted order."""
+    position = (count - 1) * quantile.probability
+    below = int(np.floor(position))
+    fraction = position - below
+    if quantile.type == StatisticType.ABS_QUANTILE:
+        both = np.sort(np.concatenate([biggest, -smallest], axis=1), axis=1)[:, ::-1]
+        low, high = _ranked(both, count, below)
+    elif _is_lower(quantile):
+        low, high = smallest[:, below], smallest[:, min(below + 1, smallest.shape[1] - 1)]
+    else:
+        low, high = _ranked(biggest, count, below)
+    return (low + (high.astype(np.float64) - low) * fraction).astype(np.float32)
+
+
+def _ranked(falling: Values, count: int, below: int) -> tuple[Rows, Rows]:
+    """The values at positions ``below`` and ``below + 1`` of the sorted row, read from its falling end."""
+    from_end = count - 1 - below
+    return falling[:, from_end], falling[:, max(from_end - 1, 0)]
+
+
+def _plain_quantile(values: Values, quantile: Quantile) -> Rows:
+    values = np.abs(values) if quantile.type == StatisticType.ABS_QUANTILE else values
+    return np.quantile(values, quantile.probability, axis=1).astype(np.float32)
