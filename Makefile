@@ -27,6 +27,10 @@ test: setup ## the linters, the type checker and the tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+bench: setup ## calibration beside plain inference and NNCF: writes BENCHMARKS.md (some 12 minutes)
+	$(BIN)/pip install --quiet -e '.[bench]'
+	$(BIN)/python -m tests.benchmarks
+
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra dev -o requirements.lock pyproject.toml
@@ -34,4 +38,4 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 clean: ## remove .venv and every state the runs left (.ptq, outputs)
 	rm -rf .venv .ptq outputs
 
-.PHONY: help setup run test lock clean
+.PHONY: help setup run test bench lock clean
