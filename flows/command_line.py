@@ -66,9 +66,6 @@ def plan() -> None:
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     try:
         _compose_and_run(config_name, config_class, load_flow, serves=serves)
-    except tracking.TrackingError as failure:
-        print(f"{failure}; the output is written", file=sys.stderr)
-        sys.exit(FAILED)
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -97,10 +94,12 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
             load_flow()(config, tuple(HydraConfig.get().overrides.task))
         except InputError as mistake:
             _fail(str(mistake))
+        except tracking.TrackingError as failure:
+            _fail(f"{failure}; the output is written", FAILED)
 
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = BAD_INPUT) -> None:
     print(message, file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)

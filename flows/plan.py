@@ -74,8 +74,10 @@ def _cost_line(planned: Plan, samples: int | None) -> str:
         return "cost: not known, since inputs have axes of free length"
     cost, count = planned.cost, samples or 1
     each = "" if samples else " a sample"
+    passes = "1 pass" if planned.passes == 1 else f"{planned.passes} passes"
+    seconds = planned.passes * cost.seconds_per_sample * count
     return (
-        f"statistics of {planned.tensors} tensors in {planned.passes} pass{'es' if planned.passes > 1 else ''}: about {planned.passes * cost.seconds_per_sample * count:.1f} s{each}, "
+        f"statistics of {planned.tensors} tensors in {passes}: about {seconds:.1f} s{each}, "
         f"{cost.statistics_bytes_per_sample * count / 1e6:.1f} MB kept{each}; "
         f"tapped activations of one sample: {cost.activation_bytes / 1e6:.1f} MB"
     )

@@ -16,7 +16,8 @@ def collect_statistics(
 ) -> ArraysRef:
     """Infer the samples of a shard; the result holds one row a sample for each of the tapped tensors.
 
-    A shard is the unit of caching: a run that was killed infers again only the shard it was in. Samples that another shard began with are not inferred again.
+    A shard is the unit of caching: a run that was killed infers again only the shard it was in. Samples that another
+    shard began with are not inferred again.
     """
 
     def collect(start: int) -> Arrays:

@@ -29,13 +29,13 @@ def log_run(
     return tracking.log(
         tracking.Run(
             uri=options.uri,
-            home=str(runtime.home),
+            home=str(runtime.home.resolve()),
             experiment=options.experiment,
             name=options.run_name or report.model,
             parameters=parameters,
             metrics=metrics,
             tags={"model": report.model} | tags,
-            files=[str(file) for file in files],
+            files=[str(file.resolve()) for file in files],
             texts=texts,
         )
     )

@@ -24,7 +24,7 @@ class Placement:
     tensor_bytes: tuple[int, ...]
 
     def groups(self, most_bytes: int | None) -> tuple[tuple[str, ...], ...]:
-        """The tensors in groups of at most so many bytes a sample, one tensor at least; all together without a limit."""
+        """The tensors in groups of at most so many bytes a sample, or of one tensor; a single group without a limit."""
         if most_bytes is None:
             return (self.tensors,)
         groups: list[list[str]] = []

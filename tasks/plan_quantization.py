@@ -23,7 +23,10 @@ class PlannedQuantizer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Quantizers, what stays float, what each ignored entry matches, passes over the data, and their cost (None where it is not known)."""
+    """Quantizers, what stays float, what each ignored entry matches, and the passes over the data.
+
+    ``cost`` is that of one pass, None where inputs of free shape leave it unknown.
+    """
 
     quantizers: tuple[PlannedQuantizer, ...]
     float_operations: tuple[FloatOperation, ...]

@@ -1,8 +1,8 @@
 """Rows of samples that an earlier run collected: a shard that begins with the same samples is not inferred again.
 
 The result of a shard is cached as a whole by its step. But the last shard of a subset is rarely full: when the subset
-grows it becomes longer, when it shrinks, shorter. So each shard also leaves a note, found by what was collected (``key``)
-and its first sample, which samples it holds and where its arrays are.
+grows it becomes longer, when it shrinks, shorter. So each shard also leaves a note, found by what was collected
+(``key``) and by its first sample: which samples it holds, and where its arrays are.
 """
 
 import json

@@ -4,6 +4,7 @@ The only module that knows MLflow. ``start`` launches the process, ``log`` hands
 is that process: it reads one run as JSON from standard input and prints the identifier MLflow gave it.
 """
 
+import atexit
 import fcntl
 import json
 import math
@@ -46,6 +47,7 @@ _waiting: list[subprocess.Popen[str]] = []
 def start() -> None:
     """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
     if not _waiting:
+        atexit.register(_stop)
         _waiting.append(
             subprocess.Popen(
                 # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
@@ -59,6 +61,11 @@ def start() -> None:
                 start_new_session=True,  # Ctrl-C is for the flow, which may still have something to log
             )
         )
+
+
+def _stop() -> None:
+    for process in _waiting:
+        process.kill()
 
 
 def log(run: Run) -> str:
@@ -99,18 +106,21 @@ def _log_here(run: Run) -> str:
 @contextmanager
 def _created_once(run: Run) -> Iterator[str]:
     """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
-    home = Path(run.home).resolve()
+    home = Path(run.home)
     home.mkdir(parents=True, exist_ok=True)
     with (home / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield run.uri or f"sqlite:///{home}/mlflow.db"
+        if run.uri is None:
+            # A relative path, because a home may hold characters that mean something else in a URI.
+            os.chdir(home)
+        yield run.uri or "sqlite:///mlflow.db"
 
 
 def _experiment(client: Any, run: Run) -> str:
     found = client.get_experiment_by_name(run.experiment)
     if found is not None:
         return str(found.experiment_id)
-    location = None if run.uri else (Path(run.home).resolve() / "mlartifacts").as_uri()
+    location = None if run.uri else (Path(run.home) / "mlartifacts").as_uri()
     return str(client.create_experiment(run.experiment, artifact_location=location))
 
 
