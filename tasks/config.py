@@ -64,7 +64,7 @@ class RuntimeOptions(Runtime):
     shard_size: Count = 64
     memory_limit: ByteSize | None = None
     workers: Count | None = None
-    address: Annotated[str, Field(min_length=1)] | None = None
+    address: Annotated[str, Field(pattern=r"^[a-z]+://\S+:[0-9]+$")] | None = None
 
 
 @dataclass(frozen=True)
