@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_LOGGING_LEVEL,
     PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_RESULTS_LOCAL_STORAGE_PATH,
     temporary_settings,
@@ -53,18 +55,18 @@ class Commands:
     folder: Path
     home: Path
 
-    def start(self, command: str, *arguments: str, home: Path | None = None, **more: str) -> subprocess.Popen[str]:
+    def start(self, command: str, *arguments: str, home: Path | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [SCRIPTS / command, *QUICK, *arguments],
             cwd=self.folder,
-            env=self.environment | {"PTQ_HOME": str(home or self.home)} | more,
+            env=self.environment | {"PTQ_HOME": str(home or self.home)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, command: str, *arguments: str, home: Path | None = None, **more: str) -> Outcome:
-        return finish(self.start(command, *arguments, home=home, **more))
+    def run(self, command: str, *arguments: str, home: Path | None = None) -> Outcome:
+        return finish(self.start(command, *arguments, home=home))
 
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
@@ -124,6 +126,18 @@ def commands(server: str, tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return Commands(environment, folder, folder / "home")
 
 
+def prefect_settings(server: str, home: Path) -> AbstractContextManager[object]:
+    """What the commands set through the environment, for a flow inside this process."""
+    return temporary_settings(
+        {
+            PREFECT_API_URL: server,
+            PREFECT_RESULTS_LOCAL_STORAGE_PATH: results_folder(home.resolve()),
+            PREFECT_LOGGING_LEVEL: "CRITICAL",
+            PREFECT_LOGGING_TO_API_ENABLED: False,  # what still waits to be sent would outlive the server
+        }
+    )
+
+
 RunFlow = Callable[..., Report]
 
 
@@ -136,12 +150,7 @@ def run_flow(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         places = [f"runtime.home='{home}'", f"output_dir='{tmp_path}/output'", "runtime.progress=false"]
         with initialize_config_module("conf", version_base="1.3"):
             config = from_hydra(compose("quantize", overrides=[*places, *QUICK, *overrides]), QuantizeConfig)
-        settings = {
-            PREFECT_API_URL: server,
-            PREFECT_RESULTS_LOCAL_STORAGE_PATH: results_folder(home.resolve()),
-            PREFECT_LOGGING_TO_API_ENABLED: False,  # what still waits to be sent would outlive the server
-        }
-        with temporary_settings(settings):
+        with prefect_settings(server, home):
             return quantize(config)
 
     return run
