@@ -1,0 +1,207 @@
+"""Steps as plain functions on the built-in digits: what they return, what they store, what they refuse."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.collect_statistics import collect_statistics
+from tasks.data.arrays import Arrays
+from tasks.data.digits import Digits, open_digits
+from tasks.digits import MODEL
+from tasks.errors import InputError
+from tasks.evaluate_model import evaluate_model
+from tasks.graph.scope import IgnoredScope
+from tasks.load_dataset import load_dataset, source_identity
+from tasks.load_model import find_model, load_model
+from tasks.measure_speed import describe_machine, measure_speed
+from tasks.numerics.statistics import from_arrays
+from tasks.place_quantizers import Placement, place_quantizers
+from tasks.records import DatasetRef, Execution, ModelRef, Runtime
+from tasks.store import Store
+
+DIGITS = Digits("training")
+
+
+def loaded(runtime: Runtime) -> ModelRef:
+    return load_model.fn(MODEL, "", runtime)
+
+
+def samples(runtime: Runtime, size: int | None = 8, *, shuffle: bool = False, seed: int = 0) -> DatasetRef:
+    return load_dataset.fn(DIGITS, "", size, runtime, shuffle=shuffle, seed=seed)
+
+
+def placed(model: ModelRef, runtime: Runtime) -> Placement:
+    return place_quantizers.fn(model, "ANY", None, IgnoredScope(), runtime)
+
+
+# --- load_model
+
+
+def test_model_goes_into_the_store(runtime: Runtime, store: Store) -> None:
+    model = loaded(runtime)
+    assert model.name == "digits"
+    assert store.is_intact(model)
+    assert load_model.fn(MODEL, "another identity", runtime) == model
+
+
+def test_equal_files_of_two_names_are_one_model(runtime: Runtime, tmp_path: Path) -> None:
+    for suffix in (".xml", ".bin"):
+        shutil.copy(MODEL.with_suffix(suffix), tmp_path / f"renamed{suffix}")
+    renamed = load_model.fn(tmp_path / "renamed.xml", "", runtime)
+    assert renamed == loaded(runtime)
+    assert renamed.name == "renamed"
+
+
+def test_identity_of_a_model_follows_its_weights(tmp_path: Path) -> None:
+    for suffix in (".xml", ".bin"):
+        shutil.copy(MODEL.with_suffix(suffix), tmp_path / f"m{suffix}")
+    path, before = find_model(str(tmp_path / "m.xml"))
+    assert path == tmp_path / "m.xml"
+    (tmp_path / "unrelated.txt").write_text("")
+    assert find_model(str(path)) == (path, before)
+    (tmp_path / "m.bin").write_bytes(b"")
+    assert find_model(str(path))[1] != before
+
+
+def test_packaged_model_is_found() -> None:
+    assert find_model("pkg://tasks.digits/digits.xml")[0] == MODEL
+
+
+# --- load_dataset
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, 3), (None, 1198), (5000, 1198)])
+def test_dataset_has_the_samples_asked_for(runtime: Runtime, size: int | None, expected: int) -> None:
+    dataset = samples(runtime, size)
+    assert len(dataset) == expected
+    assert dataset.indices == tuple(range(expected))
+    assert dataset.available == 1198
+    assert dataset.digests[2] == open_digits(DIGITS).digest(2)
+
+
+def test_shuffled_samples_follow_the_seed(runtime: Runtime) -> None:
+    drawn = samples(runtime, shuffle=True, seed=1)
+    assert drawn == samples(runtime, shuffle=True, seed=1)
+    assert drawn != samples(runtime, shuffle=True, seed=2)
+    assert sorted(drawn.indices) != list(range(8))
+
+
+def test_moved_data_are_the_same_data(runtime: Runtime, tmp_path: Path) -> None:
+    x, y = np.zeros((3, 1, 8, 8), np.float32), np.arange(3)
+    refs = []
+    for name, labels in (("a", y), ("b", y), ("c", y + 1)):
+        np.savez(tmp_path / f"{name}.npz", x=x, y=labels)
+        refs.append(load_dataset.fn(Arrays(tmp_path / f"{name}.npz"), "", None, runtime))
+    assert refs[0] == refs[1]
+    assert refs[0] != refs[2]  # other labels are other data, to whoever reads labels,
+    assert refs[0].shards(2) == refs[2].shards(2)  # but statistics do not
+
+
+def test_identity_of_data_follows_their_file(tmp_path: Path) -> None:
+    source = Arrays(tmp_path / "x.npz")
+    missing = source_identity(source)
+    np.savez(source.path, x=np.zeros(3))
+    first = source_identity(source)
+    np.savez(source.path, x=np.zeros(4))
+    assert len({missing, first, source_identity(source)}) == 3
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(3, [3, 3, 2]), (8, [8]), (100, [8]), (1, [1] * 8)])
+def test_shards_are_the_samples_in_order(runtime: Runtime, size: int, lengths: list[int]) -> None:
+    dataset = samples(runtime)
+    shards = dataset.shards(size)
+    assert [len(shard) for shard in shards] == lengths
+    assert sum((shard.digests for shard in shards), ()) == dataset.digests
+    assert sum((shard.indices for shard in shards), ()) == dataset.indices
+
+
+def test_shards_of_more_samples_begin_with_those_of_fewer(runtime: Runtime) -> None:
+    assert samples(runtime, 12).shards(4)[:2] == samples(runtime, 8).shards(4)
+
+
+# --- placement and statistics
+
+
+def test_placement_names_tensors_of_the_model(runtime: Runtime, store: Store) -> None:
+    model = loaded(runtime)
+    placement = placed(model, runtime)
+    names = {node.get_friendly_name() for node in store.open_model(model).get_ordered_ops()}
+    assert placement.setup.points
+    assert {point.tensor.rpartition(":")[0] for point in placement.setup.points} <= names
+    assert {tensor.rpartition(":")[0] for tensor in placement.tensors} <= names
+
+
+def test_statistics_have_a_row_for_each_sample(runtime: Runtime, store: Store) -> None:
+    model, dataset = loaded(runtime), samples(runtime)
+    tensors = placed(model, runtime).tensors
+    stored = collect_statistics.fn(model, tensors, dataset.shards(8)[0], Execution(), runtime)
+    found = from_arrays(store.open_arrays(stored))
+    assert set(found) == set(tensors)
+    assert {statistic.samples for statistic in found.values()} == {8}
+    # The input is a tensor of the model too: its extremes are those of the samples.
+    (statistic,) = (statistic for name, statistic in found.items() if name.startswith("images"))
+    pictures = open_digits(DIGITS).arrays["x"][:8]
+    np.testing.assert_array_equal(statistic.maximum.ravel(), pictures.max((1, 2, 3)))
+    np.testing.assert_array_equal(statistic.minimum.ravel(), pictures.min((1, 2, 3)))
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_statistics_are_equal_to_the_bit(runtime: Runtime, tmp_path: Path, threads: int | None) -> None:
+    model, dataset = loaded(runtime), samples(runtime)
+    tensors, shard = placed(model, runtime).tensors, dataset.shards(8)[0]
+    elsewhere = replace(runtime, home=tmp_path / "elsewhere", threads=threads)
+    assert loaded(elsewhere) == model
+    first = collect_statistics.fn(model, tensors, shard, Execution(), runtime)
+    assert collect_statistics.fn(model, tensors, shard, Execution(), elsewhere) == first
+
+
+# --- evaluation and speed
+
+
+def test_evaluation_against_itself_is_perfect(runtime: Runtime, store: Store) -> None:
+    model, dataset = loaded(runtime), samples(runtime, 50)
+    alone = evaluate_model.fn(model, dataset, None, runtime)
+    assert alone.metrics.keys() == {"top1", "top5"}
+    assert alone.samples == 50
+    assert store.open_arrays(alone.outputs)["logits"].shape == (50, 10)
+    beside = evaluate_model.fn(model, dataset, alone, runtime)
+    assert beside.outputs == alone.outputs
+    assert beside.metrics["agreement"] == 100
+    assert beside.metrics["cosine"] == pytest.approx(1)
+    assert beside.metrics["sqnr_db"] == np.inf
+
+
+def test_accuracy_is_that_of_the_outputs(runtime: Runtime, store: Store) -> None:
+    dataset = load_dataset.fn(Digits("validation"), "", None, runtime)
+    evaluation = evaluate_model.fn(loaded(runtime), dataset, None, runtime)
+    answers = store.open_arrays(evaluation.outputs)["logits"].argmax(1)
+    assert evaluation.metrics["top1"] == pytest.approx(
+        100 * np.mean(answers == open_digits(Digits("validation")).labels)
+    )
+
+
+def test_data_without_labels_have_no_accuracy(runtime: Runtime, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 1, 8, 8), np.float32))
+    dataset = load_dataset.fn(Arrays(tmp_path / "x.npz"), "", None, runtime)
+    assert dataset.labels is None
+    assert evaluate_model.fn(loaded(runtime), dataset, None, runtime).metrics == {}
+
+
+def test_labels_beyond_the_classes_are_refused(runtime: Runtime, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 1, 8, 8), np.float32), y=np.array([0, 10]))
+    dataset = load_dataset.fn(Arrays(tmp_path / "x.npz"), "", None, runtime)
+    with pytest.raises(InputError, match=r"labels go up to 10, .*'logits'.* 10 classes"):
+        evaluate_model.fn(loaded(runtime), dataset, None, runtime)
+
+
+def test_speed_of_two_models(runtime: Runtime) -> None:
+    model = loaded(runtime)
+    speeds = measure_speed.fn((model, model), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime)
+    assert len(speeds) == 2
+    for speed in speeds:
+        assert speed.latency_ms > 0
+        assert speed.throughput_fps > 0
+        assert 0 <= speed.int8_kernels <= speed.kernels
