@@ -7,6 +7,7 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tasks import tracking
@@ -74,6 +75,7 @@ def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow
 def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from flows.environment import prepare, require_extra
@@ -87,11 +89,14 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
         _fail("\n".join(problems))
 
     def job(composed: DictConfig) -> None:
-        config = from_hydra(composed, config_class)
+        config, run = from_hydra(composed, config_class), HydraConfig.get()
+        if run.mode == RunMode.MULTIRUN:
+            # The points of a sweep must not overwrite each other.
+            config = replace(config, output_dir=config.output_dir / str(run.job.num))
         try:
             require_extra(config.runtime)
             prepare(config.runtime.home, serves=serves)
-            load_flow()(config, tuple(HydraConfig.get().overrides.task))
+            load_flow()(config, tuple(run.overrides.task))
         except InputError as mistake:
             _fail(str(mistake))
         except tracking.TrackingError as failure:
