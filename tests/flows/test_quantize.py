@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +349,17 @@ def test_two_runs_at_once_in_a_fresh_home(commands: Commands, tmp_path: Path) ->
     assert models[0] == models[1]
     assert all(Store(home).is_intact(ModelRef("digits", digest)) for digest in models[0].values())
     assert len({outcome.out.split("MLflow run: ")[1].split()[0] for outcome in outcomes}) == 2
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_without_a_server(commands: Commands, tmp_path: Path) -> None:
+    """Each starts a temporary Prefect server, and both servers create one database."""
+    environment = {name: value for name, value in commands.environment.items() if name != "PREFECT_API_URL"}
+    unserved = replace(commands, environment=environment, home=tmp_path / "home")
+    runs = [unserved.start("ptq-quantize", f"output_dir=alone{number}") for number in range(2)]
+    outcomes = [finish(run) for run in runs]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert all(outcome.complaints == ["starting a temporary Prefect server ..."] for outcome in outcomes)
 
 
 # --- ptq-evaluate
