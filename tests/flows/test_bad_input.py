@@ -191,6 +191,12 @@ def test_refused_by_the_flow_inside_this_process(
     check(run_inside(*arguments_of(row, output, commands.folder)), row, output)
 
 
+@pytest.fixture(scope="module")
+def commands(commands: Commands) -> Commands:
+    """A home of its own: other modules begin with a fresh one."""
+    return replace(commands, home=commands.folder / "home of bad input")
+
+
 @pytest.fixture
 def run_inside(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
