@@ -5,9 +5,12 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 # ruff: noqa: PLC0415
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from tasks import tracking
@@ -19,6 +22,10 @@ FAILED = 1
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+# Every Ctrl-C of this process, by the number of its signal.
+_interruptions: list[int] = []
+
 Flow = Callable[[Any, tuple[str, ...]], object]
 
 
@@ -66,10 +73,29 @@ def plan() -> None:
 
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     try:
-        _compose_and_run(config_name, config_class, load_flow, serves=serves)
+        with _interruptible():
+            _compose_and_run(config_name, config_class, load_flow, serves=serves)
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Remember that Ctrl-C was pressed, whatever becomes of the exception. Where it is ignored it stays so."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interruptions.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool) -> None:
@@ -101,6 +127,11 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
             _fail(str(mistake))
         except tracking.TrackingError as failure:
             _fail(f"{failure}; the output is written", FAILED)
+        except Exception as failure:
+            # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
+            if _interruptions:
+                raise KeyboardInterrupt from failure
+            raise
 
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 

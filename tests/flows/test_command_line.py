@@ -1,0 +1,90 @@
+"""Exit codes of the commands, whatever the flow does."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import command_line
+from tasks.config import QuantizeConfig
+from tasks.errors import InputError
+from tasks.tracking import TrackingError
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def interrupt_that_becomes_an_error() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        msg = "Task run is not set"
+        raise ValueError(msg) from None
+
+
+def refuse() -> None:
+    raise InputError("model.path: no such file")
+
+
+def lose_tracking() -> None:
+    raise TrackingError("tracking.uri 'x': MLflow could not log the run: reason")
+
+
+def fail() -> None:
+    msg = "a bug"
+    raise ValueError(msg)
+
+
+INTERRUPTED = "interrupted; what is done is kept, and the next run continues there\n"
+ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
+    "Ctrl-C": (interrupt, 130, INTERRUPTED),
+    "Ctrl-C that Prefect turns into another error": (interrupt_that_becomes_an_error, 130, INTERRUPTED),
+    "bad input": (refuse, 2, "model.path: no such file\n"),
+    "MLflow refuses": (
+        lose_tracking,
+        1,
+        "tracking.uri 'x': MLflow could not log the run: reason; the output is written\n",
+    ),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command whose flow is a function; returns its code and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PTQ_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("flows.environment.prepare", lambda *_, **__: None)
+    monkeypatch.setattr(command_line, "_interruptions", [])
+    monkeypatch.setattr("sys.argv", ["ptq-quantize"])
+
+    def run(flow: Callable[[], None], code: int) -> str:
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(SystemExit) as end:
+            command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow())
+        assert end.value.code == code
+        assert signal.getsignal(signal.SIGINT) is before
+        return capfd.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(("flow", "code", "message"), ENDS.values(), ids=ENDS.keys())
+def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, message: str) -> None:
+    assert run(flow, code) == message
+
+
+def test_failures_that_are_no_fault_of_the_user_show_where_they_are(run: Callable[..., str]) -> None:
+    complaint = run(fail, 1)
+    assert "Traceback" in complaint
+    assert "ValueError: a bug" in complaint
+
+
+def test_ignored_ctrl_c_stays_ignored(run: Callable[..., str]) -> None:
+    """Shells start background jobs like this."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert "Traceback" in run(fail, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
