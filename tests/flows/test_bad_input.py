@@ -1,5 +1,6 @@
 """What a user can get wrong, through the real command: exit code 2, one line that says what, nothing written."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -209,8 +210,16 @@ def run_inside(
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["ptq-quantize", *QUICK, *arguments])
-        with prefect_settings(commands.environment["PREFECT_API_URL"], commands.home), pytest.raises(SystemExit) as end:
-            quantize()
+        # Another test may have set up Prefect's log lines on the terminal, which the commands keep off it.
+        logging.disable(logging.CRITICAL)
+        try:
+            with (
+                prefect_settings(commands.environment["PREFECT_API_URL"], commands.home),
+                pytest.raises(SystemExit) as end,
+            ):
+                quantize()
+        finally:
+            logging.disable(logging.NOTSET)
         return Outcome(int(str(end.value.code)), *capfd.readouterr())
 
     return run
