@@ -131,6 +131,8 @@ def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Calla
             # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
             if _interruptions:
                 raise KeyboardInterrupt from failure
+            if str(failure).startswith("Failed to reach API"):
+                _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)
             raise
 
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()

@@ -1,7 +1,10 @@
 """Settings of Prefect and MLflow that have to stand before they are imported."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,4 +48,18 @@ def prepare(home: Path, *, serves: bool = True) -> None:
     from prefect.settings import get_current_settings  # noqa: PLC0415 - reads the settings above
 
     if get_current_settings().api.url is None:
+        from prefect.client.orchestration import get_client  # noqa: PLC0415
+
         print("starting a temporary Prefect server ...", file=sys.stderr)
+        with shielded():
+            get_client(sync_client=True)  # which starts it; the flow finds it running
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes started in here never see Ctrl-C: it is for the flow, which still needs them when it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.environment import shielded
 from tasks.caching import code_digest
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Runtime
@@ -49,11 +51,24 @@ def on_workers(flow: Flow[..., Any], runtime: Runtime) -> Iterator[Flow[..., Any
         _meet(runtime.address, runtime.home.resolve())
         runner = DaskTaskRunner(address=runtime.address)
     else:
-        # The workers hold references only, so Dask need not watch their memory; a step that fails tells so itself.
-        local = {"n_workers": runtime.workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-        runner = DaskTaskRunner(cluster_kwargs=local | {"silence_logs": logging.CRITICAL})
+        runner = DaskTaskRunner(cluster_class=local_cluster, cluster_kwargs={"workers": runtime.workers})
     with _one_server():
         yield flow.with_options(task_runner=runner)
+
+
+def local_cluster(workers: int) -> Any:
+    """So many worker processes on this machine. They hold references only, so Dask need not watch their memory."""
+    from distributed import LocalCluster  # noqa: PLC0415 - comes with the optional extra
+
+    resource_tracker.ensure_running()  # whoever starts it first, here Dask, takes the shield off
+    with shielded():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # a step that fails tells so itself
+        )
 
 
 def for_worker(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect import flow as prefect_flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import command_line
 from tasks.config import QuantizeConfig
@@ -73,6 +75,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 @pytest.mark.parametrize(("flow", "code", "message"), ENDS.values(), ids=ENDS.keys())
 def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, message: str) -> None:
     assert run(flow, code) == message
+
+
+def test_server_that_does_not_answer(run: Callable[..., str]) -> None:
+    @prefect_flow
+    def flow() -> None:
+        raise AssertionError
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        complaint = run(flow, 1)
+    assert complaint.startswith("Failed to reach API at http://127.0.0.1:1/api")
+    assert complaint.endswith("unset PREFECT_API_URL for a temporary one\n")
+    assert complaint.count("\n") == 1
 
 
 def test_failures_that_are_no_fault_of_the_user_show_where_they_are(run: Callable[..., str]) -> None:
