@@ -8,6 +8,8 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 from rich.console import Console
 
+from flows.gate import Gate
+from flows.report import make_report
 from flows.stages import Stages
 from flows.summary import print_summary
 from flows.workers import for_worker
@@ -15,6 +17,9 @@ from tasks.align_channels import AlignedModel, align_channels
 from tasks.collect_quantiles import collect_quantiles, wanted_quantiles
 from tasks.collect_statistics import collect_statistics
 from tasks.config import QuantizeConfig, flatten
+from tasks.correct_biases import correct_biases
+from tasks.correct_sequentially import MOST_PASSES, MOST_SAMPLES, correct_sequentially
+from tasks.data.subset import evenly_spread, set_apart
 from tasks.estimate_ranges import estimate_ranges
 from tasks.evaluate_model import evaluate_model
 from tasks.insert_fake_quantize import insert_fake_quantize
@@ -23,8 +28,8 @@ from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
 from tasks.measure_speed import Speed, describe_machine, measure_speed
 from tasks.place_quantizers import Placement, place_quantizers
-from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef, Report
-from tasks.write_output import describe_run, file_sizes, require_writable, write_output
+from tasks.records import ArraysRef, DatasetRef, ModelRef, Report
+from tasks.write_output import describe_run, require_writable, write_output
 
 
 @flow(name="quantize", validate_parameters=False)
@@ -41,14 +46,14 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     run = config.runtime
     model = stages.run(load_model, path=path, identity=identity, runtime=run)
     calibration, validation = _load_datasets(stages, config)
-    placement, quantized = _quantize(stages, config, model, calibration)
+    placement, quantized, gate = _quantize(stages, config, model, calibration)
     evaluated = {"dataset": validation, "runtime": run}
     before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
     after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
     speeds = _measure(stages, config, (model, quantized), validation)
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    report = _report(config, models, datasets, placement, (before, after), speeds, stages)
+    report = make_report(config, models, datasets, placement, (before, after), speeds, stages.done, gate.decisions)
     manifest = describe_run(asdict(config), models, datasets)
     files = write_output(config.output_dir, quantized, report, manifest, config.runtime)
     logged = log_run(
@@ -91,10 +96,11 @@ def _load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, 
 
 def _quantize(
     stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
-) -> tuple[Placement, ModelRef]:
-    """Where the model is quantized, and the quantized model."""
+) -> tuple[Placement, ModelRef, Gate]:
+    """Where the model is quantized, the quantized model, and what was decided on the way to it."""
     options, run = config.quantization, config.runtime
     samples = replace(samples, labels=None)  # which no statistic depends on
+    judges = set_apart(len(samples), options.gate_samples)
     aligned = AlignedModel(model, ())
     if options.channel_alignment:
         aligned = stages.run(align_channels, model=model, samples=samples, runtime=run, size=len(samples))
@@ -110,7 +116,8 @@ def _quantize(
     setup = placement.setup
     shared = {"model": model, "execution": options.execution, "runtime": run}
     groups = placement.groups(run.bytes_a_request(options.execution))
-    statistics = _collect(stages, collect_statistics, samples, [shared | {"tensors": group} for group in groups])
+    observed = [shared | {"tensors": group, "means": placement.means_of(group)} for group in groups]
+    statistics = _collect(stages, collect_statistics, samples, observed)
     wanted = wanted_quantiles(setup, options.scheme)
     quantiles = _collect(stages, collect_quantiles, samples, [shared | {"wanted": wanted}]) if wanted else ((),)
     parameters = stages.run(
@@ -125,7 +132,42 @@ def _quantize(
         aligned=aligned.operations,
         runtime=run,
     )
-    return placement, stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)
+    quantized = stages.run(insert_fake_quantize, model=model, setup=setup, parameters=parameters, runtime=run)
+    gate = Gate(stages, model, samples.take(judges), run)
+    if options.bias_correction:
+        others = [place for place in range(len(samples)) if place not in judges]
+        corrected = stages.run(
+            correct_biases,
+            model=model,
+            quantized=quantized,
+            statistics=statistics,
+            left_out=judges,
+            threshold=options.threshold,
+            runtime=run,
+        )
+        quantized = gate.choose("correct_biases", quantized, corrected.model)
+        if not options.use_fast_bias:
+            quantized = _correct_sequentially(stages, config, gate, model, quantized, samples.take(others))
+    return placement, quantized, gate
+
+
+def _correct_sequentially(
+    stages: Stages, config: QuantizeConfig, gate: Gate, model: ModelRef, quantized: ModelRef, samples: DatasetRef
+) -> ModelRef:
+    """The quantized model with biases corrected by inference of some of the samples, if that is better."""
+    options = config.quantization
+    chosen = samples.take(evenly_spread(len(samples), MOST_SAMPLES))
+    corrected = stages.run(
+        correct_sequentially,
+        model=model,
+        quantized=quantized,
+        samples=chosen,
+        threshold=options.threshold,
+        every_layer=options.apply_for_all_nodes,
+        runtime=config.runtime,
+        size=len(chosen) * MOST_PASSES,
+    )
+    return gate.choose("correct_sequentially", quantized, corrected.model)
 
 
 def _collect(
@@ -159,48 +201,3 @@ def _measure(
         runtime=config.runtime,
     )
     return speeds
-
-
-def _report(
-    config: QuantizeConfig,
-    models: dict[str, ModelRef],
-    datasets: dict[str, DatasetRef],
-    placement: Placement,
-    evaluations: tuple[Evaluation, Evaluation],
-    speeds: tuple[Speed, ...],
-    stages: Stages,
-) -> Report:
-    metrics: dict[str, dict[str, Any]] = {
-        role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
-    }
-    for role, speed in zip(models, speeds, strict=False):
-        metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
-    points = placement.setup.points
-    roles = [point.role for point in points]
-    return Report(
-        model=models["float"].name,
-        metrics=metrics,
-        sizes={role: file_sizes(ref, config.runtime) for role, ref in models.items()},
-        stages=stages.done,
-        quantizers={role: roles.count(role) for role in sorted(set(roles))},
-        float_operations=tuple(asdict(operation) for operation in placement.setup.float_operations),
-        kernels={"all": speeds[-1].kernels, "int8": speeds[-1].int8_kernels} if speeds else {},
-        samples={role: len(dataset) for role, dataset in datasets.items()},
-        notes=(*_notes(config, datasets["calibration"]), *evaluations[0].notes),
-    )
-
-
-def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
-    """What a user should know about the run but could overlook."""
-    notes = []
-    asked = config.quantization.stat_subset_size
-    if asked is not None and calibration.available < asked:
-        notes.append(
-            f"quantization.stat_subset_size is {asked}, the data set has {calibration.available} samples: all are used"
-        )
-    notes.append("biases are not corrected yet: use_fast_bias, threshold and apply_for_all_nodes have no effect")
-    if config.validation == config.dataset:
-        notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
-    if not config.evaluation.speed_seconds:
-        notes.append("speed was not measured: evaluation.speed_seconds is 0")
-    return tuple(notes)

@@ -10,6 +10,8 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     collect_quantiles     a shard of samples -> quantiles, where an estimator asks for them
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
+    correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right
+    correct_sequentially  the same by inference, in topological order
     evaluate_model        outputs and metrics of a model on a data set
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task

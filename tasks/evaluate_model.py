@@ -18,7 +18,7 @@ def evaluate_model(model: ModelRef, dataset: DatasetRef, reference: Evaluation |
     loaded = (samples.load(index, names) for index in dataset.indices)
     outputs, notes = collect_outputs(opened, loaded, advance_by_one(), runtime.threads)
     metrics: dict[str, float | None] = {}
-    if samples.labels is not None:
+    if samples.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, samples.labels[list(dataset.indices)])
     if reference is not None:
         metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)

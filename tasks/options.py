@@ -71,9 +71,11 @@ class QuantizationOptions:
     activations: TensorOptions = field(default_factory=TensorOptions)
     saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
     channel_alignment: bool = True
+    bias_correction: bool = True
     use_fast_bias: bool = True
     threshold: Annotated[float, Field(gt=0)] | None = None
     apply_for_all_nodes: bool = False
+    gate_samples: Annotated[int, Field(strict=True, ge=0)] = 32
 
     @property
     def scheme(self) -> Scheme:

@@ -6,6 +6,8 @@ from tasks.algorithms.inference import sample_bytes
 from tasks.caching import step
 from tasks.errors import InputError
 from tasks.graph import placement
+from tasks.graph.layers import ChannelMean, find_layers
+from tasks.graph.operations import read_operations
 from tasks.graph.placement import QuantizerSetup, tapped_tensors
 from tasks.graph.scope import IgnoredScope
 from tasks.records import ModelRef, Runtime
@@ -16,12 +18,18 @@ from tasks.store import Store
 class Placement:
     """The setup of a model and the tensors whose statistics it needs, which presets and the like do not change.
 
-    ``tensor_bytes`` are what each tensor takes for one sample, 0 where its shape is not known beforehand.
+    ``tensor_bytes`` are what each tensor takes for one sample, 0 where its shape is not known beforehand. ``means`` are
+    those of the data of layers, which bias correction needs.
     """
 
     setup: QuantizerSetup
     tensors: tuple[str, ...]
     tensor_bytes: tuple[int, ...]
+    means: tuple[ChannelMean, ...]
+
+    def means_of(self, tensors: tuple[str, ...]) -> tuple[ChannelMean, ...]:
+        """The means to collect together with some of the tensors."""
+        return tuple(mean for mean in self.means if mean.tensor in tensors)
 
     def groups(self, most_bytes: int | None) -> tuple[tuple[str, ...], ...]:
         """The tensors in groups of at most so many bytes a sample, or of one tensor; a single group without a limit."""
@@ -54,4 +62,6 @@ def place_quantizers(
         msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
         raise InputError(msg)
     tensors = tapped_tensors(opened, setup, target_device=target_device)
-    return Placement(setup, tensors, sample_bytes(opened, tensors))
+    means = sorted({layer.mean for layer in find_layers(read_operations(opened))})
+    tapped = tuple(mean for mean in means if mean.tensor in tensors)
+    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped)

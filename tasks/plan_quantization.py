@@ -54,7 +54,13 @@ def plan_quantization(
         ignored=ignored_matches(opened, ignored, target_device=target_device),
         tensors=len(placement.tensors),
         passes=len(placement.groups(runtime.bytes_a_request(execution))),
-        cost=estimate_cost(opened, placement.tensors, in_place=execution.in_place, threads=runtime.threads),
+        cost=estimate_cost(
+            opened,
+            placement.tensors,
+            means=placement.means,
+            in_place=execution.in_place,
+            threads=runtime.threads,
+        ),
     )
 
 

@@ -4,6 +4,7 @@ A field that is not compared says where a content lies or what it is called; onl
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +50,16 @@ class DatasetRef:
         """
         chosen = slice(start, stop)
         return replace(self, indices=self.indices[chosen], digests=self.digests[chosen], labels=None)
+
+    def take(self, places: Iterable[int]) -> "DatasetRef":
+        """The samples at these places, without labels."""
+        chosen = tuple(places)
+        return replace(
+            self,
+            indices=tuple(self.indices[place] for place in chosen),
+            digests=tuple(self.digests[place] for place in chosen),
+            labels=None,
+        )
 
     def shards(self, size: int) -> tuple["DatasetRef", ...]:
         """Consecutive parts of ``size`` samples, the last one of what is left."""
@@ -102,6 +113,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """Whether a model that a step changed was kept, by output SQNR in dB on samples set apart; None: nobody judged."""
+
+    step: str
+    kept: bool
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
 class Stage:
     """The task runs of one step: ``state`` is Cached when none of them had to be executed."""
 
@@ -128,4 +149,5 @@ class Report:
     float_operations: tuple[dict[str, str], ...]
     kernels: dict[str, int]
     samples: dict[str, int]
+    decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = field(default=())

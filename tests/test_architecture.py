@@ -31,7 +31,7 @@ PLUMBING = {
     "tasks.write_output": {"tasks.records", "tasks.store"},
     "tasks.tracking": {"mlflow"},
     "tasks.progress": {"rich"},
-    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.records", "tasks.store"},
+    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.graph", "tasks.records", "tasks.store"},
     "tasks.shards": {"numpy", "tasks.records", "tasks.store"},
     "tasks.plan_quantization": {"tasks.graph", "tasks.numerics", "tasks.algorithms", "tasks.records", "tasks.store"}
     | {"tasks.place_quantizers"},
@@ -40,10 +40,12 @@ PLUMBING = {
 STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps", "tasks.shards"} | {
     f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data")
 }
+CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "tasks.write_output",
     "tasks.progress",
+    "tasks.data.subset",
     "tasks.plan_quantization",
     "tasks.caching",
     "prefect_dask",
@@ -89,7 +91,7 @@ def allowed(name: str) -> set[str]:
     if name == "tasks.log_run":
         return LOG_RUN
     if name in STEP_MODULES:
-        return STEPS
+        return STEPS | (CORRECTIONS if name == "tasks.correct_sequentially" else set())
     room = max((room for room in {**CORE, **PLUMBING} if inside(name, {room})), key=len, default="tasks")
     own = {room} if room.count(".") == 1 else set()
     return {**CORE, **PLUMBING}[room] | own

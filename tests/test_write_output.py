@@ -21,6 +21,7 @@ REPORT = Report(
     float_operations=(),
     kernels={},
     samples={},
+    decisions=(),
 )
 
 

@@ -11,39 +11,45 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, samples_at_a_time
 from tasks.errors import InputError
 from tasks.graph.bounds import is_non_negative
+from tasks.graph.layers import ChannelMean
+from tasks.graph.reductions import CHANNEL_AXIS, extremes, mean_along
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.quantiles import sample_quantiles
 from tasks.numerics.statistics import Quantile, Rows, TensorStatistic
-
-CHANNEL_AXIS = 1
-IMAGE_RANK = 4
 
 
 @dataclass(frozen=True)
 class Taps:
     """A compiled model whose outputs are the tensors, or in place for each its maximum and its minimum a channel.
 
-    ``channels`` says of each tensor whether axis 1 holds channels of a fixed number, ``non_negative`` whether its
-    operations leave no negative value: its minimum then counts as zero, which is all that a range needs to know.
+    The last outputs are ``means``, always reduced in place. ``channels`` says of each tensor whether axis 1 holds
+    channels of a fixed number, ``non_negative`` whether its operations leave no negative value: its minimum then counts
+    as zero, which is all that a range needs to know.
     """
 
     compiled: ov.CompiledModel
     tensors: tuple[str, ...]
     channels: tuple[bool, ...]
     non_negative: tuple[bool, ...]
+    means: tuple[ChannelMean, ...]
     in_place: bool
     batch: int
 
 
 def compile_taps(
-    model: ov.Model, tensors: tuple[str, ...], *, in_place: bool = True, batch: int = 1, threads: int | None = None
+    model: ov.Model,
+    tensors: tuple[str, ...],
+    *,
+    means: tuple[ChannelMean, ...] = (),
+    in_place: bool = True,
+    batch: int = 1,
+    threads: int | None = None,
 ) -> Taps:
-    """Tap tensors of a copy of the model.
+    """Tap tensors of a copy of the model, and ``means`` of some of them.
 
     Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor.
     """
@@ -57,31 +63,55 @@ def compile_taps(
     non_negative = tuple(is_non_negative(source) for source in sources)
     outputs = []
     for source, keeps, positive in zip(sources, channels, non_negative, strict=True):
-        outputs += _reductions(source, keeps=keeps, positive=positive, batch=batch) if in_place else [source]
-    taps = ov.Model([ops.result(output) for output in outputs], tapped.get_sinks(), tapped.get_parameters(), "taps")
-    return Taps(compile_for_samples(taps, threads), tensors, channels, non_negative, in_place, batch)
+        reduced = extremes(source, keeps_channels=keeps, non_negative=positive, batch=batch) if in_place else [source]
+        outputs += reduced
+    outputs += [mean_along(find_output(nodes, mean.tensor), mean.axis, batch) for mean in means]
+    taps = ov.Model(outputs, tapped.get_sinks(), tapped.get_parameters(), "taps")
+    return Taps(compile_for_samples(taps, threads), tensors, channels, non_negative, means, in_place, batch)
 
 
 def collect_statistics(
     taps: Taps, samples: Iterable[Sample], advance: Callable[[], None]
 ) -> Mapping[str, TensorStatistic]:
-    """Minimum and maximum of every tensor, in the order of the samples. ``advance`` is called for each sample."""
-    first = np.cumsum([0, *(1 if positive else 2 for positive in taps.non_negative)])
+    """Minimum and maximum of every tensor and the means asked for, in the order of the samples.
 
-    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        positive = taps.non_negative[position]
-        if not taps.in_place:
-            rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
-            high = rows.max(axis=2)
-            return np.where(np.isnan(high), high, 0) if positive else rows.min(axis=2), high
-        high = outputs[first[position]].reshape(taps.batch, -1)
-        low = np.zeros_like(high) if positive else outputs[first[position] + 1].reshape(taps.batch, -1)
-        # The least of no values is the largest number, and the other way round.
-        empty = low > high
-        return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+    ``advance`` is called for each sample.
+    """
+    counts = [(1 if positive else 2) if taps.in_place else 1 for positive in taps.non_negative]
+    first = np.cumsum([0, *counts])
+    means = [[place for place, mean in enumerate(taps.means) if mean.tensor == tensor] for tensor in taps.tensors]
+
+    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        mine = outputs[first[position] : first[position + 1]]
+        observed = [outputs[first[-1] + place].reshape(taps.batch, -1) for place in means[position]]
+        return (*_extremes(taps, position, mine), *map(np.array, observed))
 
     rows = _collect(taps, samples, advance, reduce)
-    return {tensor: TensorStatistic(_stack(low), _stack(high)) for tensor, (low, high) in rows.items()}
+    return {
+        tensor: TensorStatistic(
+            _stack(rows[tensor][0]),
+            _stack(rows[tensor][1]),
+            means={
+                taps.means[place].axis: _stack(values)
+                for place, values in zip(means[position], rows[tensor][2:], strict=True)
+            },
+        )
+        for position, tensor in enumerate(taps.tensors)
+    }
+
+
+def _extremes(taps: Taps, position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Minimum and maximum of a tensor, (batch, channels), from its activation or from what was reduced in place."""
+    positive = taps.non_negative[position]
+    if not taps.in_place:
+        rows = _channels_apart(outputs[0], taps.batch, keeps=taps.channels[position])
+        high = rows.max(axis=2)
+        return np.where(np.isnan(high), high, 0) if positive else rows.min(axis=2), high
+    high = outputs[0].reshape(taps.batch, -1)
+    low = np.zeros_like(high) if positive else outputs[1].reshape(taps.batch, -1)
+    # The least of no values is the largest number, and the other way round.
+    empty = low > high
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
 def collect_quantiles(
@@ -139,35 +169,6 @@ def _collect(
 
 def _stack(values: list[NDArray[Any]]) -> Rows:
     return np.concatenate(values).astype(np.float32)
-
-
-def _reductions(source: ov.Output, *, keeps: bool, positive: bool, batch: int) -> list[ov.Output]:
-    """The maximum and, unless no value is negative, the minimum.
-
-    Over the whole of an image the maximum is a pooling: unlike ReduceMax it reads the layout that convolutions write.
-    """
-    kept = ({CHANNEL_AXIS} if keeps else set()) | ({0} if batch > 1 else set())
-    shape = source.get_partial_shape()
-    if shape.rank.is_dynamic:
-        source = ops.reshape(source, np.array([-1]), False).output(0)
-        shape = source.get_partial_shape()
-    axes = np.array([axis for axis in range(shape.rank.get_length()) if axis not in kept], np.int64)
-    if not len(axes):
-        # One value a sample and channel: it is both.
-        return [source] if positive else [source, source]
-    minimum = [] if positive else [ops.reduce_min(source, axes).output(0)]
-    return [_pooled_maximum(source, batch) or ops.reduce_max(source, axes).output(0), *minimum]
-
-
-def _pooled_maximum(source: ov.Output, batch: int) -> ov.Output | None:
-    """The maximum a sample and channel of real images of fixed size; None for other tensors."""
-    shape = source.get_partial_shape()
-    if shape.is_dynamic or shape.rank.get_length() != IMAGE_RANK or not source.get_element_type().is_real():
-        return None
-    size = list(shape.to_shape())[2:]
-    if shape[0] != batch or 0 in size:
-        return None
-    return ops.max_pool(source, [1, 1], [1, 1], [0, 0], [0, 0], size).output(0)
 
 
 def _channels_apart(activation: NDArray[Any], batch: int, *, keeps: bool) -> NDArray[Any]:

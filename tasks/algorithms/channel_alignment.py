@@ -10,7 +10,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.alignment import AlignmentPair, Channels, align_pair
+from tasks.graph.alignment import AlignmentPair, align_pair
+from tasks.graph.biases import Channels
 from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Quantile, Quantiles, Rows, StatisticType
 

@@ -11,15 +11,12 @@ After POT's ActivationChannelAlignment (2023.3), with these differences, all of 
 
 from dataclasses import dataclass
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
-from openvino import opset13 as ops
 
+from tasks.graph.biases import Channels, along, change_bias, find_bias, insert_bias, read_constant, write_constant
 from tasks.graph.operations import Operation, Source, read_operations, shape_of
-from tasks.graph.traversal import constant_value, is_constant, nodes_by_name
+from tasks.graph.traversal import nodes_by_name
 
-Channels = NDArray[np.float64]
 CHANNEL_AXIS = 1
 
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
@@ -56,7 +53,9 @@ def find_pairs(model: ov.Model) -> tuple[AlignmentPair, ...]:
         if producer is not None:
             bias = source.operation if source.operation is not producer else None
             pairs.append(
-                AlignmentPair(producer.name, _name(bias), str(source), consumer.name, _name(_find_bias(consumer)))
+                AlignmentPair(
+                    producer.name, _name(bias), str(source), consumer.name, _name(find_bias(consumer, CHANNEL_AXIS))
+                )
             )
     return tuple(sorted(pairs, key=lambda pair: pair.consumer))
 
@@ -71,15 +70,15 @@ def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: 
     """
     nodes = nodes_by_name(model)
     producer, consumer = nodes[pair.producer], nodes[pair.consumer]
-    weights = _read(consumer, 1)
+    weights = read_constant(consumer, 1)
     offset = weights.sum(axis=tuple(range(2, weights.ndim))) @ centre
 
     _scale_rows(producer, 1 / factors)
-    bias = nodes[pair.producer_bias] if pair.producer_bias else _inserted_bias(nodes, producer)
-    _change_bias(bias, -centre, 1 / factors)
-    bias = nodes[pair.consumer_bias] if pair.consumer_bias else _inserted_bias(nodes, consumer)
-    _change_bias(bias, offset, np.ones_like(offset))
-    _write(consumer, 1, weights * _along(factors, (1,), weights.ndim), "aligned_weights")
+    bias = _bias(nodes, pair.producer_bias, producer)
+    change_bias(bias, _channel_axis(bias), -centre, 1 / factors, suffix="aligned_value")
+    bias = _bias(nodes, pair.consumer_bias, consumer)
+    change_bias(bias, _channel_axis(bias), offset, suffix="aligned_value")
+    write_constant(consumer, 1, weights * along(factors, (1,), weights.ndim), "aligned_weights")
 
 
 def _absorbs_shifts(operation: Operation) -> bool:
@@ -100,7 +99,7 @@ def _producer(last: Operation) -> Operation | None:
     if len(last.readers) != 1:
         return None
     for layer in (last, *(source.operation for source in last.sources)):
-        if _makes_channels(layer) and (layer is last or _find_bias(layer) is last):
+        if _makes_channels(layer) and (layer is last or find_bias(layer, CHANNEL_AXIS) is last):
             return layer
     return None
 
@@ -118,20 +117,6 @@ def _has_weights(operation: Operation, port: int) -> bool:
     return operation.sources[port].operation.constant and not operation.constant
 
 
-def _find_bias(layer: Operation) -> Operation | None:
-    """The Add of a constant that alone reads what a layer computes, and does not give it more axes or channels."""
-    readers = layer.readers
-    if len(readers) != 1 or readers[0].operation.type != "Add":
-        return None
-    add, port = readers[0]
-    before, after = shape_of(Source(layer, 0)), shape_of(Source(add, 0))
-    if not add.sources[1 - port].operation.constant or before is None or after is None:
-        return None
-    numpy_rules = add.node.get_attributes()["auto_broadcast"] == "numpy"
-    same_channels = len(before) == len(after) and before[CHANNEL_AXIS] == after[CHANNEL_AXIS]
-    return add if numpy_rules and same_channels else None
-
-
 def _name(operation: Operation | None) -> str | None:
     return operation.name if operation is not None else None
 
@@ -139,56 +124,22 @@ def _name(operation: Operation | None) -> str | None:
 def _scale_rows(layer: ov.Node, scale: Channels) -> None:
     """Multiply the weights that make each channel of a layer's output."""
     port = 1 if layer.get_type_name() in _CONVOLUTIONS else 0
-    weights = _read(layer, port)
+    weights = read_constant(layer, port)
     axes: tuple[int, ...] = (0,)
     if layer.get_type_name() == "MatMul":
         axes = (weights.ndim - (1 if layer.get_attributes()["transpose_a"] else 2),)
     elif layer.get_type_name() == "GroupConvolution":
         axes, scale = (0, 1), scale.reshape(weights.shape[:2])
-    _write(layer, port, weights * _along(scale, axes, weights.ndim), "aligned_weights")
+    write_constant(layer, port, weights * along(scale, axes, weights.ndim), "aligned_weights")
 
 
-def _change_bias(add: ov.Node, shift: Channels, scale: Channels) -> None:
-    """``bias := (bias + shift) * scale`` by channel."""
-    port = 0 if is_constant(add.input_value(0)) else 1
-    rank = add.get_output_partial_shape(0).rank.get_length()
-    # Axes before the channels are left out: broadcasting gives the bias no axis that it does not need.
-    shift, scale = (_along(each, (0,), rank - CHANNEL_AXIS) for each in (shift, scale))
-    _write(add, port, (_read(add, port) + shift) * scale, "aligned_value")
-
-
-def _inserted_bias(nodes: dict[str, ov.Node], layer: ov.Node) -> ov.Node:
-    """The Add of zeros that stands between a layer and all that read it, inserted now or for another pair."""
-    name = f"{layer.get_friendly_name()}/aligned_bias"
+def _bias(nodes: dict[str, ov.Node], name: str | None, layer: ov.Node) -> ov.Node:
+    """The bias of a layer, made now if neither the model nor another pair gave it one."""
+    name = name or f"{layer.get_friendly_name()}/aligned_bias"
     if name not in nodes:
-        output = layer.output(0)
-        readers = output.get_target_inputs()
-        shape = output.get_partial_shape()
-        zeros = np.zeros((1, shape[CHANNEL_AXIS].get_length(), *[1] * (shape.rank.get_length() - 2)))
-        add = ops.add(output, _constant(f"{name}/zeros", zeros, output.get_element_type()))
-        add.set_friendly_name(name)
-        for reader in readers:
-            reader.replace_source_output(add.output(0))
-        nodes[name] = add
+        nodes[name] = insert_bias(layer, CHANNEL_AXIS - layer.get_output_partial_shape(0).rank.get_length(), name)
     return nodes[name]
 
 
-def _along(values: NDArray[np.float64], axes: tuple[int, ...], rank: int) -> NDArray[np.float64]:
-    """Spread ``values``, whose axes are ``axes`` of a tensor, so that they broadcast over it."""
-    return np.expand_dims(values, tuple(axis for axis in range(rank) if axis not in axes))
-
-
-def _read(node: ov.Node, port: int) -> NDArray[np.float64]:
-    return constant_value(node.input_value(port)).astype(np.float64)
-
-
-def _write(node: ov.Node, port: int, values: NDArray[np.float64], suffix: str) -> None:
-    element_type = node.get_input_element_type(port)
-    constant = _constant(f"{node.get_friendly_name()}/{suffix}", values, element_type)
-    node.input(port).replace_source_output(constant)
-
-
-def _constant(name: str, values: NDArray[np.float64], element_type: ov.Type) -> ov.Output:
-    node = ops.constant(np.ascontiguousarray(values, np.float32), dtype=element_type)
-    node.set_friendly_name(name)
-    return node.output(0)
+def _channel_axis(bias: ov.Node) -> int:
+    return CHANNEL_AXIS - int(bias.get_output_partial_shape(0).rank.get_length())

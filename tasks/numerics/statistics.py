@@ -39,11 +39,14 @@ class TensorStatistic:
     Everything a range estimator needs is derived from these rows later: preset, mode, granularity, aggregator and
     number of samples may change without an inference. Only quantiles are no function of the extremes: each that is
     asked for has rows of its own, (samples, 1) or (samples, channels).
+
+    ``means`` holds, by axis of the tensor, the mean for every place along it, (samples, places).
     """
 
     minimum: Rows
     maximum: Rows
     quantiles: Mapping[Quantile, Rows] = field(default_factory=dict)
+    means: Mapping[int, Rows] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.minimum.shape != self.maximum.shape or self.minimum.ndim != 2:
@@ -68,8 +71,9 @@ def concatenate(shards: Sequence[Statistics]) -> dict[str, TensorStatistic]:
         tensor: TensorStatistic(
             np.concatenate([shard[tensor].minimum for shard in shards]),
             np.concatenate([shard[tensor].maximum for shard in shards]),
+            means={axis: np.concatenate([shard[tensor].means[axis] for shard in shards]) for axis in first.means},
         )
-        for tensor in shards[0]
+        for tensor, first in shards[0].items()
     }
 
 
@@ -88,20 +92,34 @@ def with_quantiles(statistics: Statistics, quantiles: Quantiles) -> dict[str, Te
 
 
 def to_arrays(statistics: Statistics) -> dict[str, Rows]:
-    """Flatten the extremes to named arrays, ``"<tensor>::minimum"`` and ``"<tensor>::maximum"``."""
+    """Flatten to named arrays, ``"<tensor>::minimum"``, ``"<tensor>::maximum"``, ``"<tensor>::mean <axis>"``.
+
+    Quantiles have arrays of their own.
+    """
     return {
         f"{tensor}{_SEPARATOR}{name}": rows
         for tensor, statistic in statistics.items()
-        for name, rows in (("minimum", statistic.minimum), ("maximum", statistic.maximum))
+        for name, rows in (
+            ("minimum", statistic.minimum),
+            ("maximum", statistic.maximum),
+            *((f"mean {axis}", rows) for axis, rows in statistic.means.items()),
+        )
     }
 
 
 def from_arrays(arrays: Mapping[str, Rows]) -> dict[str, TensorStatistic]:
     """Undo :func:`to_arrays`."""
-    tensors = dict.fromkeys(key.rpartition(_SEPARATOR)[0] for key in arrays)
+    named: dict[str, dict[str, Rows]] = {}
+    for key, rows in arrays.items():
+        tensor, _, name = key.rpartition(_SEPARATOR)
+        named.setdefault(tensor, {})[name] = rows
     return {
-        tensor: TensorStatistic(arrays[f"{tensor}{_SEPARATOR}minimum"], arrays[f"{tensor}{_SEPARATOR}maximum"])
-        for tensor in tensors
+        tensor: TensorStatistic(
+            fields.pop("minimum"),
+            fields.pop("maximum"),
+            means={int(name.removeprefix("mean ")): rows for name, rows in fields.items()},
+        )
+        for tensor, fields in named.items()
     }
 
 

@@ -136,8 +136,9 @@ def test_placement_names_tensors_of_the_model(runtime: Runtime, store: Store) ->
 
 def test_statistics_have_a_row_for_each_sample(runtime: Runtime, store: Store) -> None:
     model, dataset = loaded(runtime), samples(runtime)
-    tensors = placed(model, runtime).tensors
-    stored = collect_statistics.fn(model, tensors, dataset.shards(8)[0], Execution(), runtime)
+    placement = placed(model, runtime)
+    tensors = placement.tensors
+    stored = collect_statistics.fn(model, tensors, placement.means, dataset.shards(8)[0], Execution(), runtime)
     found = from_arrays(store.open_arrays(stored))
     assert set(found) == set(tensors)
     assert {statistic.samples for statistic in found.values()} == {8}
@@ -151,11 +152,11 @@ def test_statistics_have_a_row_for_each_sample(runtime: Runtime, store: Store) -
 @pytest.mark.parametrize("threads", [1, 3, None])
 def test_statistics_are_equal_to_the_bit(runtime: Runtime, tmp_path: Path, threads: int | None) -> None:
     model, dataset = loaded(runtime), samples(runtime)
-    tensors, shard = placed(model, runtime).tensors, dataset.shards(8)[0]
+    placement, shard = placed(model, runtime), dataset.shards(8)[0]
     elsewhere = replace(runtime, home=tmp_path / "elsewhere", threads=threads)
     assert loaded(elsewhere) == model
-    first = collect_statistics.fn(model, tensors, shard, Execution(), runtime)
-    assert collect_statistics.fn(model, tensors, shard, Execution(), elsewhere) == first
+    observed = (model, placement.tensors, placement.means, shard, Execution())
+    assert collect_statistics.fn(*observed, elsewhere) == collect_statistics.fn(*observed, runtime)
 
 
 # --- evaluation and speed

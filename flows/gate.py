@@ -1,0 +1,47 @@
+"""The gate: a step that changes the INT8 model is kept only if the model is no worse for it."""
+
+import math
+
+from flows.stages import Stages
+from tasks.evaluate_model import evaluate_model
+from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
+
+
+class Gate:
+    """Judges by the outputs' SQNR on samples that no correction was fitted to; without samples it keeps everything."""
+
+    def __init__(self, stages: Stages, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
+        self._stages, self._model, self._samples, self._runtime = stages, model, samples, runtime
+        self._decisions: list[Decision] = []
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was decided so far."""
+        return tuple(self._decisions)
+
+    def choose(self, step: str, before: ModelRef, after: ModelRef) -> ModelRef:
+        """The better one of two INT8 models; ``after``, which ``step`` made, when both are equally good."""
+        old, new = self._score(before), self._score(after)
+        kept = old is None or new is None or new >= old
+        self._decisions.append(Decision(step, kept, old, new))
+        return after if kept else before
+
+    def _score(self, quantized: ModelRef) -> float | None:
+        """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""
+        if not self._samples:
+            return None
+        metrics = self._evaluate(quantized, self._evaluate(self._model, None)).metrics
+        each = [value for name, value in metrics.items() if name.startswith("sqnr_db/") and value is not None]
+        score = sum(each) / len(each) if each else metrics.get("sqnr_db")
+        return None if score is None or math.isnan(score) else score
+
+    def _evaluate(self, model: ModelRef, reference: Evaluation | None) -> Evaluation:
+        found: Evaluation = self._stages.run(
+            evaluate_model,
+            model=model,
+            reference=reference,
+            dataset=self._samples,
+            runtime=self._runtime,
+            size=len(self._samples),
+        )
+        return found

@@ -1,0 +1,67 @@
+"""The report of a run, put together from what its steps returned."""
+
+from dataclasses import asdict
+from typing import Any
+
+from tasks.config import QuantizeConfig
+from tasks.measure_speed import Speed
+from tasks.place_quantizers import Placement
+from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
+from tasks.write_output import file_sizes
+
+
+def make_report(
+    config: QuantizeConfig,
+    models: dict[str, ModelRef],
+    datasets: dict[str, DatasetRef],
+    placement: Placement,
+    evaluations: tuple[Evaluation, Evaluation],
+    speeds: tuple[Speed, ...],
+    stages: tuple[Stage, ...],
+    decisions: tuple[Decision, ...],
+) -> Report:
+    """Put together what the steps of a run returned; models and data sets by their role."""
+    metrics: dict[str, dict[str, Any]] = {
+        role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
+    }
+    for role, speed in zip(models, speeds, strict=False):
+        metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+    points = placement.setup.points
+    roles = [point.role for point in points]
+    return Report(
+        model=models["float"].name,
+        metrics=metrics,
+        sizes={role: file_sizes(ref, config.runtime) for role, ref in models.items()},
+        stages=stages,
+        quantizers={role: roles.count(role) for role in sorted(set(roles))},
+        float_operations=tuple(asdict(operation) for operation in placement.setup.float_operations),
+        kernels={"all": speeds[-1].kernels, "int8": speeds[-1].int8_kernels} if speeds else {},
+        samples={role: len(dataset) for role, dataset in datasets.items()},
+        decisions=decisions,
+        notes=(*_notes(config, datasets["calibration"]), *map(_decision, decisions), *evaluations[0].notes),
+    )
+
+
+def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
+    """What a user should know about the run but could overlook."""
+    notes = []
+    asked = config.quantization.stat_subset_size
+    if asked is not None and calibration.available < asked:
+        notes.append(
+            f"quantization.stat_subset_size is {asked}, the data set has {calibration.available} samples: all are used"
+        )
+    if not config.quantization.bias_correction:
+        notes.append("biases were not corrected: quantization.bias_correction is false")
+    if config.validation == config.dataset:
+        notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
+    if not config.evaluation.speed_seconds:
+        notes.append("speed was not measured: evaluation.speed_seconds is 0")
+    return tuple(notes)
+
+
+def _decision(decision: Decision) -> str:
+    """What the gate decided, in words."""
+    if decision.before is None or decision.after is None:
+        return f"{decision.step} was kept unseen: there was nothing to judge it by"
+    change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
+    return f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"

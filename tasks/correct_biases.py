@@ -1,0 +1,42 @@
+"""Step: biases make up for the error of quantized weights, from the means that the statistics hold."""
+
+from dataclasses import dataclass
+
+from tasks.algorithms import bias_correction
+from tasks.algorithms.bias_correction import Correction
+from tasks.caching import step
+from tasks.numerics.statistics import TensorStatistic, concatenate, from_arrays
+from tasks.records import ArraysRef, ModelRef, Runtime
+from tasks.store import Store
+
+
+@dataclass(frozen=True)
+class CorrectedModel:
+    """The INT8 model, and what became of the bias of each layer."""
+
+    model: ModelRef
+    layers: tuple[Correction, ...]
+
+
+@step
+def correct_biases(
+    model: ModelRef,
+    quantized: ModelRef,
+    statistics: tuple[tuple[ArraysRef, ...], ...],
+    left_out: tuple[int, ...],
+    threshold: float | None,
+    runtime: Runtime,
+) -> CorrectedModel:
+    """Correct biases in closed form; nothing is inferred.
+
+    ``statistics`` are the shards, in order, of each group of tensors; samples ``left_out`` do not count.
+    """
+    store = Store(runtime.home)
+    rows: dict[str, TensorStatistic] = {}
+    for group in statistics:
+        rows |= concatenate([from_arrays(store.open_arrays(shard)) for shard in group])
+    corrected = store.open_model(quantized)
+    layers = bias_correction.correct_biases(
+        store.open_model(model), corrected, rows, left_out=left_out, threshold=threshold
+    )
+    return CorrectedModel(store.put_model(corrected, quantized.name), layers)

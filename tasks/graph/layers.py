@@ -1,0 +1,159 @@
+"""Layers: operations that sum products of constant weights and a computed tensor, and what a mean does to them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.graph.biases import Channels
+from tasks.graph.operations import Edge, Operation, Source, is_float, shape_of
+
+_SPATIAL = {
+    "Convolution": 2,
+    "GroupConvolution": 3,
+    "ConvolutionBackpropData": 2,
+    "GroupConvolutionBackpropData": 3,
+}
+_CHANNEL_AXIS = 1
+
+
+@dataclass(frozen=True, order=True)
+class ChannelMean:
+    """The mean of a tensor for every place along one of its axes."""
+
+    tensor: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``output[.., o, ..] = sum of weights[o, c] * data[.., c, ..]``, over taps of the kernel as well.
+
+    ``data`` and ``weights`` are its inputs; ``data_axis`` is the axis of the data that is summed over, ``output_axis``
+    (negative) the one that holds its output channels.
+    """
+
+    operation: Operation
+    data: Edge
+    weights: Edge
+    data_axis: int
+    output_axis: int
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return self.operation.name
+
+    @property
+    def mean(self) -> ChannelMean:
+        """The mean of the data that a change of the weights acts on."""
+        return ChannelMean(str(self.data.source), self.data_axis)
+
+
+def find_layers(operations: tuple[Operation, ...]) -> tuple[Layer, ...]:
+    """The layers of a model in topological order: (transposed, grouped) convolutions, MatMul with one constant operand.
+
+    A MatMul whose weights are a stack of several matrices, or a vector, is none.
+    """
+    return tuple(layer for operation in operations if (layer := _as_layer(operation)) is not None)
+
+
+def mean_shift(layer: Layer, difference: NDArray[np.float64], mean: Channels) -> Channels:
+    """How far the mean of each output channel moves when the weights change by ``difference``, (output channels,).
+
+    ``mean``, (input channels,), is that of the data. A tap of the kernel adds nothing where it lies in the padding: it
+    counts with the share of output positions at which it meets data.
+    """
+    kind = layer.operation.type
+    if kind == "MatMul":
+        matrix = difference.reshape(difference.shape[-2:])
+        return np.asarray(mean @ matrix if _contracts_first(layer) else matrix @ mean)
+    first = _SPATIAL[kind]
+    taps = tuple(range(first, difference.ndim))
+    summed = (difference * tap_shares(layer, difference.shape[first:])).sum(axis=taps)
+    if kind == "Convolution":
+        return np.asarray(summed @ mean)
+    if kind == "ConvolutionBackpropData":
+        return np.asarray(mean @ summed)
+    formula = "goc,gc->go" if kind == "GroupConvolution" else "gco,gc->go"
+    shifts: Channels = np.einsum(formula, summed, mean.reshape(summed.shape[0], -1))
+    return shifts.reshape(-1)
+
+
+def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
+    """For each tap of a kernel, the share of output positions at which it meets data; of the shape of the kernel.
+
+    A size that is not known beforehand counts as very large.
+    """
+    node, backwards = layer.operation.node, "Backprop" in layer.operation.type
+    attributes = node.get_attributes()
+    before, after = shape_of(layer.data.source), shape_of(Source(layer.operation, 0))
+    shares = np.ones(())
+    for axis, length in enumerate(kernel):
+        sizes = [shape[2 + axis] if shape else None for shape in (before, after)]
+        step, dilation = attributes["strides"][axis], attributes["dilations"][axis]
+        along = _shares_along(
+            length, sizes[0], sizes[1], step, dilation, _pad_begin(attributes, axis, length, sizes), backwards
+        )
+        shares = shares[..., None] * along
+    return shares
+
+
+def _shares_along(
+    length: int, before: int | None, after: int | None, step: int, dilation: int, pad: int, backwards: bool
+) -> NDArray[np.float64]:
+    if before is None or after is None:
+        return np.full(length, 1 / step if backwards else 1.0)
+    taps = np.arange(length)[:, None] * dilation - pad
+    # Each position of the short side, moved by the tap: does it lie on the other side?
+    moving, still = (before, after) if backwards else (after, before)
+    place = np.arange(moving)[None] * step + taps
+    return np.asarray(((place >= 0) & (place < still)).sum(axis=1) / after)
+
+
+def _pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[int | None]) -> int:
+    """Padding in front; ``auto_pad`` is worked out as the operation's page says."""
+    kind = attributes["auto_pad"]
+    before, after = sizes
+    if kind == "valid":
+        return 0
+    if kind == "explicit" or before is None or after is None:
+        return int(attributes["pads_begin"][axis])
+    reach = (length - 1) * attributes["dilations"][axis] + 1
+    short, long = sorted((before, after))
+    total = max((short - 1) * attributes["strides"][axis] + reach - long, 0)
+    return int(total // 2 if kind == "same_upper" else total - total // 2)
+
+
+def _as_layer(operation: Operation) -> Layer | None:
+    if operation.constant or not is_float(Source(operation, 0)):
+        return None
+    rank = len(shape_of(Source(operation, 0)) or ())
+    if operation.type in _SPATIAL and operation.sources[1].operation.constant and rank:
+        return Layer(operation, Edge(operation, 0), Edge(operation, 1), _CHANNEL_AXIS, 1 - rank)
+    if operation.type == "MatMul" and rank:
+        return _as_product(operation)
+    return None
+
+
+def _as_product(operation: Operation) -> Layer | None:
+    constant = [source.operation.constant for source in operation.sources]
+    if constant[0] == constant[1]:
+        return None
+    weights, data = (0, 1) if constant[0] else (1, 0)
+    matrices, values = shape_of(operation.sources[weights]), shape_of(operation.sources[data])
+    if values is None or matrices is None or len(matrices) < 2 or any(size != 1 for size in matrices[:-2]):
+        return None
+    transposed = operation.node.get_attributes()["transpose_b" if data else "transpose_a"]
+    last = (data == 0) != transposed
+    axis = len(values) - (1 if last or len(values) == 1 else 2)
+    # A vector is a matrix of one row or column, which the product then loses.
+    output_axis = -1 if data == 0 or len(values) == 1 else -2
+    return Layer(operation, Edge(operation, data), Edge(operation, weights), axis, output_axis)
+
+
+def _contracts_first(layer: Layer) -> bool:
+    """Whether the last but one axis of the weights is summed over."""
+    transposed = layer.operation.node.get_attributes()["transpose_b" if layer.weights.port else "transpose_a"]
+    return bool((layer.weights.port == 1) != transposed)
