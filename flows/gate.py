@@ -12,6 +12,7 @@ class Gate:
 
     def __init__(self, stages: Stages, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
         self._stages, self._model, self._samples, self._runtime = stages, model, samples, runtime
+        self._reference: Evaluation | None = None
         self._decisions: list[Decision] = []
 
     @property
@@ -30,7 +31,9 @@ class Gate:
         """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""
         if not self._samples:
             return None
-        metrics = self._evaluate(quantized, self._evaluate(self._model, None)).metrics
+        if self._reference is None:
+            self._reference = self._evaluate(self._model, None)
+        metrics = self._evaluate(quantized, self._reference).metrics
         each = [value for name, value in metrics.items() if name.startswith("sqnr_db/") and value is not None]
         score = sum(each) / len(each) if each else metrics.get("sqnr_db")
         return None if score is None or math.isnan(score) else score

@@ -29,6 +29,12 @@ STAGES = [
     "collect_statistics",
     "estimate_ranges",
     "insert_fake_quantize",
+    "correct_biases",
+    # The gate: the float model and the INT8 model before and after the correction, on samples set apart.
+    "evaluate_model",
+    "evaluate_model",
+    "evaluate_model",
+    # On all samples of the validation set.
     "evaluate_model",
     "evaluate_model",
 ]
@@ -97,7 +103,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
     stages = first.report["stages"]
     assert [each["name"] for each in stages] == [*STAGES, "measure_speed"]
     assert {each["state"] for each in stages} == {"Completed"}
-    assert [each["runs"] for each in stages] == [1, 2, 1, 1, 5, 1, 1, 1, 1, 1]  # two data sets, five shards of 64
+    assert [each["runs"] for each in stages] == [1, 2, 1, 1, 5, *[1] * 9]  # two data sets, five shards of 64
     assert all(each["seconds"] > 0 for each in stages)
     assert sorted(file.name for file in first.output.iterdir()) == OUTPUT
 
@@ -225,7 +231,8 @@ class Change:
     executed: tuple[str, ...]
 
 
-FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "evaluate_model")
+JUDGED = ("evaluate_model", "evaluate_model")
+FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "correct_biases", *JUDGED, "evaluate_model")
 CHANGES = {
     "nothing": Change((), ()),
     "preset": Change(("quantization.preset=mixed",), FROM_RANGES),
