@@ -9,6 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.graph.naming import move_names
 from tasks.graph.operations import Operation, Source, shape_of
 from tasks.graph.traversal import constant_value, is_constant
 
@@ -55,7 +56,10 @@ def bias_input(add: ov.Node) -> tuple[ov.Node, int]:
 
 
 def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
-    """Insert an Add of zeros between a layer and all that read it; the channels lie on ``axis`` < 0 of its output."""
+    """Insert an Add of zeros between a layer and all that read it; the channels lie on ``axis`` < 0 of its output.
+
+    An output of the model keeps its names.
+    """
     output = layer.output(0)
     readers = output.get_target_inputs()
     shape = output.get_partial_shape()
@@ -65,6 +69,8 @@ def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
     add.set_friendly_name(name)
     for reader in readers:
         reader.replace_source_output(add.output(0))
+        if reader.get_node().get_type_name() == "Result":
+            move_names(output, add.output(0))
     return add
 
 

@@ -10,6 +10,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.graph.naming import move_names
 from tasks.graph.placement import QuantizationPoint, Role
 from tasks.graph.traversal import constant_value, find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, spread
@@ -40,7 +41,7 @@ def insert_quantizers(
             name, _, port = consumer.rpartition(":")
             nodes[name].input(int(port)).replace_source_output(quantized)
             if nodes[name].get_type_name() == "Result":
-                _move_names(source, quantized)
+                move_names(source, quantized)
     model.validate_nodes_and_infer_types()
 
 
@@ -64,12 +65,6 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
     )
     node.set_friendly_name(point.name)
     return node.output(0)
-
-
-def _move_names(source: ov.Output, target: ov.Output) -> None:
-    names = source.get_names()
-    source.get_tensor().set_names(set())
-    target.get_tensor().set_names(target.get_names() | names)
 
 
 def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:

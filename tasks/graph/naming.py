@@ -42,6 +42,13 @@ def name_nodes(model: ov.Model, *, automatic: bool) -> None:
             name_nodes(body, automatic=automatic)
 
 
+def move_names(source: ov.Output, target: ov.Output) -> None:
+    """Give the names of one tensor to another, which an output of the model has become."""
+    names = source.get_names()
+    source.get_tensor().set_names(set())
+    target.get_tensor().set_names(target.get_names() | names)
+
+
 def _rename(node: ov.Node, name: str) -> None:
     old = node.get_friendly_name()
     node.set_friendly_name(name)
