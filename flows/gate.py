@@ -20,11 +20,14 @@ class Gate:
         """What was decided so far."""
         return tuple(self._decisions)
 
-    def choose(self, step: str, before: ModelRef, after: ModelRef) -> ModelRef:
-        """The better one of two INT8 models; ``after``, which ``step`` made, when both are equally good."""
+    def choose(self, step: str, before: ModelRef, after: ModelRef, skipped: tuple[str, ...] = ()) -> ModelRef:
+        """The better one of two INT8 models; ``after``, which ``step`` made, when both are equally good.
+
+        ``skipped`` is what the step did not change, for the report.
+        """
         old, new = self._score(before), self._score(after)
         kept = old is None or new is None or new >= old
-        self._decisions.append(Decision(step, kept, old, new))
+        self._decisions.append(Decision(step, kept, old, new, skipped))
         return after if kept else before
 
     def _score(self, quantized: ModelRef) -> float | None:

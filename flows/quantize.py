@@ -145,7 +145,7 @@ def _quantize(
             threshold=options.threshold,
             runtime=run,
         )
-        quantized = gate.choose("correct_biases", quantized, corrected.model)
+        quantized = gate.choose("correct_biases", quantized, corrected.model, corrected.skipped)
         if not options.use_fast_bias:
             quantized = _correct_sequentially(stages, config, gate, model, quantized, samples.take(others))
     return placement, quantized, gate
@@ -167,7 +167,7 @@ def _correct_sequentially(
         runtime=config.runtime,
         size=len(chosen) * MOST_PASSES,
     )
-    return gate.choose("correct_sequentially", quantized, corrected.model)
+    return gate.choose("correct_sequentially", quantized, corrected.model, corrected.skipped)
 
 
 def _collect(

@@ -62,6 +62,10 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
 def _decision(decision: Decision) -> str:
     """What the gate decided, in words."""
     if decision.before is None or decision.after is None:
-        return f"{decision.step} was kept unseen: there was nothing to judge it by"
-    change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
-    return f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"
+        text = f"{decision.step} was kept unseen: there was nothing to judge it by"
+    else:
+        change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
+        text = f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"
+    if decision.skipped:
+        text += f"; it left {len(decision.skipped)} layers alone, {decision.skipped[0]}"
+    return text

@@ -17,6 +17,11 @@ class CorrectedModel:
     model: ModelRef
     layers: tuple[Correction, ...]
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The layers not or not wholly corrected, each with the reason."""
+        return tuple(f"{layer.layer}: {layer.reason}" for layer in self.layers if layer.reason)
+
 
 @step
 def correct_biases(

@@ -114,12 +114,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a model that a step changed was kept, by output SQNR in dB on samples set apart; None: nobody judged."""
+    """Whether a model that a step changed was kept, by output SQNR in dB on samples set apart; None: nobody judged.
+
+    ``skipped`` names the layers that the step left as they were, and says why.
+    """
 
     step: str
     kept: bool
     before: float | None
     after: float | None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

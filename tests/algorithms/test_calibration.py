@@ -12,6 +12,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
+from tasks.graph.layers import ChannelMean
 from tasks.graph.text import model_text
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity
@@ -254,3 +255,43 @@ def test_progress_is_told_of_every_sample() -> None:
 def test_a_tensor_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KeyError, match="absent:0"):
         compile_taps(m.convnet(), ("absent:0",))
+
+
+MEANS = (
+    ChannelMean("image:0", 1),
+    ChannelMean("stem_relu:0", 1),
+    ChannelMean("stem_relu:0", 3),
+    ChannelMean("flat:0", 1),
+)
+
+
+@IN_PLACE
+@pytest.mark.parametrize("batch", [1, 4])
+def test_means_of_every_sample_along_an_axis(batch: int, *, in_place: bool) -> None:
+    model, data = m.convnet(), samples(6)
+    tensors = ("image:0", "stem_relu:0", "flat:0")
+    if batch > 1:
+        model = free_batch()
+        tensors = ("image:0", "conv:0", "relu:0")
+    means = MEANS if batch == 1 else (ChannelMean("image:0", 1), ChannelMean("conv:0", 2), ChannelMean("relu:0", 1))
+    taps = compile_taps(model, tensors, means=means, in_place=in_place, batch=batch)
+    found = collect_statistics(taps, data, lambda: None)
+    expected = activations(model, tensors, data)
+    assert {ChannelMean(tensor, axis) for tensor in tensors for axis in found[tensor].means} == set(means)
+    for mean in means:
+        values = np.stack(expected[mean.tensor])[:, 0]
+        axes = tuple(axis for axis in range(1, values.ndim) if axis != mean.axis)
+        rows = found[mean.tensor].means[mean.axis]
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(rows, values.mean(axis=axes, dtype=np.float64), rtol=1e-5, atol=1e-6)
+
+
+def test_means_of_any_shards_are_the_same_to_the_bit() -> None:
+    data = samples(7)
+    taps = [compile_taps(m.convnet(), TENSORS, means=MEANS, threads=threads) for threads in (1, 3)]
+    whole = collect_statistics(taps[0], data, lambda: None)
+    parts = concatenate(
+        [collect_statistics(taps[1], data[start : start + 3], lambda: None) for start in range(0, 7, 3)]
+    )
+    for mean in MEANS:
+        assert np.array_equal(whole[mean.tensor].means[mean.axis], parts[mean.tensor].means[mean.axis])

@@ -2,11 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.subset import select
+from tasks.data.subset import evenly_spread, select, set_apart
 from tasks.errors import InputError
 
 counts = st.integers(1, 300)
@@ -51,3 +52,28 @@ def test_shuffled_as_random_sample_draws_after_seeding() -> None:
 def test_a_size_below_one_is_refused(size: int) -> None:
     with pytest.raises(InputError, match=f"subset size {size}: expected at least 1 sample"):
         select(10, size, False, 0)
+
+
+@given(st.integers(0, 400), st.integers(0, 64))
+def test_samples_set_apart_are_few_and_spread(count: int, most: int) -> None:
+    judges = set_apart(count, most)
+    assert list(judges) == sorted(set(judges))
+    assert all(0 <= place < count for place in judges)
+    assert len(judges) <= min(most, max(count // 5, 1))
+    assert len(judges) < max(count, 1)  # one sample at least is left to fit to
+    assert len(judges) == 0 or count - len(judges) >= len(judges)
+    if most and count > 1:
+        assert judges
+        gaps = np.diff([-1, *judges, count])
+        assert gaps.max() <= count / len(judges) + 1
+
+
+@given(st.integers(1, 400), st.integers(1, 500))
+def test_evenly_spread_samples_are_as_many_as_asked_for(count: int, most: int) -> None:
+    chosen = evenly_spread(count, most)
+    assert len(set(chosen)) == len(chosen) == min(count, most)
+    assert chosen == tuple(sorted(chosen))
+    assert chosen[0] >= 0
+    assert chosen[-1] < count
+    # The same from either end.
+    assert all(abs(place + other - (count - 1)) <= 1 for place, other in zip(chosen, chosen[::-1], strict=True))

@@ -1,0 +1,84 @@
+"""The gate keeps what is no worse, and says what it decided."""
+
+import math
+from typing import Any, cast
+
+import pytest
+
+from flows.gate import Gate
+from flows.stages import Stages
+from tasks.data.digits import Digits
+from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
+
+FLOAT, BEFORE, AFTER, LAST = (ModelRef(name, name) for name in ("float", "before", "after", "last"))
+Metrics = dict[str, float | None]
+
+
+class FakeStages:
+    """Answers with the metrics that a test gives each model, and remembers what was evaluated."""
+
+    def __init__(self, metrics: dict[str, Metrics]) -> None:
+        self.metrics = metrics
+        self.evaluated: list[str] = []
+
+    def run(self, _step: object, *, model: ModelRef, reference: Evaluation | None, **_: Any) -> Evaluation:
+        assert (reference is None) == (model == FLOAT)
+        self.evaluated.append(model.name)
+        return Evaluation(self.metrics.get(model.name, {}), 3, ArraysRef("outputs"))
+
+
+def gate(stages: FakeStages, runtime: Runtime, count: int = 3) -> Gate:
+    samples = DatasetRef(Digits("training"), tuple(range(count)), 10, ("digest",) * count, None)
+    return Gate(cast(Stages, stages), FLOAT, samples, runtime)
+
+
+def both(before: Metrics, after: Metrics) -> FakeStages:
+    return FakeStages({"before": before, "after": after})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        (10.0, 12.0, True),
+        (10.0, 10.0, True),
+        (10.0, 9.99, False),
+        (10.0, math.inf, True),
+        (math.inf, 50.0, False),
+        (-3.0, -2.0, True),
+    ],
+)
+def test_the_better_model_is_kept(runtime: Runtime, before: float, after: float, kept: bool) -> None:
+    judge = gate(both({"sqnr_db": before}, {"sqnr_db": after}), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == (AFTER if kept else BEFORE)
+    assert judge.decisions == (Decision("step", kept, before, after),)
+
+
+def test_several_outputs_count_alike(runtime: Runtime) -> None:
+    before: Metrics = {"sqnr_db": 99.0, "sqnr_db/a": 10.0, "sqnr_db/b": 30.0}
+    judge = gate(both(before, {"sqnr_db/a": 19.0, "sqnr_db/b": 20.0}), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == BEFORE
+    assert judge.decisions == (Decision("step", kept=False, before=20.0, after=19.5),)
+
+
+@pytest.mark.parametrize("metrics", [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}])
+def test_what_cannot_be_judged_is_kept_and_says_so(runtime: Runtime, metrics: Metrics) -> None:
+    judge = gate(both({"sqnr_db": 10.0}, metrics), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == AFTER
+    assert judge.decisions == (Decision("step", kept=True, before=10.0, after=None),)
+
+
+def test_without_samples_nothing_is_evaluated(runtime: Runtime) -> None:
+    stages = both({"sqnr_db": 10.0}, {"sqnr_db": 1.0})
+    judge = gate(stages, runtime, count=0)
+    assert judge.choose("step", BEFORE, AFTER) == AFTER
+    assert judge.decisions == (Decision("step", kept=True, before=None, after=None),)
+    assert stages.evaluated == []
+
+
+def test_steps_are_judged_in_turn_and_the_float_model_once(runtime: Runtime) -> None:
+    stages = FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 10.5}})
+    judge = gate(stages, runtime)
+    chosen = judge.choose("second", judge.choose("first", BEFORE, AFTER), LAST)
+    assert chosen == AFTER
+    assert [(each.step, each.kept) for each in judge.decisions] == [("first", True), ("second", False)]
+    assert stages.evaluated.count("float") == 1
