@@ -25,12 +25,12 @@ class Gate:
 
         ``skipped`` is what the step did not change, for the report.
         """
-        old, new = self._score(before), self._score(after)
+        old, new = self.score(before), self.score(after)
         kept = old is None or new is None or new >= old
         self._decisions.append(Decision(step, kept, old, new, skipped))
         return after if kept else before
 
-    def _score(self, quantized: ModelRef) -> float | None:
+    def score(self, quantized: ModelRef) -> float | None:
         """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""
         if not self._samples:
             return None

@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from flows.calibrate import Calibrated
 from tasks.config import QuantizeConfig
 from tasks.measure_speed import Speed
-from tasks.place_quantizers import Placement
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
 from tasks.write_output import file_sizes
 
@@ -14,11 +14,10 @@ def make_report(
     config: QuantizeConfig,
     models: dict[str, ModelRef],
     datasets: dict[str, DatasetRef],
-    placement: Placement,
+    calibrated: Calibrated,
     evaluations: tuple[Evaluation, Evaluation],
     speeds: tuple[Speed, ...],
     stages: tuple[Stage, ...],
-    decisions: tuple[Decision, ...],
 ) -> Report:
     """Put together what the steps of a run returned; models and data sets by their role."""
     metrics: dict[str, dict[str, Any]] = {
@@ -26,7 +25,8 @@ def make_report(
     }
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
-    points = placement.setup.points
+    setup, decisions = calibrated.placement.setup, calibrated.decisions
+    points = setup.points
     roles = [point.role for point in points]
     return Report(
         model=models["float"].name,
@@ -34,11 +34,16 @@ def make_report(
         sizes={role: file_sizes(ref, config.runtime) for role, ref in models.items()},
         stages=stages,
         quantizers={role: roles.count(role) for role in sorted(set(roles))},
-        float_operations=tuple(asdict(operation) for operation in placement.setup.float_operations),
+        float_operations=tuple(asdict(operation) for operation in setup.float_operations),
         kernels={"all": speeds[-1].kernels, "int8": speeds[-1].int8_kernels} if speeds else {},
         samples={role: len(dataset) for role, dataset in datasets.items()},
         decisions=decisions,
-        notes=(*_notes(config, datasets["calibration"]), *map(_decision, decisions), *evaluations[0].notes),
+        notes=(
+            *_notes(config, datasets["calibration"]),
+            *calibrated.notes,
+            *map(_decision, decisions),
+            *evaluations[0].notes,
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from tasks.algorithms.ranges import estimate_parameters, to_arrays
 from tasks.caching import step
 from tasks.graph.placement import QuantizerSetup
 from tasks.graph.presets import Scheme
-from tasks.graph.saturation import SaturationFix, halved_operations
+from tasks.graph.saturation import SaturationFix, halved_operations, resolve, smallest_scale
 from tasks.numerics.statistics import (
     TensorStatistic,
     concatenate,
@@ -16,6 +16,8 @@ from tasks.numerics.statistics import (
 from tasks.records import ArraysRef, ModelRef, Runtime
 from tasks.store import Store
 
+__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale"]
+
 
 @step
 def estimate_ranges(
@@ -25,6 +27,7 @@ def estimate_ranges(
     quantiles: tuple[ArraysRef, ...],
     scheme: Scheme,
     saturation_fix: SaturationFix,
+    least_scale: float | None,
     target_device: str,
     aligned: tuple[str, ...],
     runtime: Runtime,
@@ -32,7 +35,8 @@ def estimate_ranges(
     """Estimate the range of every point from the statistics and from the weights.
 
     ``statistics`` are the shards, in order, of each group of tensors; ``quantiles`` those of the quantiles, if any.
-    ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too.
+    ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too. ``least_scale`` is
+    that of weights, None for POT's floor of small channels.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)
@@ -43,4 +47,4 @@ def estimate_ranges(
         shards = [quantiles_from_arrays(store.open_arrays(shard)) for shard in quantiles]
         rows = with_quantiles(rows, concatenate_quantiles(shards))
     halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
-    return store.put_arrays(to_arrays(estimate_parameters(opened, setup, rows, scheme, halved)))
+    return store.put_arrays(to_arrays(estimate_parameters(opened, setup, rows, scheme, halved, least_scale)))

@@ -70,7 +70,7 @@ class QuantizationOptions:
     weights: TensorOptions = field(default_factory=TensorOptions)
     activations: TensorOptions = field(default_factory=TensorOptions)
     saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
-    channel_alignment: bool = True
+    channel_alignment: bool | Literal["auto"] = True
     bias_correction: bool = True
     use_fast_bias: bool = True
     threshold: Annotated[float, Field(gt=0)] | None = None

@@ -33,11 +33,17 @@ _FIELDS = ("input_low", "input_high", "output_low", "output_high", "levels")
 
 
 def estimate_parameters(
-    model: ov.Model, setup: QuantizerSetup, statistics: Statistics, scheme: Scheme, halved: frozenset[str]
+    model: ov.Model,
+    setup: QuantizerSetup,
+    statistics: Statistics,
+    scheme: Scheme,
+    halved: frozenset[str],
+    smallest_scale: float | None = None,
 ) -> Parameters:
     """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
 
-    ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``). Raises KeyError
+    ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``), ``smallest_scale``
+    replaces the floor of small channels (see :func:`~tasks.numerics.affine.weight_parameters`). Raises KeyError
     when ``statistics`` lack a tensor or a quantile that the scheme needs (see :func:`wanted_quantiles`), InputError for
     a tensor with infinite values.
     """
@@ -52,7 +58,7 @@ def estimate_parameters(
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32)
-            limits = weight_parameters(_finite(weight_range(weights, axes, estimator), point), config)
+            limits = weight_parameters(_finite(weight_range(weights, axes, estimator), point), config, smallest_scale)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():

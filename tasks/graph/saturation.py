@@ -1,25 +1,48 @@
 """Which weights use half of their levels, so that sums of int8 products do not saturate on CPUs without VNNI or AMX."""
 
 from enum import StrEnum
+from pathlib import Path
 
 import openvino as ov
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 _DEVICES = {"ANY", "CPU"}
 
+# What Linux calls instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
+_WIDE_SUMS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+# A scale is a number of the type that the device computes with: it has to be a normal one, multiplied by another too.
+_HALF_DEVICES = {"GPU", "NPU"}
+_SMALLEST_HALF, _SMALLEST_SINGLE = 2.0**-14, 1e-20
+
 
 class SaturationFix(StrEnum):
-    """Which operations get it: the first convolutions, every weighted operation, or none."""
+    """Which operations get it: the first convolutions, every weighted operation, none; by what this CPU can do."""
 
     FIRST_LAYER = "first_layer"
     ALL = "all"
     NO = "no"
+    AUTO = "auto"
+
+
+def resolve(fix: SaturationFix, cpuinfo: Path = Path("/proc/cpuinfo")) -> SaturationFix:
+    """Replace ``auto``: ``no`` on a CPU whose sums cannot saturate, ``first_layer`` on others and on unknown ones."""
+    if fix != SaturationFix.AUTO:
+        return fix
+    known = cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.is_file() else []
+    return SaturationFix.FIRST_LAYER if _WIDE_SUMS.isdisjoint(known) else SaturationFix.NO
+
+
+def smallest_scale(fix: SaturationFix, target_device: str) -> float | None:
+    """The least scale that weights may have with ``auto``; None leaves the floor of small channels as it was in POT."""
+    if fix != SaturationFix.AUTO:
+        return None
+    return _SMALLEST_HALF if target_device in _HALF_DEVICES else _SMALLEST_SINGLE
 
 
 def halved_operations(
     model: ov.Model, fix: SaturationFix, target_device: str, *, aligned: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    """Names of the operations whose weights use half of their levels.
+    """Names of the operations whose weights use half of their levels; ``fix`` is not ``auto`` any more.
 
     ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one.
     Operations that read ``aligned`` channels come on top: their weights took up the widths of the channels. Models

@@ -87,12 +87,21 @@ def count_levels(config: QuantizerConfig, *, weights: bool) -> int:
     return high - low + 1
 
 
-def weight_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
-    """Limits for a constant tensor from its range, one channel an element; symmetric ones hold ``values.high``."""
+def weight_parameters(
+    values: Range, config: QuantizerConfig, smallest_scale: float | None = None
+) -> FakeQuantizeParameters:
+    """Limits for a constant tensor from its range, one channel an element; symmetric ones hold ``values.high``.
+
+    Symmetric channels below CHANNEL_FLOOR are raised to it, or with ``smallest_scale`` only to what gives them a step
+    of that size.
+    """
     levels = count_levels(config, weights=True)
     if config.mode == Mode.ASYMMETRIC:
         return _equal_limits(align_zero(values, levels, unified=config.unified_zero_point), levels)
-    return _equal_limits(signed_range(floor_channels(values.high), levels), levels)
+    if smallest_scale is None:
+        return _equal_limits(signed_range(floor_channels(values.high), levels), levels)
+    least = np.float32(smallest_scale * ((levels - 1) // 2))
+    return _equal_limits(signed_range(np.maximum(values.high, least), levels), levels)
 
 
 def activation_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:

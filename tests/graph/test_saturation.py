@@ -1,12 +1,14 @@
 """Which weights use half of their levels."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.graph.saturation import SaturationFix, halved_operations
+from tasks.graph.saturation import SaturationFix, halved_operations, resolve, smallest_scale
 from tests import models as m
 
 FIRST = SaturationFix.FIRST_LAYER
@@ -79,3 +81,38 @@ def test_none() -> None:
 def test_only_devices_whose_sums_saturate(device: str, *, some: bool) -> None:
     for fix in (FIRST, SaturationFix.ALL):
         assert bool(halved_operations(chain(), fix, device)) == some
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : sse4_2 avx2 avx512f avx512_vnni", SaturationFix.NO),
+        ("flags : avx2 avx_vnni", SaturationFix.NO),
+        ("flags : avx512bw amx_tile amx_int8 amx_bf16", SaturationFix.NO),
+        ("Features : fp asimd asimddp", SaturationFix.NO),
+        ("flags : sse4_2 avx2 avx512f", FIRST),
+        ("", FIRST),
+    ],
+)
+def test_auto_looks_at_the_cpu(tmp_path: Path, flags: str, expected: SaturationFix) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\nbugs : spectre_v1\n")
+    assert resolve(SaturationFix.AUTO, tmp_path / "cpuinfo") == expected
+
+
+def test_auto_pays_on_a_machine_that_tells_nothing(tmp_path: Path) -> None:
+    assert resolve(SaturationFix.AUTO, tmp_path / "missing") == FIRST
+
+
+@pytest.mark.parametrize("fix", [FIRST, SaturationFix.ALL, SaturationFix.NO])
+def test_other_values_hold_whatever_the_cpu(tmp_path: Path, fix: SaturationFix) -> None:
+    (tmp_path / "cpuinfo").write_text("flags : avx512_vnni")
+    assert resolve(fix, tmp_path / "cpuinfo") == fix
+    assert smallest_scale(fix, "ANY") is None
+
+
+def test_smallest_scales_are_normal_numbers_of_the_device() -> None:
+    assert smallest_scale(SaturationFix.AUTO, "GPU") == float(np.finfo(np.float16).smallest_normal)
+    smallest = smallest_scale(SaturationFix.AUTO, "ANY")
+    assert smallest is not None
+    # The product with a scale of activations as small is normal too: never less than 1e-6 after SMALLEST_RANGE.
+    assert smallest * 1e-6 > float(np.finfo(np.float32).smallest_normal)

@@ -1,0 +1,90 @@
+"""What the gate decides in whole runs, and what the report says of it."""
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from flows import calibrate
+from flows.gate import Gate
+from tasks.estimate_ranges import SaturationFix
+from tasks.records import Decision, Report
+from tests import models as m
+from tests.flows.conftest import RunFlow
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> tuple[str, ...]:
+    """Layers that follow each other directly, and data for them."""
+    model = m.linear_layers("a", "b", "c", kernel=3)
+    ov.save_model(model, tmp_path / "linear.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 4, 8, 8)).astype(np.float32))
+    data = [f"{role}=arrays" for role in ("dataset", "validation")]
+    paths = [f"{role}.path='{tmp_path}/x.npy'" for role in ("dataset", "validation")]
+    return (f"model.path='{tmp_path}/linear.xml'", *data, *paths)
+
+
+def decision(report: Report, step: str) -> Decision:
+    [found] = [each for each in report.decisions if each.step == step]
+    return found
+
+
+def test_every_step_is_judged_and_named(home: Path, run_flow: RunFlow, linear: tuple[str, ...]) -> None:
+    report = run_flow(home, *linear, "quantization.channel_alignment=auto", "quantization.use_fast_bias=false")
+    assert [each.step for each in report.decisions] == ["align_channels", "correct_biases", "correct_sequentially"]
+    for each in report.decisions:
+        assert each.before is not None
+        assert each.after is not None
+        assert each.kept == (each.after >= each.before)
+        verdict = "kept" if each.kept else "dropped"
+        assert any(note.startswith(f"{each.step} was {verdict}: output SQNR") for note in report.notes)
+    # What one step left is what the next one starts from.
+    first, second, third = report.decisions
+    assert second.after is not None
+    assert first.before is not None
+    assert max(second.after, second.before or 0) == third.before
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_alignment_is_kept_where_it_is_better(
+    home: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, better: bool
+) -> None:
+    scores = iter((20.0, 21.0) if better else (20.0, 19.0))
+    monkeypatch.setattr(Gate, "score", lambda _gate, _model: next(scores))
+    options = ("quantization.bias_correction=false", "quantization.channel_alignment")
+    judged = run_flow(home, *linear, options[0], f"{options[1]}=auto")
+    assert decision(judged, "align_channels").kept == better
+    assert judged.metrics == run_flow(home, *linear, options[0], f"{options[1]}={str(better).lower()}").metrics
+    assert judged.metrics != run_flow(home, *linear, options[0], f"{options[1]}={str(not better).lower()}").metrics
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_saturation_fix_by_the_cpu(
+    home: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch, *, paid: bool
+) -> None:
+    fix = SaturationFix.FIRST_LAYER if paid else SaturationFix.NO
+    monkeypatch.setattr(calibrate, "resolve", lambda _fix: fix)
+    report = run_flow(home, "quantization.saturation_fix=auto")
+    [note] = [each for each in report.notes if each.startswith("saturation_fix: auto is")]
+    assert f"auto is {fix}: " in note
+    assert ("dB of output SQNR" in note) == paid
+    explicit = run_flow(home, f"quantization.saturation_fix={fix}")
+    assert not [each for each in explicit.notes if "saturation_fix" in each]
+
+
+def test_without_correction_the_report_says_so(home: Path, run_flow: RunFlow) -> None:
+    report = run_flow(home, "quantization.bias_correction=false")
+    assert report.decisions == ()
+    assert "biases were not corrected: quantization.bias_correction is false" in report.notes
+
+
+def test_without_a_gate_steps_are_kept_unseen(home: Path, run_flow: RunFlow) -> None:
+    report = run_flow(home, "quantization.gate_samples=0")
+    assert decision(report, "correct_biases") == Decision("correct_biases", kept=True, before=None, after=None)
+    assert "correct_biases was kept unseen: there was nothing to judge it by" in report.notes
