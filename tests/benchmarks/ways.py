@@ -9,10 +9,13 @@ from typing import Any
 
 import openvino as ov
 
+from tasks.algorithms.bias_correction import correct_biases
 from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
 from tasks.graph.edits import insert_quantizers
+from tasks.graph.layers import find_layers
+from tasks.graph.operations import read_operations
 from tasks.graph.placement import place_quantizers, tapped_tensors
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
@@ -71,7 +74,8 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
     setup = place_quantizers(quantized, model_type=task.model_type)
     tensors = tapped_tensors(quantized, setup)
     watch.lap("placement")
-    taps = compile_taps(quantized, tensors)
+    means = {layer.mean for layer in find_layers(read_operations(quantized))}
+    taps = compile_taps(quantized, tensors, means=tuple(sorted(mean for mean in means if mean.tensor in tensors)))
     watch.lap("compile")
     statistics = collect_statistics(taps, task.samples, lambda: None)
     watch.lap("inference")
@@ -86,6 +90,8 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
     watch.lap("ranges")
     insert_quantizers(quantized, setup.points, parameters)
     watch.lap("insertion")
+    correct_biases(task.model, quantized, statistics)
+    watch.lap("biases")
     return quantized
 
 
