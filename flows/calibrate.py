@@ -1,21 +1,17 @@
 """From a float model and samples to the INT8 model: where it is quantized, with which ranges, what makes it better."""
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-from prefect.tasks import Task
 
 from flows.gate import Gate
 from flows.stages import Stages
 from flows.workers import for_worker
 from tasks.align_channels import AlignedModel, align_channels
-from tasks.collect_quantiles import collect_quantiles, wanted_quantiles
-from tasks.collect_statistics import collect_statistics
+from tasks.collect_statistics import Observation, collect_statistics
 from tasks.config import QuantizeConfig
 from tasks.correct_biases import CorrectedModel, correct_biases
 from tasks.correct_sequentially import MOST_PASSES, MOST_SAMPLES, correct_sequentially
 from tasks.data.subset import evenly_spread, set_apart
-from tasks.estimate_ranges import SaturationFix, estimate_ranges, resolve, smallest_scale
+from tasks.estimate_ranges import SaturationFix, estimate_ranges, resolve, smallest_scale, wanted_quantiles
 from tasks.insert_fake_quantize import insert_fake_quantize
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef
@@ -40,9 +36,8 @@ class _Fit:
     aligned: AlignedModel
     placement: Placement
     statistics: Shards
-    quantiles: tuple[ArraysRef, ...]
     quantized: ModelRef
-    corrected: CorrectedModel | None
+    corrected: CorrectedModel | None = None
 
     @property
     def best(self) -> ModelRef:
@@ -57,8 +52,7 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     gate = Gate(stages, model, samples.take(judges), run)
     fix = resolve(options.saturation_fix)
 
-    variants = _alignments(stages, config, model, samples)
-    fits = [_fit(stages, config, fix, variant, samples, judges) for variant in variants]
+    fits = [_quantize(stages, config, fix, fit, judges) for fit in _observe(stages, config, model, samples)]
     fit = fits[0]
     if len(fits) > 1 and gate.choose("align_channels", fits[0].best, fits[1].best) == fits[1].best:
         fit = fits[1]
@@ -73,44 +67,44 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     return Calibrated(quantized, fit.placement, gate.decisions, notes)
 
 
-def _alignments(
-    stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
-) -> tuple[AlignedModel, ...]:
-    """The model as it is, with aligned channels, or where both are to be tried, both."""
-    asked, unaligned = config.quantization.channel_alignment, AlignedModel(model, ())
-    if not asked:
-        return (unaligned,)
-    aligned = stages.run(align_channels, model=model, samples=samples, runtime=config.runtime, size=len(samples))
-    return (unaligned, aligned) if asked == "auto" and aligned.operations else (aligned,)
-
-
-def _fit(
-    stages: Stages,
-    config: QuantizeConfig,
-    fix: SaturationFix,
-    aligned: AlignedModel,
-    samples: DatasetRef,
-    judges: tuple[int, ...],
-) -> _Fit:
-    """Observe a model and quantize it."""
+def _observe(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> tuple[_Fit, ...]:
+    """The model as it is, with aligned channels, or where both are to be tried, both, and what was observed of each."""
     options, run = config.quantization, config.runtime
+    asked = options.channel_alignment
+    placement = _place(stages, config, model)
+    quantiles = wanted_quantiles(placement.setup, options.scheme)
+    observations = placement.observations(quantiles, aligned=asked is not False)
+    statistics = _collect(stages, config, model, placement, observations, samples)
+    unaligned = _Fit(AlignedModel(model), placement, statistics, model)
+    if asked is False or not placement.alignable:
+        return (unaligned,)
+    aligned: AlignedModel = stages.run(align_channels, model=model, statistics=statistics, runtime=run)
+    placement = _place(stages, config, aligned.model)
+    if aligned.statistics:
+        statistics += ((aligned.statistics,),)
+    changed = tuple(
+        each
+        for each in placement.observations(wanted_quantiles(placement.setup, options.scheme))
+        if each.quantiles and each.tensor in aligned.tensors
+    )
+    if changed:
+        # Quantiles of a whole tensor do not follow from those of its channels.
+        statistics += _collect(stages, config, aligned.model, placement, changed, samples)
+    fit = _Fit(aligned, placement, statistics, aligned.model)
+    return (unaligned, fit) if asked == "auto" else (fit,)
+
+
+def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement:
+    options = config.quantization
     placement: Placement = stages.run(
         place_quantizers,
-        model=aligned.model,
+        model=model,
         target_device=options.target_device,
         model_type=options.model_type,
         ignored=options.ignored.to_scope(),
-        runtime=run,
+        runtime=config.runtime,
     )
-    shared = {"model": aligned.model, "execution": options.execution, "runtime": run}
-    groups = placement.groups(run.bytes_a_request(options.execution))
-    observed = [shared | {"tensors": group, "means": placement.means_of(group)} for group in groups]
-    statistics = _collect(stages, collect_statistics, samples, observed)
-    wanted = wanted_quantiles(placement.setup, options.scheme)
-    quantiles = _collect(stages, collect_quantiles, samples, [shared | {"wanted": wanted}]) if wanted else ((),)
-    return _quantize(
-        stages, config, fix, _Fit(aligned, placement, statistics, quantiles[0], aligned.model, None), judges
-    )
+    return placement
 
 
 def _quantize(stages: Stages, config: QuantizeConfig, fix: SaturationFix, fit: _Fit, judges: tuple[int, ...]) -> _Fit:
@@ -122,7 +116,6 @@ def _quantize(stages: Stages, config: QuantizeConfig, fix: SaturationFix, fit: _
         model=model,
         setup=fit.placement.setup,
         statistics=fit.statistics,
-        quantiles=fit.quantiles,
         scheme=options.scheme,
         saturation_fix=fix,
         least_scale=smallest_scale(options.saturation_fix, options.target_device),
@@ -178,15 +171,27 @@ def _correct_sequentially(
     return gate.choose("correct_sequentially", quantized, corrected.model, corrected.skipped)
 
 
-def _collect(stages: Stages, step: Task[..., Any], samples: DatasetRef, groups: list[dict[str, Any]]) -> Shards:
-    """Run a step for each shard of the samples, in order, with the arguments of each group."""
-    shards = samples.shards(groups[0]["runtime"].shard_size)
-    calls = [group | {"shard": shard} for group in groups for shard in shards]
-    distributed = groups[0]["runtime"].distributed
+def _collect(
+    stages: Stages,
+    config: QuantizeConfig,
+    model: ModelRef,
+    placement: Placement,
+    observations: tuple[Observation, ...],
+    samples: DatasetRef,
+) -> Shards:
+    """Observe the samples shard by shard, in one pass or, under a limit of memory, in several."""
+    run, execution = config.runtime, config.quantization.execution
+    groups = placement.groups(observations, run.bytes_a_request(execution))
+    shards = samples.shards(run.shard_size)
+    calls = [
+        {"model": model, "observations": group, "shard": shard, "execution": execution, "runtime": run}
+        for group in groups
+        for shard in shards
+    ]
     found = stages.map(
-        step,
-        [for_worker(call) for call in calls] if distributed else calls,
-        [len(call["shard"]) for call in calls],
-        submit=distributed,
+        collect_statistics,
+        [for_worker(call) for call in calls] if run.distributed else calls,
+        [len(shard) for _ in groups for shard in shards],
+        submit=run.distributed,
     )
     return tuple(tuple(found[start : start + len(shards)]) for start in range(0, len(found), len(shards)))

@@ -25,6 +25,7 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
         model_type=options.model_type,
         ignored=options.ignored.to_scope(),
         scheme=options.scheme,
+        aligned=options.channel_alignment is not False,
         execution=options.execution,
         runtime=config.runtime,
     )

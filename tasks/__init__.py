@@ -4,10 +4,9 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
 
     load_model            a model file of any format -> ModelRef
     load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
-    align_channels        ModelRef and samples -> ModelRef, the same function with channels of like ranges
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
-    collect_quantiles     a shard of samples -> quantiles, where an estimator asks for them
+    align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right

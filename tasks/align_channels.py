@@ -3,36 +3,41 @@
 from dataclasses import dataclass
 
 from tasks.algorithms import channel_alignment
-from tasks.algorithms.calibration import collect_quantiles
 from tasks.caching import step
 from tasks.graph.alignment import find_pairs
-from tasks.progress import advance_by_one
-from tasks.records import DatasetRef, Execution, ModelRef, Runtime
+from tasks.numerics.statistics import to_arrays
+from tasks.records import ArraysRef, ModelRef, Runtime
+from tasks.shards import open_statistics
 from tasks.store import Store
-from tasks.taps import open_taps
 
 
 @dataclass(frozen=True)
 class AlignedModel:
-    """The model, and the convolutions that read aligned channels: they get the saturation fix, whatever they read."""
+    """The model, and the convolutions that read aligned channels: they get the saturation fix, whatever they read.
+
+    ``statistics`` are those of the ``tensors`` that changed, None where none did.
+    """
 
     model: ModelRef
-    operations: tuple[str, ...]
+    operations: tuple[str, ...] = ()
+    tensors: tuple[str, ...] = ()
+    statistics: ArraysRef | None = None
 
 
 @step
-def align_channels(model: ModelRef, samples: DatasetRef, runtime: Runtime) -> AlignedModel:
-    """Infer all samples once and align the channels of every pair of layers.
+def align_channels(model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...], runtime: Runtime) -> AlignedModel:
+    """Align the channels of every pair of layers; nothing is inferred.
 
-    A model without such pairs is not inferred, and is the result.
+    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`). A
+    model without such pairs is the result.
     """
     store = Store(runtime.home)
     aligned = store.open_model(model)
     pairs = find_pairs(aligned)
     if not pairs:
-        return AlignedModel(model, ())
-    wanted = channel_alignment.wanted_quantiles(pairs)
-    taps, loaded = open_taps(model, tuple(wanted), samples, Execution(in_place=False), runtime)
-    quantiles = collect_quantiles(taps, wanted, loaded, advance_by_one())
-    operations = channel_alignment.align(aligned, pairs, quantiles)
-    return AlignedModel(store.put_model(aligned, model.name), operations)
+        return AlignedModel(model)
+    changed = channel_alignment.align(aligned, pairs, open_statistics(store, statistics))
+    consumers = tuple(pair.consumer for pair in pairs)
+    return AlignedModel(
+        store.put_model(aligned, model.name), consumers, tuple(changed), store.put_arrays(to_arrays(changed))
+    )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from tasks.algorithms import bias_correction
 from tasks.algorithms.bias_correction import Correction
 from tasks.caching import step
-from tasks.numerics.statistics import TensorStatistic, concatenate, from_arrays
 from tasks.records import ArraysRef, ModelRef, Runtime
+from tasks.shards import open_statistics
 from tasks.store import Store
 
 
@@ -34,14 +34,12 @@ def correct_biases(
 ) -> CorrectedModel:
     """Correct biases in closed form; nothing is inferred.
 
-    ``statistics`` are the shards, in order, of each group of tensors; samples ``left_out`` do not count.
+    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`);
+    samples ``left_out`` do not count.
     """
     store = Store(runtime.home)
-    rows: dict[str, TensorStatistic] = {}
-    for group in statistics:
-        rows |= concatenate([from_arrays(store.open_arrays(shard)) for shard in group])
     corrected = store.open_model(quantized)
     layers = bias_correction.correct_biases(
-        store.open_model(model), corrected, rows, left_out=left_out, threshold=threshold
+        store.open_model(model), corrected, open_statistics(store, statistics), left_out=left_out, threshold=threshold
     )
     return CorrectedModel(store.put_model(corrected, quantized.name), layers)

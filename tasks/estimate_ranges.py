@@ -1,22 +1,15 @@
 """Step: statistics become the limits of every FakeQuantize."""
 
-from tasks.algorithms.ranges import estimate_parameters, to_arrays
+from tasks.algorithms.ranges import estimate_parameters, to_arrays, wanted_quantiles
 from tasks.caching import step
 from tasks.graph.placement import QuantizerSetup
 from tasks.graph.presets import Scheme
 from tasks.graph.saturation import SaturationFix, halved_operations, resolve, smallest_scale
-from tasks.numerics.statistics import (
-    TensorStatistic,
-    concatenate,
-    concatenate_quantiles,
-    from_arrays,
-    quantiles_from_arrays,
-    with_quantiles,
-)
 from tasks.records import ArraysRef, ModelRef, Runtime
+from tasks.shards import open_statistics
 from tasks.store import Store
 
-__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale"]
+__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale", "wanted_quantiles"]
 
 
 @step
@@ -24,7 +17,6 @@ def estimate_ranges(
     model: ModelRef,
     setup: QuantizerSetup,
     statistics: tuple[tuple[ArraysRef, ...], ...],
-    quantiles: tuple[ArraysRef, ...],
     scheme: Scheme,
     saturation_fix: SaturationFix,
     least_scale: float | None,
@@ -34,17 +26,12 @@ def estimate_ranges(
 ) -> ArraysRef:
     """Estimate the range of every point from the statistics and from the weights.
 
-    ``statistics`` are the shards, in order, of each group of tensors; ``quantiles`` those of the quantiles, if any.
+    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
     ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too. ``least_scale`` is
     that of weights, None for POT's floor of small channels.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)
-    rows: dict[str, TensorStatistic] = {}
-    for group in statistics:
-        rows |= concatenate([from_arrays(store.open_arrays(shard)) for shard in group])
-    if quantiles:
-        shards = [quantiles_from_arrays(store.open_arrays(shard)) for shard in quantiles]
-        rows = with_quantiles(rows, concatenate_quantiles(shards))
+    rows = open_statistics(store, statistics)
     halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
     return store.put_arrays(to_arrays(estimate_parameters(opened, setup, rows, scheme, halved, least_scale)))

@@ -1,47 +1,71 @@
 """Step: where FakeQuantize operations belong."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.algorithms import channel_alignment
 from tasks.algorithms.inference import sample_bytes
 from tasks.caching import step
 from tasks.errors import InputError
 from tasks.graph import placement
+from tasks.graph.alignment import find_pairs
 from tasks.graph.layers import ChannelMean, find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.placement import QuantizerSetup, tapped_tensors
 from tasks.graph.scope import IgnoredScope
+from tasks.numerics.statistics import Observation, Quantile
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The setup of a model and the tensors whose statistics it needs, which presets and the like do not change.
+    """The setup of a model and what is to be observed of it, which presets and the like do not change.
 
-    ``tensor_bytes`` are what each tensor takes for one sample, 0 where its shape is not known beforehand. ``means`` are
-    those of the data of layers, which bias correction needs.
+    ``tensors`` are those whose statistics are needed, ``tensor_bytes`` what each takes for one sample, 0 where its
+    shape is not known beforehand. ``means`` are those of the data of layers, which bias correction needs,
+    ``alignable`` the tensors whose channels can be aligned.
     """
 
     setup: QuantizerSetup
     tensors: tuple[str, ...]
     tensor_bytes: tuple[int, ...]
     means: tuple[ChannelMean, ...]
+    alignable: tuple[str, ...]
 
-    def means_of(self, tensors: tuple[str, ...]) -> tuple[ChannelMean, ...]:
-        """The means to collect together with some of the tensors."""
-        return tuple(mean for mean in self.means if mean.tensor in tensors)
+    def observations(
+        self, quantiles: Mapping[str, tuple[Quantile, ...]], *, values: bool = False, aligned: bool = False
+    ) -> tuple[Observation, ...]:
+        """What to take of each tensor: its means, ``quantiles`` of some, ``values`` for a sketch of those quantized.
 
-    def groups(self, most_bytes: int | None) -> tuple[tuple[str, ...], ...]:
-        """The tensors in groups of at most so many bytes a sample, or of one tensor; a single group without a limit."""
+        ``aligned``: also what the alignment of channels asks for.
+        """
+        quantized = {point.tensor for point in self.setup.points}
+        for_alignment = dict.fromkeys(self.alignable if aligned else (), channel_alignment.QUANTILES)
+        return tuple(
+            Observation(
+                tensor,
+                means=tuple(mean.axis for mean in self.means if mean.tensor == tensor),
+                quantiles=tuple(sorted({*quantiles.get(tensor, ()), *for_alignment.get(tensor, ())})),
+                values=values and tensor in quantized,
+            )
+            for tensor in self.tensors
+        )
+
+    def groups(
+        self, observations: tuple[Observation, ...], most_bytes: int | None
+    ) -> tuple[tuple[Observation, ...], ...]:
+        """Groups of tensors of at most so many bytes a sample, or of one tensor; a single group without a limit."""
         if most_bytes is None:
-            return (self.tensors,)
-        groups: list[list[str]] = []
-        room = 0
-        for tensor, size in zip(self.tensors, self.tensor_bytes, strict=True):
+            return (observations,)
+        groups: list[list[Observation]] = []
+        room, sizes = 0, dict(zip(self.tensors, self.tensor_bytes, strict=True))
+        for observation in observations:
+            size = sizes[observation.tensor]
             if not groups or size > room:
                 groups.append([])
                 room = most_bytes
-            groups[-1].append(tensor)
+            groups[-1].append(observation)
             room -= size
         return tuple(tuple(group) for group in groups)
 
@@ -61,7 +85,8 @@ def place_quantizers(
         why = f": {left}" if left else ""
         msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
         raise InputError(msg)
-    tensors = tapped_tensors(opened, setup, target_device=target_device)
+    alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
+    tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
     means = sorted({layer.mean for layer in find_layers(read_operations(opened))})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped)
+    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable)

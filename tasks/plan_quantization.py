@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.algorithms.planning import Cost, estimate_cost
+from tasks.algorithms.ranges import wanted_quantiles
 from tasks.graph.placement import FloatOperation, QuantizationPoint, ignored_matches
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
@@ -42,22 +43,26 @@ def plan_quantization(
     model_type: str | None,
     ignored: IgnoredScope,
     scheme: Scheme,
+    aligned: bool,
     execution: Execution,
     runtime: Runtime,
 ) -> Plan:
-    """Place quantizers, choose their configurations and measure a few inferences; raises as ``place_quantizers``."""
+    """Place quantizers, choose their configurations and measure a few inferences; raises as ``place_quantizers``.
+
+    ``aligned``: what the alignment of channels needs is observed as well.
+    """
     placement = place_quantizers.fn(model, target_device, model_type, ignored, runtime)
     opened = Store(runtime.home).open_model(model)
+    observations = placement.observations(wanted_quantiles(placement.setup, scheme), aligned=aligned)
     return Plan(
         quantizers=tuple(_planned(point, scheme) for point in placement.setup.points),
         float_operations=placement.setup.float_operations,
         ignored=ignored_matches(opened, ignored, target_device=target_device),
         tensors=len(placement.tensors),
-        passes=len(placement.groups(runtime.bytes_a_request(execution))),
+        passes=len(placement.groups(observations, runtime.bytes_a_request(execution))),
         cost=estimate_cost(
             opened,
-            placement.tensors,
-            means=placement.means,
+            observations,
             in_place=execution.in_place,
             threads=runtime.threads,
         ),

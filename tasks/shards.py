@@ -8,14 +8,15 @@ grows it becomes longer, when it shrinks, shorter. So each shard also leaves a n
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from tasks.numerics.statistics import StackedStatistics, Statistics, to_arrays
 from tasks.records import ArraysRef
 from tasks.store import Store
 
@@ -30,14 +31,22 @@ def complete_shard(store: Store, key: str, digests: tuple[str, ...], collect: Ca
     """
     folder = store.root / "shards" / key / digests[0]
     known, count = _longest(store, folder, digests)
+    rows = known
     if count < len(digests):
         fresh = collect(count)
-        rows = {name: np.concatenate([known[name], fresh[name]]) for name in fresh} if count else fresh
-    else:
-        rows = known
+        rows = to_arrays(StackedStatistics([known, fresh])) if count else fresh
     ref = store.put_arrays(rows)
     _note(folder, digests, ref)
     return ref
+
+
+def open_statistics(store: Store, groups: Sequence[Sequence[ArraysRef]]) -> Statistics:
+    """What the shards, in order, of each group of tensors hold; of a tensor of several groups, what the last one says.
+
+    A tensor is read from the store when it is asked for.
+    """
+    stacked: Any = (StackedStatistics([store.map_arrays(ref) for ref in shards]) for shards in reversed(groups))
+    return ChainMap(*stacked)
 
 
 def _longest(store: Store, folder: Path, digests: tuple[str, ...]) -> tuple[Arrays, int]:

@@ -60,6 +60,11 @@ class Store:
         with np.load(self._folder(ref) / "arrays.npz", allow_pickle=False) as archive:
             return dict(archive)
 
+    def map_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
+        """Arrays that are read one by one, each time they are asked for."""
+        archive: Mapping[str, NDArray[Any]] = np.load(self._folder(ref) / "arrays.npz", allow_pickle=False)
+        return archive
+
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
         """Whether the files are there and still have the digest they were stored under."""
         folder = self._folder(ref)

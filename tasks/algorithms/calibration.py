@@ -1,198 +1,158 @@
 """One forward pass over the samples gathers the statistics of all tensors: one row a sample, whatever the batch.
 
-In place, the reductions are part of the graph and nothing else leaves it. Otherwise, and for quantiles always, whole
-activations are copied out, one request at a time, and reduced by numpy. The extremes are the same to the bit.
+In place, the reductions are part of the graph, and what they leave comes out as one row a sample. Otherwise whole
+activations are copied out, one request at a time, and reduced by numpy. The numbers are the same to the bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, samples_at_a_time
+from tasks.algorithms.observing import Kind, Part, Tapped, parts_of, reduce_inside, reduce_outside, tap
 from tasks.errors import InputError
-from tasks.graph.bounds import is_non_negative
-from tasks.graph.layers import ChannelMean
-from tasks.graph.reductions import CHANNEL_AXIS, extremes, mean_along
+from tasks.graph.reductions import as_rows
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.numerics.quantiles import sample_quantiles
-from tasks.numerics.statistics import Quantile, Rows, TensorStatistic
+from tasks.numerics.affine import Granularity
+from tasks.numerics.quantiles import quantiles_of_ends
+from tasks.numerics.statistics import Observation, Quantile, Rows, TensorStatistic
+
+
+class Column(NamedTuple):
+    """Where in a row one part of a tensor stands; ``tensor`` counts the observed ones."""
+
+    tensor: int
+    part: Part
+    place: slice
 
 
 @dataclass(frozen=True)
 class Taps:
-    """A compiled model whose outputs are the tensors, or in place for each its maximum and its minimum a channel.
+    """A compiled model whose first output is a row of what is reduced ``inside``, if anything is.
 
-    The last outputs are ``means``, always reduced in place. ``channels`` says of each tensor whether axis 1 holds
-    channels of a fixed number, ``non_negative`` whether its operations leave no negative value: its minimum then counts
-    as zero, which is all that a range needs to know.
+    After it come the whole activations of the tensors that ``outside`` columns are reduced from, in their order.
     """
 
     compiled: ov.CompiledModel
-    tensors: tuple[str, ...]
-    channels: tuple[bool, ...]
-    non_negative: tuple[bool, ...]
-    means: tuple[ChannelMean, ...]
-    in_place: bool
+    tapped: tuple[Tapped, ...]
+    inside: tuple[Column, ...]
+    outside: tuple[Column, ...]
     batch: int
 
 
 def compile_taps(
     model: ov.Model,
-    tensors: tuple[str, ...],
+    observations: tuple[Observation, ...],
     *,
-    means: tuple[ChannelMean, ...] = (),
     in_place: bool = True,
     batch: int = 1,
     threads: int | None = None,
 ) -> Taps:
-    """Tap tensors of a copy of the model, and ``means`` of some of them.
+    """Tap tensors of a copy of the model.
 
-    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor.
+    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor, KeyError for a
+    tensor that the model does not have.
     """
-    tapped = one_sample_at_a_time(model) if batch == 1 else samples_at_a_time(model, batch)
-    nodes = nodes_by_name(tapped)
-    sources = [find_output(nodes, tensor) for tensor in tensors]
-    shapes = [source.get_partial_shape() for source in sources]
+    copy = one_sample_at_a_time(model) if batch == 1 else samples_at_a_time(model, batch)
+    nodes = nodes_by_name(copy)
+    sources = [find_output(nodes, each.tensor) for each in observations]
     if batch > 1:
-        _require_batch_axis(tensors, shapes, batch)
-    channels = tuple(_keeps_channels(shape) for shape in shapes)
-    non_negative = tuple(is_non_negative(source) for source in sources)
-    outputs = []
-    for source, keeps, positive in zip(sources, channels, non_negative, strict=True):
-        reduced = extremes(source, keeps_channels=keeps, non_negative=positive, batch=batch) if in_place else [source]
-        outputs += reduced
-    outputs += [mean_along(find_output(nodes, mean.tensor), mean.axis, batch) for mean in means]
-    taps = ov.Model(outputs, tapped.get_sinks(), tapped.get_parameters(), "taps")
-    return Taps(compile_for_samples(taps, threads), tensors, channels, non_negative, means, in_place, batch)
+        _require_batch_axis(observations, sources, batch)
+    tapped = tuple(tap(each, source, batch) for each, source in zip(observations, sources, strict=True))
+    parts = [(index, part) for index, each in enumerate(tapped) for part in parts_of(each, sources[index])]
+    inside = [each for each in parts if each[1].is_inside(in_place=in_place)]
+    outside = [each for each in parts if each not in inside]
+    columns = _columns([*inside, *outside])
+    reduced = [reduce_inside(tapped[index], part, sources[index]) for index, part in inside]
+    outputs = [as_rows(reduced, batch)] if reduced else []
+    outputs += [sources[index] for index in dict.fromkeys(index for index, _ in outside)]
+    taps = ov.Model(outputs, copy.get_sinks(), copy.get_parameters(), "taps")
+    compiled = compile_for_samples(taps, threads)
+    return Taps(compiled, tapped, columns[: len(inside)], columns[len(inside) :], batch)
 
 
 def collect_statistics(
-    taps: Taps, samples: Iterable[Sample], advance: Callable[[], None]
-) -> Mapping[str, TensorStatistic]:
-    """Minimum and maximum of every tensor and the means asked for, in the order of the samples.
-
-    ``advance`` is called for each sample.
-    """
-    counts = [(1 if positive else 2) if taps.in_place else 1 for positive in taps.non_negative]
-    first = np.cumsum([0, *counts])
-    means = [[place for place, mean in enumerate(taps.means) if mean.tensor == tensor] for tensor in taps.tensors]
-
-    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        mine = outputs[first[position] : first[position + 1]]
-        observed = [outputs[first[-1] + place].reshape(taps.batch, -1) for place in means[position]]
-        return (*_extremes(taps, position, mine), *map(np.array, observed))
-
-    rows = _collect(taps, samples, advance, reduce)
-    return {
-        tensor: TensorStatistic(
-            _stack(rows[tensor][0]),
-            _stack(rows[tensor][1]),
-            means={
-                taps.means[place].axis: _stack(values)
-                for place, values in zip(means[position], rows[tensor][2:], strict=True)
-            },
-        )
-        for position, tensor in enumerate(taps.tensors)
-    }
-
-
-def _extremes(taps: Taps, position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Minimum and maximum of a tensor, (batch, channels), from its activation or from what was reduced in place."""
-    positive = taps.non_negative[position]
-    if not taps.in_place:
-        rows = _channels_apart(outputs[0], taps.batch, keeps=taps.channels[position])
-        high = rows.max(axis=2)
-        return np.where(np.isnan(high), high, 0) if positive else rows.min(axis=2), high
-    high = outputs[0].reshape(taps.batch, -1)
-    low = np.zeros_like(high) if positive else outputs[1].reshape(taps.batch, -1)
-    # The least of no values is the largest number, and the other way round.
-    empty = low > high
-    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
-
-
-def collect_quantiles(
-    taps: Taps, wanted: Mapping[str, tuple[Quantile, ...]], samples: Iterable[Sample], advance: Callable[[], None]
-) -> dict[str, dict[Quantile, Rows]]:
-    """Quantiles of the tapped tensors, in the order of the samples; ``taps`` are not in place."""
-    quantiles = [wanted[tensor] for tensor in taps.tensors]
-
-    def reduce(position: int, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        rows = _channels_apart(outputs[position], taps.batch, keeps=taps.channels[position])
-        positive = taps.non_negative[position]
-        found = [sample_quantiles(sample, quantiles[position], non_negative=positive) for sample in rows]
-        return tuple(np.stack([each[quantile] for each in found]) for quantile in quantiles[position])
-
-    rows = _collect(taps, samples, advance, reduce)
-    return {
-        tensor: {quantile: _stack(values) for quantile, values in zip(wanted[tensor], rows[tensor], strict=True)}
-        for tensor in taps.tensors
-    }
-
-
-def _collect(
-    taps: Taps,
-    samples: Iterable[Sample],
-    advance: Callable[[], None],
-    reduce: Callable[[int, list[NDArray[Any]]], tuple[NDArray[Any], ...]],
-) -> dict[str, tuple[list[NDArray[Any]], ...]]:
-    """For each tensor and each value that ``reduce`` gives, the arrays (batch, ...) of all requests in order."""
-    received: dict[int, list[tuple[NDArray[Any], ...]]] = {}
-    read = 0
-
-    def counted() -> Iterator[Sample]:
-        nonlocal read
-        for sample in samples:
-            read += 1
-            yield sample
+    taps: Taps, samples: Iterable[Sample], count: int, advance: Callable[[], None]
+) -> dict[str, TensorStatistic]:
+    """What is observed of every tensor, in the order of the ``count`` samples; ``advance`` is called for each."""
+    width = max(column.place.stop for column in (*taps.inside, *taps.outside))
+    rows = np.empty((-(-count // taps.batch) * taps.batch, width), np.float32)
+    stop = max((column.place.stop for column in taps.inside), default=0)
+    copied = list(dict.fromkeys(column.tensor for column in taps.outside))
 
     def receive(number: int, outputs: list[NDArray[Any]]) -> None:
-        received[number] = [reduce(position, outputs) for position in range(len(taps.tensors))]
-        # A request starts when its samples are read; the last one may have fewer.
-        for _ in range(min(taps.batch, read - number * taps.batch)):
+        mine = rows[number * taps.batch : (number + 1) * taps.batch]
+        if stop:
+            mine[:, :stop] = outputs[0]
+        activations = dict(zip(copied, outputs[bool(stop) :], strict=True))
+        for column in taps.outside:
+            mine[:, column.place] = reduce_outside(taps.tapped[column.tensor], column.part, activations[column.tensor])
+        # The last request may hold copies of its last sample: they are not counted.
+        for _ in range(min(taps.batch, count - number * taps.batch)):
             advance()
 
-    count = infer(taps.compiled, counted(), receive, batch=taps.batch)
-    requests = [received[number] for number in range(len(received))]
-    # The last request may hold copies of its last sample: they are not counted.
-    spare = len(requests) * taps.batch - count
-    if spare:
-        requests[-1] = [tuple(value[: taps.batch - spare] for value in values) for values in requests[-1]]
+    infer(taps.compiled, samples, receive, batch=taps.batch)
+    parts: list[dict[Part, Rows]] = [{} for _ in taps.tapped]
+    for column in (*taps.inside, *taps.outside):
+        parts[column.tensor][column.part] = rows[:count, column.place]
     return {
-        tensor: tuple(map(list, zip(*(request[position] for request in requests), strict=True)))
-        for position, tensor in enumerate(taps.tensors)
+        tapped.observation.tensor: _statistic(tapped, mine) for tapped, mine in zip(taps.tapped, parts, strict=True)
     }
 
 
-def _stack(values: list[NDArray[Any]]) -> Rows:
-    return np.concatenate(values).astype(np.float32)
+def _columns(parts: list[tuple[int, Part]]) -> tuple[Column, ...]:
+    borders = accumulate((part.width for _, part in parts), initial=0)
+    return tuple(
+        Column(index, part, slice(start, start + part.width))
+        for (index, part), start in zip(parts, borders, strict=False)
+    )
 
 
-def _channels_apart(activation: NDArray[Any], batch: int, *, keeps: bool) -> NDArray[Any]:
-    """Shape (batch, channels, values), one channel where there is no axis for them; NaN where there is no value."""
-    if activation.size == 0:
-        return np.full((batch, activation.shape[CHANNEL_AXIS] if keeps else 1, 1), np.nan, np.float32)
-    if not keeps:
-        return activation.reshape(batch, 1, -1)
-    if batch == 1:
-        # One sample: whatever lies before the channels, a batch axis or not, belongs to each of them.
-        return np.moveaxis(activation, CHANNEL_AXIS, 0).reshape(1, activation.shape[CHANNEL_AXIS], -1)
-    return activation.reshape(batch, activation.shape[CHANNEL_AXIS], -1)
+def _statistic(tapped: Tapped, parts: dict[Part, Rows]) -> TensorStatistic:
+    of_kind = {kind: [part for part in parts if part.kind == kind] for kind in Kind}
+    high = parts[of_kind[Kind.MAXIMUM][0]]
+    low = parts[of_kind[Kind.MINIMUM][0]] if of_kind[Kind.MINIMUM] else np.broadcast_to(np.float32(0), high.shape)
+    # The least of no values is the largest number, and the other way round; copied out, they are NaN.
+    empty = ~(low <= high)
+    if empty.any():
+        low, high = np.where(empty, np.float32(np.nan), low), np.where(empty, np.float32(np.nan), high)
+    return TensorStatistic(
+        low,
+        high,
+        dict(_quantiles(tapped, parts)),
+        {int(part.of or 0): parts[part] for part in of_kind[Kind.MEAN]},
+        {int(part.of or 0): parts[part] for part in of_kind[Kind.PEAK]},
+        parts[of_kind[Kind.VALUES][0]] if of_kind[Kind.VALUES] else None,
+    )
 
 
-def _keeps_channels(shape: ov.PartialShape) -> bool:
-    """Whether the tensor has an axis of channels, and as many of them in every sample."""
-    return bool(shape.rank.get_length() > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static)
+def _quantiles(tapped: Tapped, parts: dict[Part, Rows]) -> Iterator[tuple[Quantile, Rows]]:
+    """The quantiles of all samples, (samples, rows) each, from the ends of their rows."""
+    for granularity in Granularity:
+        asked = tapped.asked(granularity)
+        mine = {part.kind: rows for part, rows in parts.items() if part.of == granularity}
+        if Kind.QUANTILES in mine:
+            yield from zip(asked, np.split(mine[Kind.QUANTILES], len(asked), axis=1), strict=True)
+        elif asked:
+            rows, length = tapped.rows(granularity)
+            samples = len(next(iter(parts.values())))
+            nothing = np.empty((samples, 0), np.float32)
+            low, high = (mine.get(kind, nothing).reshape(samples * rows, -1) for kind in (Kind.SMALLEST, Kind.LARGEST))
+            found = quantiles_of_ends(asked, low, high, length, non_negative=tapped.non_negative)
+            yield from ((quantile, values.reshape(samples, rows)) for quantile, values in found.items())
 
 
-def _require_batch_axis(tensors: tuple[str, ...], shapes: list[ov.PartialShape], batch: int) -> None:
-    for tensor, shape in zip(tensors, shapes, strict=True):
+def _require_batch_axis(observations: tuple[Observation, ...], sources: list[ov.Output], batch: int) -> None:
+    for each, source in zip(observations, sources, strict=True):
+        shape = source.get_partial_shape()
         if not shape.rank.get_length() or shape[0] != batch:
             msg = (
-                f"quantization.stat_batch_size: with {batch} samples at a time, axis 0 of '{tensor}' has shape {shape}:"
-                " its samples cannot be told apart; set stat_batch_size=1"
+                f"quantization.stat_batch_size: with {batch} samples at a time, axis 0 of '{each.tensor}' has shape "
+                f"{shape}: its samples cannot be told apart; set stat_batch_size=1"
             )
             raise InputError(msg)

@@ -4,44 +4,64 @@ One range for a whole tensor wastes levels on channels that are narrower than th
 ActivationChannelAlignment (2023.3): shift and scale every channel, let the layers around undo it (``graph.alignment``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.alignment import AlignmentPair, align_pair
+from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair
 from tasks.graph.biases import Channels
+from tasks.graph.traversal import nodes_by_name, tensor_name
 from tasks.numerics.affine import Granularity
-from tasks.numerics.statistics import Quantile, Quantiles, Rows, StatisticType
+from tasks.numerics.statistics import Quantile, Rows, Statistics, StatisticType, TensorStatistic
 
 # Share of a channel's values that may lie outside of its width, at each end.
 OUTLIER_PROB = 1e-4
 # Stronger factors would only move the difference between channels into the consumer's weights.
 FACTORS = (0.01, 100.0)
 
-LOW, HIGH = (
+# What alignment needs to know of each sample.
+QUANTILES = LOW, HIGH = tuple(
     Quantile(StatisticType.QUANTILE, probability, Granularity.PERCHANNEL)
     for probability in (OUTLIER_PROB, 1 - OUTLIER_PROB)
 )
 
 
-def wanted_quantiles(pairs: Sequence[AlignmentPair]) -> Mapping[str, tuple[Quantile, ...]]:
-    """The quantiles of each sample that :func:`align` needs, by tensor of the unchanged model."""
-    return {pair.tensor: (LOW, HIGH) for pair in pairs}
+def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistics) -> dict[str, TensorStatistic]:
+    """Align the channels of all pairs in the model; returns statistics of the tensors that changed, by their new names.
 
-
-def align(model: ov.Model, pairs: Sequence[AlignmentPair], quantiles: Quantiles) -> tuple[str, ...]:
-    """Align the channels of all pairs in the model; returns the names of the consumers.
-
-    Quantiles of the unchanged model serve chained pairs too: an edit changes its own tensor and nothing else that any
+    Statistics of the unchanged model serve chained pairs too: an edit changes its own tensor and nothing else that any
     layer computes, and the edits that a layer between two pairs gets commute. Raises KeyError for a tensor whose
     quantiles were not collected.
     """
+    changed = {}
     for pair in pairs:
-        centre, width = centre_and_width(quantiles[pair.tensor][LOW], quantiles[pair.tensor][HIGH])
-        align_pair(model, pair, centre, scale_factors(width))
-    return tuple(pair.consumer for pair in pairs)
+        statistic = statistics[pair.tensor]
+        centre, width = centre_and_width(statistic.quantiles[LOW], statistic.quantiles[HIGH])
+        factors = scale_factors(width)
+        align_pair(model, pair, centre, factors)
+        changed[pair.consumer] = shifted_and_scaled(statistic, centre, factors)
+    nodes = nodes_by_name(model)
+    return {tensor_name(nodes[consumer].input_value(0)): statistic for consumer, statistic in changed.items()}
+
+
+def shifted_and_scaled(statistic: TensorStatistic, centre: Channels, factors: Channels) -> TensorStatistic:
+    """The statistic of (x - centre) / factors, channels along axis 1, from that of x.
+
+    Nothing tells quantiles of the whole tensor, or of magnitudes, or means along another axis: they are left out.
+    """
+
+    def edited(rows: Rows) -> Rows:
+        apart = rows.reshape(len(rows), len(centre), -1)
+        return ((apart - centre[:, None]) / factors[:, None]).reshape(rows.shape).astype(np.float32)
+
+    return TensorStatistic(
+        edited(statistic.minimum),
+        edited(statistic.maximum),
+        {quantile: edited(rows) for quantile, rows in statistic.quantiles.items() if quantile in (LOW, HIGH)},
+        {axis: edited(rows) for axis, rows in statistic.means.items() if axis == CHANNEL_AXIS},
+    )
 
 
 def centre_and_width(low: Rows, high: Rows) -> tuple[Channels, Channels]:

@@ -8,9 +8,8 @@ import openvino as ov
 
 from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample, one_sample_at_a_time, sample_bytes
-from tasks.graph.layers import ChannelMean
 from tasks.graph.naming import input_name
-from tasks.numerics.statistics import to_arrays
+from tasks.numerics.statistics import Observation, to_arrays
 
 _TRIAL_SAMPLES = 8
 
@@ -26,9 +25,8 @@ class Cost:
 
 def estimate_cost(
     model: ov.Model,
-    tensors: tuple[str, ...],
+    observations: tuple[Observation, ...],
     *,
-    means: tuple[ChannelMean, ...] = (),
     in_place: bool,
     threads: int | None = None,
 ) -> Cost | None:
@@ -37,12 +35,14 @@ def estimate_cost(
     if any(port.get_partial_shape().is_dynamic for port in prepared.inputs):
         return None
     sample = _noise(prepared)
-    taps = compile_taps(model, tensors, means=means, in_place=in_place, threads=threads)
-    rows = to_arrays(collect_statistics(taps, [sample], lambda: None)).values()
+    taps = compile_taps(model, observations, in_place=in_place, threads=threads)
+    rows = to_arrays(collect_statistics(taps, [sample], 1, lambda: None)).values()
     started = time.perf_counter()
-    collect_statistics(taps, [sample] * _TRIAL_SAMPLES, lambda: None)
+    collect_statistics(taps, [sample] * _TRIAL_SAMPLES, _TRIAL_SAMPLES, lambda: None)
     seconds = (time.perf_counter() - started) / _TRIAL_SAMPLES
-    return Cost(seconds, sum(row.nbytes for row in rows), sum(sample_bytes(model, tensors)))
+    return Cost(
+        seconds, sum(row.nbytes for row in rows), sum(sample_bytes(model, tuple(each.tensor for each in observations)))
+    )
 
 
 def _noise(model: ov.Model) -> Sample:

@@ -66,7 +66,7 @@ def estimate_parameters(
     return parameters
 
 
-def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> tuple[tuple[str, tuple[Quantile, ...]], ...]:
+def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Quantile, ...]]:
     """The quantiles that a scheme needs of each activation tensor; empty for one that needs extremes only.
 
     For every probability asked for, all kinds that any preset or mode could need: another preset collects nothing new.
@@ -82,7 +82,7 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> tuple[tuple[str, 
             quantiles = needed_quantiles(complete(estimator, config), granularity)
             if quantiles:
                 wanted.setdefault(point.tensor, set()).update(quantiles)
-    return tuple((tensor, tuple(sorted(quantiles, key=str))) for tensor, quantiles in sorted(wanted.items()))
+    return {tensor: tuple(sorted(quantiles)) for tensor, quantiles in sorted(wanted.items())}
 
 
 def _finite(values: Range, point: QuantizationPoint) -> Range:

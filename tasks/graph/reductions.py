@@ -4,12 +4,20 @@ Over the whole of an image maximum and mean are poolings: unlike ReduceMax and R
 convolutions write.
 """
 
+from math import isqrt
+
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as ops
+
+from tasks.numerics.sketch import fractions, grid
 
 CHANNEL_AXIS = 1
 IMAGE_RANK = 4
+
+# So few values for each one looked for are not parted into blocks.
+_FEW_ENOUGH = 16
 
 
 def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, batch: int) -> list[ov.Output]:
@@ -35,11 +43,74 @@ def mean_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
     size = _image_size(source, batch)
     if size is not None and axis == CHANNEL_AXIS:
         return ops.avg_pool(source, [1, 1], [0, 0], [0, 0], size, exclude_pad=False).output(0)
-    kept = {axis} | ({0} if batch > 1 else set())
-    axes = np.array(
-        [each for each in range(source.get_partial_shape().rank.get_length()) if each not in kept], np.int64
-    )
+    axes = _axes_but(source, axis, batch)
     return ops.reduce_mean(source, axes).output(0) if len(axes) else source
+
+
+def peak_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
+    """The largest magnitude of each of ``batch`` samples for every place along ``axis``."""
+    axes = _axes_but(source, axis, batch)
+    magnitudes = ops.abs(source)
+    return (ops.reduce_max(magnitudes, axes) if len(axes) else magnitudes).output(0)
+
+
+def values_of(source: ov.Output, batch: int) -> ov.Output:
+    """A sketch of each of ``batch`` samples: the values at the places that ``numerics.sketch`` names."""
+    shape = source.get_partial_shape()
+    if shape.is_static:
+        slices = grid(tuple(shape.to_shape()))
+        axes = [axis for axis, each in enumerate(slices) if each != slice(0, shape[axis].get_length(), 1)]
+        if not axes:
+            return source
+        start, stop, step = (np.array([getattr(slices[axis], name) for axis in axes]) for name in _SLICE)
+        return ops.slice(source, start, stop, step, np.array(axes)).output(0)
+    flat = ops.reshape(source, np.array([batch, -1]), False)
+    length = ops.convert(ops.gather(ops.shape_of(flat), np.array([1]), np.array(0)), "f32")
+    places = ops.convert(ops.floor(ops.multiply(length, fractions())), "i32")
+    return ops.gather(flat, places, np.array(1)).output(0)
+
+
+def end_of(source: ov.Output, rows: int, count: int, *, largest: bool) -> ov.Output:
+    """The ``count`` largest (or smallest) values of each of ``rows`` rows that ``source`` holds, in any order.
+
+    The k largest values lie in the k blocks with the largest maxima: any other block has k values above all of its own.
+    So blocks are chosen, then blocks of these, until few values are left to choose among.
+    """
+    length = int(np.prod(source.get_shape())) // rows
+    values, mode = ops.reshape(source, np.array([rows, length]), False).output(0), "max" if largest else "min"
+    while length > _FEW_ENOUGH * count:
+        size = _divisor(length, 4 * isqrt(length // count))
+        blocks = length // size
+        if blocks <= count or size == 1:
+            break
+        parted = ops.reshape(values, np.array([rows, blocks, size]), False)
+        best = (ops.reduce_max if largest else ops.reduce_min)(parted, np.array([2]))
+        chosen = ops.topk(best, np.array(count), 1, mode, "none").output(1)
+        length = count * size
+        values = ops.reshape(ops.gather(parted, chosen, np.array(1), 1), np.array([rows, length]), False).output(0)
+    return ops.topk(values, np.array(count), 1, mode, "none").output(0) if length > count else values
+
+
+def as_rows(sources: list[ov.Output], batch: int) -> ov.Output:
+    """Everything side by side, float32: one row for each of ``batch`` samples."""
+    rows = [ops.reshape(ops.convert(source, "f32"), np.array([batch, -1]), False) for source in sources]
+    return ops.concat(rows, 1).output(0) if len(rows) > 1 else rows[0].output(0)
+
+
+_SLICE = ("start", "stop", "step")
+
+
+def _axes_but(source: ov.Output, axis: int, batch: int) -> NDArray[np.int64]:
+    kept = {axis} | ({0} if batch > 1 else set())
+    rank = source.get_partial_shape().rank.get_length()
+    return np.array([each for each in range(rank) if each not in kept], np.int64)
+
+
+def _divisor(length: int, wanted: int) -> int:
+    """The divisor of ``length`` that is nearest to ``wanted`` by ratio."""
+    small = [divisor for divisor in range(1, isqrt(length) + 1) if length % divisor == 0]
+    divisors = {*small, *(length // each for each in small)}
+    return min(divisors, key=lambda each: (abs(np.log(each / max(wanted, 1))), each))
 
 
 def _image_size(source: ov.Output, batch: int) -> list[int] | None:

@@ -5,7 +5,8 @@ largest of the blocks' maxima is a bound that at least k values reach, so the fe
 for the rest, are the k largest. That is two quick passes over the data instead of a partition.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,23 +39,59 @@ def sample_quantiles(
     return found
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Which ends of sorted values some quantiles lie in: so many of the smallest, so many of the largest are enough."""
+
+    smallest: int
+    largest: int
+
+
+def find_ends(quantiles: Sequence[Quantile], count: int, *, non_negative: bool = False) -> Ends:
+    """The ends of ``count`` values that hold these quantiles."""
+    depths = [_depth(quantile, count) for quantile in quantiles if not (non_negative and _is_lower(quantile))]
+    of_magnitudes = any(quantile.type == StatisticType.ABS_QUANTILE for quantile in quantiles)
+    lower = not non_negative and (of_magnitudes or any(map(_is_lower, quantiles)))
+    upper = of_magnitudes or not all(map(_is_lower, quantiles))
+    deepest = max(depths, default=0)
+    return Ends(deepest * lower, deepest * upper)
+
+
+def quantiles_of_ends(
+    quantiles: Sequence[Quantile], smallest: Values, biggest: Values, count: int, *, non_negative: bool = False
+) -> dict[Quantile, Rows]:
+    """Quantiles of rows of ``count`` values, (rows,) each, from what holds their ends.
+
+    ``smallest`` and ``biggest``, (rows, any), hold at least as many of the smallest and largest values as
+    :func:`find_ends` asks for, in any order, and maybe others.
+    """
+    rows, ends = len(biggest), find_ends(quantiles, count, non_negative=non_negative)
+    smallest = np.sort(_smallest(smallest, ends.smallest), axis=1)
+    biggest = -np.sort(_smallest(-biggest, ends.largest), axis=1)
+    return {
+        quantile: np.zeros(rows, np.float32)
+        if non_negative and _is_lower(quantile)
+        else _between(quantile, smallest, biggest, count)
+        for quantile in quantiles
+    }
+
+
+def _smallest(values: Values, count: int) -> Values:
+    if count >= values.shape[1] or not count:
+        return values[:, :count]
+    return np.partition(values, count - 1, axis=1)[:, :count]
+
+
 def _quantiles(values: Values, quantiles: list[Quantile], *, non_negative: bool) -> dict[Quantile, Rows]:
     """Quantiles of rows; each end is looked at once for all of them."""
-    rows, count = values.shape
-    lower = [quantile for quantile in quantiles if _is_lower(quantile)]
-    upper = [quantile for quantile in quantiles if not _is_lower(quantile)]
-    found = dict.fromkeys(lower, np.zeros(rows, np.float32)) if non_negative else {}
-    asked = upper if non_negative else quantiles
-    if not asked:
-        return found
-    depth = max(_depth(quantile, count) for quantile in asked)
-    if depth > _FEW and depth * _BLOCKS_A_VALUE > count:
-        return found | {quantile: _plain_quantile(values, quantile) for quantile in asked}
-    of_magnitudes = any(quantile.type == StatisticType.ABS_QUANTILE for quantile in asked)
-    needs_smallest = not non_negative and (of_magnitudes or bool(lower))
-    smallest = -largest(-values, depth) if needs_smallest else values[:, :0]
-    biggest = largest(values, depth) if upper or of_magnitudes else values[:, :0]
-    return found | {quantile: _between(quantile, smallest, biggest, count) for quantile in asked}
+    count = values.shape[1]
+    ends = find_ends(quantiles, count, non_negative=non_negative)
+    deepest = max(ends.smallest, ends.largest)
+    if deepest > _FEW and deepest * _BLOCKS_A_VALUE > count:
+        return quantiles_of_ends(quantiles, values, values, count, non_negative=non_negative)
+    smallest = -largest(-values, ends.smallest) if ends.smallest else values[:, :0]
+    biggest = largest(values, ends.largest) if ends.largest else values[:, :0]
+    return quantiles_of_ends(quantiles, smallest, biggest, count, non_negative=non_negative)
 
 
 def _is_lower(quantile: Quantile) -> bool:
@@ -122,8 +159,3 @@ def _ranked(falling: Values, count: int, below: int) -> tuple[Rows, Rows]:
     """The values at positions ``below`` and ``below + 1`` of the sorted row, read from its falling end."""
     from_end = count - 1 - below
     return falling[:, from_end], falling[:, max(from_end - 1, 0)]
-
-
-def _plain_quantile(values: Values, quantile: Quantile) -> Rows:
-    values = np.abs(values) if quantile.type == StatisticType.ABS_QUANTILE else values
-    return np.quantile(values, quantile.probability, axis=1).astype(np.float32)

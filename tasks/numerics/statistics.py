@@ -1,7 +1,7 @@
 """Statistics of activation tensors: one row a sample, so that shards of samples only have to be stacked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -22,7 +22,7 @@ class StatisticType(StrEnum):
     ABS_QUANTILE = "abs_quantile"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Quantile:
     """A quantile of each sample: of its values or their magnitudes, of the tensor or of every channel."""
 
@@ -31,22 +31,38 @@ class Quantile:
     granularity: Granularity
 
 
+@dataclass(frozen=True, order=True)
+class Observation:
+    """What is to be taken of a tensor besides its extremes.
+
+    ``means`` and ``peaks`` are axes of the tensor: the mean, and the largest magnitude, for every place along them.
+    ``values``: a sketch of the tensor, some of its values (see ``numerics.sketch``).
+    """
+
+    tensor: str
+    means: tuple[int, ...] = ()
+    peaks: tuple[int, ...] = ()
+    quantiles: tuple[Quantile, ...] = ()
+    values: bool = False
+
+
 @dataclass(frozen=True)
 class TensorStatistic:
     """Extremes of one tensor: ``minimum`` and ``maximum`` of shape (samples, channels), float32.
 
     A tensor without a static channel axis has one channel. Rows of NaN stand for samples in which it has no values.
     Everything a range estimator needs is derived from these rows later: preset, mode, granularity, aggregator and
-    number of samples may change without an inference. Only quantiles are no function of the extremes: each that is
-    asked for has rows of its own, (samples, 1) or (samples, channels).
-
-    ``means`` holds, by axis of the tensor, the mean for every place along it, (samples, places).
+    number of samples may change without an inference. What is no function of the extremes has rows of its own:
+    each quantile (samples, 1) or (samples, channels), ``means`` and ``peaks`` by axis (samples, places along it),
+    ``values`` (samples, values) or None.
     """
 
     minimum: Rows
     maximum: Rows
     quantiles: Mapping[Quantile, Rows] = field(default_factory=dict)
     means: Mapping[int, Rows] = field(default_factory=dict)
+    peaks: Mapping[int, Rows] = field(default_factory=dict)
+    values: Rows | None = None
 
     def __post_init__(self) -> None:
         if self.minimum.shape != self.maximum.shape or self.minimum.ndim != 2:
@@ -60,91 +76,92 @@ class TensorStatistic:
 
 
 Statistics = Mapping[str, TensorStatistic]
-Quantiles = Mapping[str, Mapping[Quantile, Rows]]
 _SEPARATOR = "::"
+_MINIMUM, _MAXIMUM, _VALUES = "minimum", "maximum", "values"
 
 
-def concatenate(shards: Sequence[Statistics]) -> dict[str, TensorStatistic]:
-    """Stack shards in the order given; all of them must describe the same tensors."""
-    _require_same(shards)
-    return {
-        tensor: TensorStatistic(
-            np.concatenate([shard[tensor].minimum for shard in shards]),
-            np.concatenate([shard[tensor].maximum for shard in shards]),
-            means={axis: np.concatenate([shard[tensor].means[axis] for shard in shards]) for axis in first.means},
+class StackedStatistics(Statistics):
+    """The statistics of several shards, each of named arrays (see :func:`to_arrays`), one below the other.
+
+    A tensor is read and stacked when it is asked for: memory holds that of one tensor, however many samples there are.
+    Raises ValueError for shards of different tensors.
+    """
+
+    def __init__(self, shards: Sequence[Mapping[str, Rows]]) -> None:
+        self._shards = shards
+        self._fields = _fields(shards[0])
+        for fields in map(_fields, shards[1:]):
+            if fields.keys() != self._fields.keys():
+                msg = f"shards of different tensors: {sorted(fields.keys() ^ self._fields.keys())}"
+                raise ValueError(msg)
+            for tensor, names in fields.items():
+                self._fields[tensor] |= names
+
+    def __getitem__(self, tensor: str) -> TensorStatistic:
+        named = {name: self._stacked(tensor, name) for name in self._fields[tensor]}
+        maximum = named[_MAXIMUM]
+        return TensorStatistic(
+            named.get(_MINIMUM, _zero_minimum(maximum)),
+            maximum,
+            {_quantile(name): rows for name, rows in named.items() if name.startswith("quantile")},
+            {int(name.removeprefix("mean ")): rows for name, rows in named.items() if name.startswith("mean ")},
+            {int(name.removeprefix("peak ")): rows for name, rows in named.items() if name.startswith("peak ")},
+            named.get(_VALUES),
         )
-        for tensor, first in shards[0].items()
-    }
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
 
-def concatenate_quantiles(shards: Sequence[Quantiles]) -> dict[str, dict[Quantile, Rows]]:
-    """Stack shards of quantiles in the order given; all of them must describe the same tensors."""
-    _require_same(shards)
-    return {
-        tensor: {quantile: np.concatenate([shard[tensor][quantile] for shard in shards]) for quantile in rows}
-        for tensor, rows in shards[0].items()
-    }
+    def __len__(self) -> int:
+        return len(self._fields)
 
-
-def with_quantiles(statistics: Statistics, quantiles: Quantiles) -> dict[str, TensorStatistic]:
-    """Statistics that have the quantiles of their tensors too."""
-    return {tensor: replace(statistic, quantiles=quantiles.get(tensor, {})) for tensor, statistic in statistics.items()}
+    def _stacked(self, tensor: str, name: str) -> Rows:
+        rows = []
+        for shard in self._shards:
+            key = f"{tensor}{_SEPARATOR}{name}"
+            if key not in shard and name == _MINIMUM:
+                rows.append(_zero_minimum(shard[f"{tensor}{_SEPARATOR}{_MAXIMUM}"]))
+            else:
+                rows.append(shard[key])
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 def to_arrays(statistics: Statistics) -> dict[str, Rows]:
-    """Flatten to named arrays, ``"<tensor>::minimum"``, ``"<tensor>::maximum"``, ``"<tensor>::mean <axis>"``.
-
-    Quantiles have arrays of their own.
-    """
+    """Flatten to named arrays, ``"<tensor>::<field>"``. A minimum of zeros, where there are values, is left out."""
     return {
         f"{tensor}{_SEPARATOR}{name}": rows
         for tensor, statistic in statistics.items()
         for name, rows in (
-            ("minimum", statistic.minimum),
-            ("maximum", statistic.maximum),
+            *(((_MINIMUM, statistic.minimum),) if np.nan_to_num(statistic.minimum).any() else ()),
+            (_MAXIMUM, statistic.maximum),
+            *((_quantile_name(quantile), rows) for quantile, rows in statistic.quantiles.items()),
             *((f"mean {axis}", rows) for axis, rows in statistic.means.items()),
+            *((f"peak {axis}", rows) for axis, rows in statistic.peaks.items()),
+            *(((_VALUES, statistic.values),) if statistic.values is not None else ()),
         )
     }
 
 
-def from_arrays(arrays: Mapping[str, Rows]) -> dict[str, TensorStatistic]:
-    """Undo :func:`to_arrays`."""
-    named: dict[str, dict[str, Rows]] = {}
-    for key, rows in arrays.items():
+def _fields(arrays: Mapping[str, Rows]) -> dict[str, dict[str, None]]:
+    """The fields of every tensor, in the order of the arrays."""
+    fields: dict[str, dict[str, None]] = {}
+    for key in arrays:
         tensor, _, name = key.rpartition(_SEPARATOR)
-        named.setdefault(tensor, {})[name] = rows
-    return {
-        tensor: TensorStatistic(
-            fields.pop("minimum"),
-            fields.pop("maximum"),
-            means={int(name.removeprefix("mean ")): rows for name, rows in fields.items()},
-        )
-        for tensor, fields in named.items()
-    }
+        fields.setdefault(tensor, {})[name] = None
+    return fields
 
 
-def quantiles_to_arrays(quantiles: Quantiles) -> dict[str, Rows]:
-    """Flatten to named arrays, ``"<tensor>::<type> <probability> <granularity>"``."""
-    return {
-        f"{tensor}{_SEPARATOR}{quantile.type} {quantile.probability!r} {quantile.granularity}": values
-        for tensor, rows in quantiles.items()
-        for quantile, values in rows.items()
-    }
+def _zero_minimum(maximum: Rows) -> Rows:
+    """The minimum that :func:`to_arrays` left out."""
+    missing = np.isnan(maximum)
+    # Zeros that take no memory.
+    return np.where(missing, maximum, 0) if missing.any() else np.broadcast_to(np.float32(0), maximum.shape)
 
 
-def quantiles_from_arrays(arrays: Mapping[str, Rows]) -> dict[str, dict[Quantile, Rows]]:
-    """Undo :func:`quantiles_to_arrays`."""
-    quantiles: dict[str, dict[Quantile, Rows]] = {}
-    for key, values in arrays.items():
-        tensor, _, name = key.rpartition(_SEPARATOR)
-        kind, probability, granularity = name.split(" ")
-        quantile = Quantile(StatisticType(kind), float(probability), Granularity(granularity))
-        quantiles.setdefault(tensor, {})[quantile] = values
-    return quantiles
+def _quantile_name(quantile: Quantile) -> str:
+    return f"quantile {quantile.type} {quantile.probability!r} {quantile.granularity}"
 
 
-def _require_same(shards: Sequence[Mapping[str, object]]) -> None:
-    for shard in shards[1:]:
-        if shard.keys() != shards[0].keys():
-            msg = f"shards of different tensors: {sorted(shard.keys() ^ shards[0].keys())}"
-            raise ValueError(msg)
+def _quantile(name: str) -> Quantile:
+    _, kind, probability, granularity = name.split(" ")
+    return Quantile(StatisticType(kind), float(probability), Granularity(granularity))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from tasks.algorithms.bias_correction import Correction, correct_biases
-from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.sequential_correction import MOST_GROUPS, correct_sequentially
 from tasks.graph.biases import read_constant, write_constant
@@ -21,15 +20,14 @@ from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.statistics import Statistics
 from tests import models as m
 from tests.layer_kinds import KINDS, Kind
+from tests.observe import observe
 
 Array = NDArray[Any]
 
 
 def statistics_of(model: ov.Model, data: list[Sample]) -> Statistics:
     """The means of what every layer reads."""
-    means = tuple({layer.mean for layer in find_layers(read_operations(model))})
-    taps = compile_taps(model, tuple({mean.tensor for mean in means}), means=means)
-    return collect_statistics(taps, data, lambda: None)
+    return observe(model, (), data, means={layer.mean for layer in find_layers(read_operations(model))})
 
 
 def rounded(model: ov.Model, step: float = 0.25) -> ov.Model:

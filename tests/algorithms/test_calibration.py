@@ -9,15 +9,24 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
+from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
 from tasks.graph.layers import ChannelMean
 from tasks.graph.text import model_text
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity
-from tasks.numerics.statistics import Quantile, StatisticType, TensorStatistic, concatenate
+from tasks.numerics.sketch import MOST_VALUES, VALUES
+from tasks.numerics.statistics import (
+    Observation,
+    Quantile,
+    StackedStatistics,
+    StatisticType,
+    TensorStatistic,
+    to_arrays,
+)
 from tests import models as m
+from tests.observe import observations, observe
 
 Array = NDArray[Any]
 Collected = dict[str, TensorStatistic]
@@ -41,8 +50,7 @@ def collect(
     batch: int = 1,
     threads: int = 1,
 ) -> Collected:
-    taps = compile_taps(model, tensors, in_place=in_place, batch=batch, threads=threads)
-    return dict(collect_statistics(taps, data, lambda: None))
+    return observe(model, tensors, data, in_place=in_place, batch=batch, threads=threads)
 
 
 def activations(model: ov.Model, tensors: tuple[str, ...], data: list[Sample]) -> dict[str, list[Array]]:
@@ -79,18 +87,95 @@ def test_extremes_of_every_sample_and_channel(*, in_place: bool) -> None:
         assert found[tensor].minimum.dtype == np.float32
 
 
+@IN_PLACE
+@pytest.mark.parametrize("probability", [0.999, 0.9, 0.55])
 @pytest.mark.parametrize("granularity", Granularity)
 @pytest.mark.parametrize("kind", [StatisticType.QUANTILE, StatisticType.ABS_QUANTILE])
-def test_quantiles_of_every_sample(kind: StatisticType, granularity: Granularity) -> None:
+def test_quantiles_of_every_sample(
+    kind: StatisticType, granularity: Granularity, probability: float, *, in_place: bool
+) -> None:
     model, data = m.convnet(), samples(4)
-    quantile = Quantile(kind, 0.9, granularity)
-    taps = compile_taps(model, TENSORS, in_place=False, threads=2)
-    found = collect_quantiles(taps, dict.fromkeys(TENSORS, (quantile,)), data, lambda: None)
+    asked = tuple(Quantile(kind, each, granularity) for each in (probability, 1 - probability))
+    found = observe(model, (), data, dict.fromkeys(TENSORS, asked), in_place=in_place, threads=2)
     for tensor, values in activations(model, TENSORS, data).items():
         kept = [np.abs(each) if kind == StatisticType.ABS_QUANTILE else each for each in values]
         axes = tuple(axis for axis in range(kept[0].ndim) if axis != 1 or granularity == Granularity.PERTENSOR)
-        expected = [np.quantile(each.astype(np.float64), 0.9, axis=axes).reshape(-1) for each in kept]
-        np.testing.assert_allclose(found[tensor][quantile], expected, rtol=1e-5, atol=1e-6, err_msg=tensor)
+        for quantile in asked:
+            expected = [np.quantile(each.astype(np.float64), quantile.probability, axis=axes).ravel() for each in kept]
+            if tensor in NON_NEGATIVE and kind == StatisticType.QUANTILE and quantile.probability < 0.5:
+                expected = [np.zeros_like(each) for each in expected]
+            np.testing.assert_allclose(
+                found[tensor].quantiles[quantile], expected, rtol=1e-5, atol=1e-6, err_msg=f"{tensor} {quantile}"
+            )
+
+
+@pytest.mark.parametrize("granularity", Granularity)
+@pytest.mark.parametrize("shape", [(3, 64, 64), (5, 7, 11), (2, 97), (2, 3, 5, 40)])
+def test_ends_found_in_the_graph_are_those_found_outside(shape: tuple[int, ...], granularity: Granularity) -> None:
+    asked = tuple(
+        Quantile(kind, probability, granularity)
+        for kind, probability in ((StatisticType.QUANTILE, 1e-3), (StatisticType.ABS_QUANTILE, 1 - 2e-3))
+    )
+    model = m.build(m.named(ops.negative(with_axes(1, *shape)), "negative"))
+    # Rounded, so that values are equal to others.
+    data: list[Sample] = [{"image": np.round(sample["image"], 2)} for sample in samples(3, shape)]
+    inside, outside = (
+        observe(model, (), data, {"negative:0": asked}, in_place=in_place)["negative:0"] for in_place in (True, False)
+    )
+    for quantile in asked:
+        np.testing.assert_array_equal(inside.quantiles[quantile], outside.quantiles[quantile])
+
+
+@IN_PLACE
+def test_quantiles_of_tensors_of_free_size(*, in_place: bool) -> None:
+    asked = tuple(Quantile(StatisticType.QUANTILE, 0.99, granularity) for granularity in Granularity)
+    model = m.build(m.named(ops.negative(with_axes(1, 5, -1)), "negative"))
+    data: list[Sample] = [samples(1, (5, size))[0] for size in (40, 300)]
+    found = observe(model, (), data, {"negative:0": asked}, in_place=in_place)["negative:0"]
+    for quantile in asked:
+        axis = 1 if quantile.granularity == Granularity.PERCHANNEL else None
+        expected = [np.quantile(-sample["image"].astype(np.float64), 0.99, axis=axis).ravel() for sample in data]
+        np.testing.assert_allclose(found.quantiles[quantile], expected, rtol=1e-5, atol=1e-6)
+
+
+@IN_PLACE
+@pytest.mark.parametrize(
+    "shape", [(8, 40, 30), (2000, 7, 7), (16, 384), (9000,), (3, 5, 8, 9)], ids=lambda shape: "x".join(map(str, shape))
+)
+def test_sketches_hold_values_of_every_channel(shape: tuple[int, ...], *, in_place: bool) -> None:
+    model = m.build(m.named(ops.negative(with_axes(1, *shape)), "negative"))
+    data: list[Sample] = [{"image": np.arange(np.prod(shape), dtype=np.float32).reshape(shape)}] * 2
+    found = observe(model, ("negative:0",), data, values=True, in_place=in_place)["negative:0"].values
+    assert found is not None
+    np.testing.assert_array_equal(found[0], found[1])
+    places = -found[0].astype(np.int64)
+    assert len(set(places)) == len(places) <= MOST_VALUES
+    assert len(places) >= min(VALUES // 2, int(np.prod(shape)))
+    channels = np.unravel_index(places, shape)[0 if len(shape) > 2 else -1]
+    if max(shape) <= MOST_VALUES:
+        assert len(set(channels)) == (shape[0] if len(shape) > 2 else shape[-1])
+
+
+def test_sketches_of_tensors_of_free_size_have_one_length() -> None:
+    model = m.build(m.named(ops.negative(with_axes(1, 5, -1)), "negative"))
+    data: list[Sample] = [{"image": np.arange(5 * size, dtype=np.float32).reshape(5, size)} for size in (3, 700)]
+    inside, outside = (
+        observe(model, ("negative:0",), data, values=True, in_place=in_place)["negative:0"].values
+        for in_place in (True, False)
+    )
+    assert inside is not None and outside is not None
+    np.testing.assert_array_equal(inside, outside)
+    assert inside.shape == (2, VALUES)
+    assert len(set(inside[0])) == 15
+    assert len(set(inside[1])) > 0.85 * VALUES
+
+
+def test_peaks_are_the_largest_magnitudes_along_an_axis() -> None:
+    model, data = m.build(m.named(ops.negative(with_axes(1, 5, 7)), "negative")), samples(3, (5, 7))
+    observation = Observation("negative:0", peaks=(2,))
+    taps = compile_taps(model, (observation,))
+    found = collect_statistics(taps, data, len(data), lambda: None)["negative:0"].peaks[2]
+    np.testing.assert_array_equal(found, [np.abs(sample["image"]).max(axis=0) for sample in data])
 
 
 @IN_PLACE
@@ -104,9 +189,10 @@ def test_threads_change_nothing(threads: int, *, in_place: bool) -> None:
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_shards_together_are_all_samples_at_once(size: int) -> None:
     data = samples(8)
-    taps = compile_taps(m.convnet(), TENSORS, threads=2)
-    shards = [collect_statistics(taps, data[start : start + size], lambda: None) for start in range(0, 8, size)]
-    assert_same(concatenate(shards), collect(m.convnet(), TENSORS, data))
+    taps = compile_taps(m.convnet(), observations(TENSORS), threads=2)
+    parts = [data[start : start + size] for start in range(0, 8, size)]
+    shards = [to_arrays(collect_statistics(taps, part, len(part), lambda: None)) for part in parts]
+    assert_same(dict(StackedStatistics(shards)), collect(m.convnet(), TENSORS, data))
 
 
 def test_in_place_and_copied_out_are_the_same() -> None:
@@ -134,7 +220,7 @@ def test_samples_of_one_request_are_told_apart(*, in_place: bool) -> None:
 def test_tensors_that_mix_the_samples_of_a_request_are_refused() -> None:
     mixed = m.transpose(m.named(ops.relu(free_batch_input()), "relu"), "swapped", 1, 0)
     with pytest.raises(InputError, match=r"'swapped:0'.*stat_batch_size=1"):
-        compile_taps(m.build(mixed), ("relu:0", "swapped:0"), batch=2)
+        compile_taps(m.build(mixed), observations(("relu:0", "swapped:0")), batch=2)
 
 
 def free_batch_input() -> ov.Node:
@@ -229,32 +315,33 @@ def test_a_model_with_state_starts_each_sample_anew() -> None:
 def test_the_model_stays_as_it_was(make: Callable[[], ov.Model]) -> None:
     model = make()
     before = model_text(model)
-    compile_taps(model, tuple(f"{node.get_friendly_name()}:0" for node in model.get_parameters()))
+    compile_taps(model, observations(f"{node.get_friendly_name()}:0" for node in model.get_parameters()))
     assert model_text(model) == before
 
 
 def test_nothing_but_reductions_leaves_the_graph() -> None:
-    compiled = compile_taps(m.convnet(), TENSORS).compiled
-    assert len(TENSORS) <= len(compiled.outputs) <= 2 * len(TENSORS)
-    assert max(int(np.prod(port.shape)) for port in compiled.outputs) == 4
+    compiled = compile_taps(m.convnet(), observations(TENSORS)).compiled
+    (output,) = compiled.outputs
+    channels = 4
+    assert len(TENSORS) * channels / 2 <= np.prod(output.shape) <= 2 * channels * len(TENSORS)
 
 
 def test_what_no_tensor_needs_is_not_computed() -> None:
-    compiled = compile_taps(m.convnet(), ("stem_relu:0",)).compiled
+    compiled = compile_taps(m.convnet(), observations(("stem_relu:0",))).compiled
     names = {node.get_friendly_name() for node in compiled.get_runtime_model().get_ordered_ops()}
     assert not any("classifier" in name for name in names)
 
 
 def test_progress_is_told_of_every_sample() -> None:
     told: list[None] = []
-    taps = compile_taps(free_batch(), ("conv:0",), batch=3)
-    collect_statistics(taps, samples(7), lambda: told.append(None))
+    taps = compile_taps(free_batch(), observations(("conv:0",)), batch=3)
+    collect_statistics(taps, samples(7), 7, lambda: told.append(None))
     assert len(told) == 7
 
 
 def test_a_tensor_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KeyError, match="absent:0"):
-        compile_taps(m.convnet(), ("absent:0",))
+        compile_taps(m.convnet(), observations(("absent:0",)))
 
 
 MEANS = (
@@ -274,8 +361,7 @@ def test_means_of_every_sample_along_an_axis(batch: int, *, in_place: bool) -> N
         model = free_batch()
         tensors = ("image:0", "conv:0", "relu:0")
     means = MEANS if batch == 1 else (ChannelMean("image:0", 1), ChannelMean("conv:0", 2), ChannelMean("relu:0", 1))
-    taps = compile_taps(model, tensors, means=means, in_place=in_place, batch=batch)
-    found = collect_statistics(taps, data, lambda: None)
+    found = observe(model, tensors, data, means=means, in_place=in_place, batch=batch)
     expected = activations(model, tensors, data)
     assert {ChannelMean(tensor, axis) for tensor in tensors for axis in found[tensor].means} == set(means)
     for mean in means:
@@ -288,10 +374,10 @@ def test_means_of_every_sample_along_an_axis(batch: int, *, in_place: bool) -> N
 
 def test_means_of_any_shards_are_the_same_to_the_bit() -> None:
     data = samples(7)
-    taps = [compile_taps(m.convnet(), TENSORS, means=MEANS, threads=threads) for threads in (1, 3)]
-    whole = collect_statistics(taps[0], data, lambda: None)
-    parts = concatenate(
-        [collect_statistics(taps[1], data[start : start + 3], lambda: None) for start in range(0, 7, 3)]
-    )
+    whole = observe(m.convnet(), TENSORS, data, means=MEANS, threads=1)
+    shards = [
+        observe(m.convnet(), TENSORS, data[start : start + 3], means=MEANS, threads=3) for start in range(0, 7, 3)
+    ]
+    parts = StackedStatistics([to_arrays(shard) for shard in shards])
     for mean in MEANS:
         assert np.array_equal(whole[mean.tensor].means[mean.axis], parts[mean.tensor].means[mean.axis])

@@ -9,15 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.calibration import collect_quantiles, compile_taps
-from tasks.algorithms.channel_alignment import HIGH, LOW, align, centre_and_width, scale_factors, wanted_quantiles
+from tasks.algorithms.channel_alignment import HIGH, LOW, QUANTILES, align, centre_and_width, scale_factors
 from tasks.algorithms.inference import Sample
 from tasks.graph.alignment import AlignmentPair, find_pairs
+from tasks.graph.layers import ChannelMean
 from tasks.graph.saturation import SaturationFix, halved_operations
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity, QuantizerConfig, Range, activation_parameters, fake_quantize
 from tasks.numerics.metrics import sqnr
-from tasks.numerics.statistics import Quantiles, StatisticType
+from tasks.numerics.statistics import StatisticType, TensorStatistic
 from tests import models as m
+from tests.observe import observe
 
 Array = NDArray[Any]
 
@@ -31,9 +33,10 @@ def samples(count: int = 3) -> list[Sample]:
     return [{"image": drawn.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(count)]
 
 
-def collect(model: ov.Model, pairs: Sequence[AlignmentPair], data: list[Sample]) -> Quantiles:
-    wanted = wanted_quantiles(pairs)
-    return collect_quantiles(compile_taps(model, tuple(wanted), in_place=False), wanted, data, lambda: None)
+def collect(model: ov.Model, pairs: Sequence[AlignmentPair], data: list[Sample]) -> dict[str, TensorStatistic]:
+    tensors = [pair.tensor for pair in pairs]
+    means = [ChannelMean(tensor, 1) for tensor in tensors]
+    return observe(model, (), data, dict.fromkeys(tensors, QUANTILES), means, values=True)
 
 
 def aligned(model: ov.Model, data: list[Sample]) -> ov.Model:
@@ -90,25 +93,37 @@ def test_scale_factors(width: list[float], expected: list[float]) -> None:
     np.testing.assert_allclose(scale_factors(np.array(width, np.float64)), expected)
 
 
-def test_both_quantiles_of_every_tensor_between_a_pair_are_wanted() -> None:
-    pairs = find_pairs(m.linear_layers("a", "b", "c"))
-    assert wanted_quantiles(pairs) == {"a_bias:0": (LOW, HIGH), "b_bias:0": (LOW, HIGH)}
+def test_both_quantiles_of_every_channel_are_wanted() -> None:
     assert [LOW.probability, HIGH.probability] == [1e-4, 1 - 1e-4]
     assert {LOW.type, HIGH.type} == {StatisticType.QUANTILE}
     assert {LOW.granularity, HIGH.granularity} == {Granularity.PERCHANNEL}
 
 
-def test_the_consumers_are_named() -> None:
-    model = m.linear_layers("a", "c", "b")
-    pairs = find_pairs(model)
-    assert align(model, pairs, collect(model, pairs, samples())) == ("b", "c")
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_statistics_of_aligned_tensors_need_no_other_pass(with_bias: bool) -> None:
+    layer = m.biased_convolution if with_bias else m.convolution
+    model, data = m.between_relus(*(lambda x, name=name: layer(x, name, 4, 2) for name in "cab")), samples()
+    pairs, copy = find_pairs(model), model.clone()
+    told = align(copy, pairs, collect(model, pairs, data))
+    seen = collect(copy, find_pairs(copy), data)
+    assert set(told) == set(seen)
+    for tensor, statistic in seen.items():
+        extent = np.abs(statistic.maximum).max()
+        for name in ("minimum", "maximum"):
+            np.testing.assert_allclose(
+                getattr(told[tensor], name), getattr(statistic, name), rtol=0, atol=1e-5 * extent
+            )
+        np.testing.assert_allclose(told[tensor].means[1], statistic.means[1], rtol=0, atol=1e-5 * extent)
+        for quantile in QUANTILES:
+            found = told[tensor].quantiles[quantile]
+            np.testing.assert_allclose(found, statistic.quantiles[quantile], rtol=0, atol=1e-5 * extent)
 
 
 def test_aligned_channels_have_one_centre_and_one_width() -> None:
     model, data = uneven_layers(), samples(1)
     pairs = find_pairs(model)
-    before = collect(model, pairs, data)["a_bias:0"]
-    after = collect(aligned(model, data), pairs, data)["a_bias:0"]
+    before = collect(model, pairs, data)["a_bias:0"].quantiles
+    after = collect(aligned(model, data), pairs, data)["a_bias:0"].quantiles
     centre, width = centre_and_width(after[LOW], after[HIGH])
     _, widths = centre_and_width(before[LOW], before[HIGH])
     assert max(widths) > 10 * min(widths)
@@ -129,7 +144,8 @@ def test_statistics_of_the_unchanged_model_serve_chained_pairs(with_bias: bool) 
         tensor = next(each.tensor for each in find_pairs(copy) if each.consumer == pair.consumer)
         anew = collect(copy, find_pairs(copy), data)[tensor]
         for quantile in (LOW, HIGH):
-            np.testing.assert_allclose(anew[quantile], unchanged[pair.tensor][quantile], rtol=1e-4, atol=1e-4)
+            expected = unchanged[pair.tensor].quantiles[quantile]
+            np.testing.assert_allclose(anew.quantiles[quantile], expected, rtol=1e-4, atol=1e-4)
         align(copy, (pair,), unchanged)
 
 
@@ -147,7 +163,8 @@ def test_the_output_stays() -> None:
 def quantized_between(model: ov.Model, data: list[Sample]) -> Array:
     """The output with the tensor between both layers quantized by one scale, calibrated on the data."""
     (pair,) = find_pairs(model)
-    compiled = compile_taps(model, (pair.tensor,), in_place=False).compiled
+    between = ov.Model([find_output(nodes_by_name(model), pair.tensor)], model.get_parameters(), "between")
+    compiled = ov.Core().compile_model(between, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     tensors = [compiled(sample)[0] for sample in data]
     span = Range(np.min(tensors, keepdims=True).ravel(), np.max(tensors, keepdims=True).ravel())
     limits = activation_parameters(span, QuantizerConfig())

@@ -9,7 +9,6 @@ import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
-from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.evaluation import collect_outputs
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.ranges import estimate_parameters, from_arrays, to_arrays
@@ -21,6 +20,7 @@ from tasks.numerics.aggregators import Aggregator
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.numerics.metrics import sqnr
 from tests import models as m
+from tests.observe import observe
 
 WIDEST = TensorOptions(range_estimator=RangeEstimator(max=Border(aggregator=Aggregator.MAX)))
 BYTES = Scheme(activations=WIDEST)
@@ -35,7 +35,7 @@ def samples(count: int = 4) -> list[Sample]:
 def quantized(model: ov.Model, device: str, scheme: Scheme) -> ov.Model:
     setup = place_quantizers(model, target_device=device)
     tensors = tapped_tensors(model, setup, target_device=device)
-    statistics = collect_statistics(compile_taps(model, tensors), samples(), lambda: None)
+    statistics = observe(model, tensors, samples())
     parameters = estimate_parameters(model, setup, statistics, scheme, frozenset())
     result = model.clone()
     insert_quantizers(result, setup.points, from_arrays(to_arrays(parameters)))
@@ -90,9 +90,7 @@ def test_the_embedded_model(scheme: Scheme) -> None:
     values = np.random.default_rng(0).random((2, *port.get_partial_shape().get_min_shape()[1:]), np.float32)
     data = [{port.get_any_name(): value[None]} for value in values]
     setup = place_quantizers(model, target_device="GNA")
-    statistics = collect_statistics(
-        compile_taps(model, tapped_tensors(model, setup, target_device="GNA")), data, lambda: None
-    )
+    statistics = observe(model, tapped_tensors(model, setup, target_device="GNA"), data)
     result = model.clone()
     insert_quantizers(result, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset()))
     expected, found = (collect_outputs(each, data, lambda: None)[0] for each in (model, result))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from tasks.algorithms import channel_alignment
-from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.ranges import Parameters, estimate_parameters, wanted_quantiles
 from tasks.data.subset import select
@@ -22,7 +21,8 @@ from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tasks.numerics.affine import FakeQuantizeParameters
-from tasks.numerics.statistics import with_quantiles
+from tasks.numerics.statistics import TensorStatistic
+from tests.observe import observe
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 
@@ -68,19 +68,19 @@ def read_samples(model: ov.Model, folder: Path, params: dict[str, Any]) -> list[
     return [{name: samples[index]} for index in chosen]
 
 
-def align(model: ov.Model, samples: list[Sample]) -> frozenset[str]:
+def align(model: ov.Model, samples: list[Sample], **how: Any) -> dict[str, TensorStatistic]:
+    """Align all pairs; the statistics of the tensors that changed, from those of the model as it was."""
     pairs = find_pairs(model)
-    if not pairs:
-        return frozenset()
-    wanted = channel_alignment.wanted_quantiles(pairs)
-    quantiles = collect_quantiles(compile_taps(model, tuple(wanted), in_place=False), wanted, samples, lambda: None)
-    return frozenset(channel_alignment.align(model, pairs, quantiles))
+    observed = observe(model, (), samples, {pair.tensor: channel_alignment.QUANTILES for pair in pairs}, **how)
+    return channel_alignment.align(model, pairs, observed)
 
 
 def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Parameters]:
     model = ov.Core().read_model(folder / "model.xml")
     samples = read_samples(model, folder, params)
-    aligned = align(model, samples)
+    in_place = params.get("inplace_statistics", False)
+    consumers = frozenset(pair.consumer for pair in find_pairs(model))
+    changed = align(model, samples, in_place=in_place) if consumers else {}
     device = params.get("target_device", "ANY")
     setup = place_quantizers(
         model,
@@ -94,13 +94,11 @@ def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Para
         options(params.get("activations", {})),
     )
     tensors = tapped_tensors(model, setup, target_device=device)
-    in_place = params.get("inplace_statistics", False)
-    statistics = collect_statistics(compile_taps(model, tensors, in_place=in_place), samples, lambda: None)
-    if wanted := dict(wanted_quantiles(setup, scheme)):
-        taps = compile_taps(model, tuple(wanted), in_place=False)
-        statistics = with_quantiles(statistics, collect_quantiles(taps, wanted, samples, lambda: None))
+    wanted = wanted_quantiles(setup, scheme)
+    statistics = observe(model, tensors, samples, wanted, in_place=in_place)
+    statistics |= {tensor: each for tensor, each in changed.items() if tensor not in wanted}
     fix = SaturationFix(params.get("saturation_fix", "first_layer"))
-    halved = halved_operations(model, fix, device, aligned=aligned)
+    halved = halved_operations(model, fix, device, aligned=consumers)
     return setup, estimate_parameters(model, setup, statistics, scheme, halved)
 
 

@@ -8,7 +8,6 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.ranges import Parameters, estimate_parameters, from_arrays, to_arrays, wanted_quantiles
 from tasks.errors import InputError
@@ -18,8 +17,9 @@ from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.traversal import constant_value, find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, Granularity, Mode
 from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
-from tasks.numerics.statistics import Statistics, TensorStatistic, with_quantiles
+from tasks.numerics.statistics import Statistics, TensorStatistic
 from tests import models as m
+from tests.observe import observe
 
 NONE: frozenset[str] = frozenset()
 PER_CHANNEL = TensorOptions(granularity=Granularity.PERCHANNEL)
@@ -62,7 +62,7 @@ def samples(model: ov.Model, count: int = 3) -> list[Sample]:
 
 def collect(model: ov.Model, setup: QuantizerSetup) -> Statistics:
     tensors = tuple(sorted({point.tensor for point in setup.points if point.role == Role.ACTIVATIONS}))
-    return collect_statistics(compile_taps(model, tensors, threads=2), samples(model), lambda: None)
+    return observe(model, tensors, samples(model), threads=2)
 
 
 def estimate(
@@ -159,7 +159,7 @@ def test_names_with_slashes_come_back() -> None:
 
 
 def test_extremes_want_no_quantiles() -> None:
-    assert wanted_quantiles(place_quantizers(m.convnet()), Scheme()) == ()
+    assert wanted_quantiles(place_quantizers(m.convnet()), Scheme()) == {}
 
 
 @pytest.mark.parametrize("preset", Preset)
@@ -168,9 +168,7 @@ def test_the_wanted_quantiles_are_enough(preset: Preset) -> None:
     setup = place_quantizers(model)
     options = TensorOptions(range_estimator=RangeEstimator(EstimatorPreset.QUANTILE, max=Border(outlier_prob=0.1)))
     scheme = Scheme(preset, activations=options)
-    wanted = dict(wanted_quantiles(setup, scheme))
-    taps = compile_taps(model, tuple(wanted), in_place=False)
-    statistics = with_quantiles(collect(model, setup), collect_quantiles(taps, wanted, samples(model), lambda: None))
+    statistics = observe(model, (), samples(model), wanted_quantiles(setup, scheme))
     found = estimate_parameters(model, setup, statistics, scheme, NONE)
     plain = estimate_parameters(model, setup, statistics, Scheme(preset), NONE)
     narrower = [found[name].input_high.max() < plain[name].input_high.max() for name in found if "fq_input" in name]

@@ -10,7 +10,7 @@ from typing import Any
 import openvino as ov
 
 from tasks.algorithms.bias_correction import correct_biases
-from tasks.algorithms.calibration import collect_quantiles, collect_statistics, compile_taps
+from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
 from tasks.graph.edits import insert_quantizers
@@ -20,7 +20,7 @@ from tasks.graph.placement import place_quantizers, tapped_tensors
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
-from tasks.numerics.statistics import with_quantiles
+from tasks.numerics.statistics import Observation
 from tests.benchmarks.cases import Sample
 
 
@@ -74,17 +74,20 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
     setup = place_quantizers(quantized, model_type=task.model_type)
     tensors = tapped_tensors(quantized, setup)
     watch.lap("placement")
-    means = {layer.mean for layer in find_layers(read_operations(quantized))}
-    taps = compile_taps(quantized, tensors, means=tuple(sorted(mean for mean in means if mean.tensor in tensors)))
+    means = sorted({layer.mean for layer in find_layers(read_operations(quantized))})
+    wanted = wanted_quantiles(setup, scheme)
+    observations = tuple(
+        Observation(
+            tensor,
+            means=tuple(mean.axis for mean in means if mean.tensor == tensor),
+            quantiles=wanted.get(tensor, ()),
+        )
+        for tensor in tensors
+    )
+    taps = compile_taps(quantized, observations)
     watch.lap("compile")
-    statistics = collect_statistics(taps, task.samples, lambda: None)
+    statistics = collect_statistics(taps, task.samples, len(task.samples), lambda: None)
     watch.lap("inference")
-    if wanted := dict(wanted_quantiles(setup, scheme)):
-        taps = compile_taps(quantized, tuple(wanted), in_place=False)
-        watch.lap("compile")
-        quantiles = collect_quantiles(taps, wanted, task.samples, lambda: None)
-        statistics = with_quantiles(statistics, quantiles)
-        watch.lap("quantiles")
     halved = halved_operations(quantized, SaturationFix.FIRST_LAYER, "ANY")
     parameters = estimate_parameters(quantized, setup, statistics, scheme, halved)
     watch.lap("ranges")

@@ -29,7 +29,7 @@ needs_dask = pytest.mark.skipif(not HAS_DASK, reason="needs the extra `dask`")
 # Both steps that are spread over workers, in as many shards as make a difference.
 MANY_SHARDS = ("runtime.shard_size=8", "quantization.activations.range_estimator.preset=quantile")
 UNALIGNED = "quantization.channel_alignment=false"
-COLLECTED = ("collect_statistics", "collect_quantiles")
+COLLECTED = ("collect_statistics",)
 
 
 # --- without Dask

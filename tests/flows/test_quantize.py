@@ -24,7 +24,6 @@ from tests.flows.conftest import Commands, Outcome, RunFlow, finish
 STAGES = [
     "load_model",
     "load_dataset",
-    "align_channels",
     "place_quantizers",
     "collect_statistics",
     "estimate_ranges",

@@ -12,15 +12,10 @@ from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import (
     Quantile,
     Rows,
+    StackedStatistics,
     StatisticType,
     TensorStatistic,
-    concatenate,
-    concatenate_quantiles,
-    from_arrays,
-    quantiles_from_arrays,
-    quantiles_to_arrays,
     to_arrays,
-    with_quantiles,
 )
 
 # Names that models have: with slashes, colons and spaces.
@@ -39,24 +34,37 @@ def rows(samples: int, channels: int, seed: int) -> Rows:
 
 def statistics(samples: int) -> dict[str, TensorStatistic]:
     return {
-        name: TensorStatistic(rows(samples, 1 + index, 0) - 5, rows(samples, 1 + index, 1) + 5)
+        name: TensorStatistic(
+            rows(samples, 1 + index, 0) - 5,
+            rows(samples, 1 + index, 1) + 5,
+            {each: rows(samples, 2, 2 + place) for place, each in enumerate(QUANTILES)},
+            {1: rows(samples, 3, 5), 2: rows(samples, 4, 6)},
+            {3: rows(samples, 2, 7)},
+            rows(samples, 6, 8) if index else None,
+        )
         for index, name in enumerate(NAMES)
     }
 
 
-def quantiles(samples: int) -> dict[str, dict[Quantile, Rows]]:
-    return {name: {each: rows(samples, 2, index) for index, each in enumerate(QUANTILES)} for name in NAMES}
+def fields(statistic: TensorStatistic) -> dict[str, Rows]:
+    named = {"minimum": statistic.minimum, "maximum": statistic.maximum}
+    named |= {str(quantile): each for quantile, each in statistic.quantiles.items()}
+    named |= {f"mean {axis}": each for axis, each in statistic.means.items()}
+    named |= {f"peak {axis}": each for axis, each in statistic.peaks.items()}
+    return named if statistic.values is None else named | {"values": statistic.values}
 
 
 def assert_equal(found: Mapping[str, TensorStatistic], expected: Mapping[str, TensorStatistic]) -> None:
     assert list(found) == list(expected)
     for name, statistic in expected.items():
-        np.testing.assert_array_equal(found[name].minimum, statistic.minimum)
-        np.testing.assert_array_equal(found[name].maximum, statistic.maximum)
+        ours, theirs = fields(found[name]), fields(statistic)
+        assert ours.keys() == theirs.keys()
+        for field, expected_rows in theirs.items():
+            np.testing.assert_array_equal(ours[field], expected_rows, err_msg=field)
 
 
-def part(whole: Mapping[str, TensorStatistic], start: int, stop: int) -> dict[str, TensorStatistic]:
-    return {name: TensorStatistic(each.minimum[start:stop], each.maximum[start:stop]) for name, each in whole.items()}
+def part(whole: Mapping[str, TensorStatistic], start: int, stop: int) -> dict[str, Rows]:
+    return {name: rows[start:stop] for name, rows in to_arrays(whole).items()}
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 9), max_size=3))
@@ -64,40 +72,29 @@ def test_shards_in_order_are_all_samples_at_once(samples: int, cuts: list[int]) 
     whole = statistics(samples)
     borders = [0, *sorted(min(cut, samples) for cut in cuts), samples]
     shards = [part(whole, start, stop) for start, stop in itertools.pairwise(borders)]
-    assert_equal(concatenate(shards), whole)
-    assert concatenate(shards)[NAMES[0]].samples == samples
+    assert_equal(StackedStatistics(shards), whole)
+    assert StackedStatistics(shards)[NAMES[0]].samples == samples
 
 
 def test_the_order_of_shards_is_kept() -> None:
     whole = statistics(2)
-    swapped = concatenate([part(whole, 1, 2), part(whole, 0, 1)])
+    swapped = StackedStatistics([part(whole, 1, 2), part(whole, 0, 1)])
     np.testing.assert_array_equal(swapped[NAMES[0]].maximum, whole[NAMES[0]].maximum[::-1])
 
 
-def test_quantiles_of_shards_are_stacked_too() -> None:
-    first, second = quantiles(2), quantiles(3)
-    stacked = concatenate_quantiles([first, second])
-    for name in NAMES:
-        for each in QUANTILES:
-            expected = np.concatenate([first[name][each], second[name][each]])
-            np.testing.assert_array_equal(stacked[name][each], expected)
-
-
 def test_shards_of_different_tensors_are_an_error() -> None:
-    other = {name: each for name, each in statistics(2).items() if name != "conv:0"}
-    with pytest.raises(ValueError, match="conv:0"):
-        concatenate([statistics(2), other])
-    with pytest.raises(ValueError, match="conv:0"):
-        concatenate([other, statistics(2)])
-    with pytest.raises(ValueError, match="conv:0"):
-        concatenate_quantiles([quantiles(1), {name: each for name, each in quantiles(1).items() if name != "conv:0"}])
+    all_, some = (to_arrays(statistics(2)) for _ in range(2))
+    some = {name: rows for name, rows in some.items() if not name.startswith("conv:0")}
+    for shards in ([all_, some], [some, all_]):
+        with pytest.raises(ValueError, match="conv:0"):
+            StackedStatistics(shards)
 
 
 def test_shards_of_different_channels_are_an_error() -> None:
     narrow = {"a:0": TensorStatistic(rows(1, 2, 0), rows(1, 2, 1))}
     wide = {"a:0": TensorStatistic(rows(1, 3, 0), rows(1, 3, 1))}
     with pytest.raises(ValueError, match="concatenation"):
-        concatenate([narrow, wide])
+        StackedStatistics([to_arrays(narrow), to_arrays(wide)])["a:0"]
 
 
 @pytest.mark.parametrize(
@@ -113,25 +110,40 @@ def test_extremes_have_one_shape(minimum: tuple[int, ...], maximum: tuple[int, .
         TensorStatistic(np.zeros(minimum, np.float32), np.zeros(maximum, np.float32))
 
 
-def test_extremes_come_back_from_arrays() -> None:
-    flat = to_arrays(statistics(3))
-    assert len(flat) == 2 * len(NAMES)
-    assert_equal(from_arrays(flat), statistics(3))
+def test_everything_comes_back_from_arrays() -> None:
+    assert_equal(StackedStatistics([to_arrays(statistics(3))]), statistics(3))
 
 
-def test_quantiles_come_back_from_arrays() -> None:
-    flat = quantiles_to_arrays(quantiles(3))
-    assert len(flat) == len(NAMES) * len(QUANTILES)
-    found = quantiles_from_arrays(flat)
-    assert {name: set(each) for name, each in found.items()} == {name: set(QUANTILES) for name in NAMES}
-    for name, each in quantiles(3).items():
-        for quantile, values in each.items():
-            np.testing.assert_array_equal(found[name][quantile], values)
+def test_minima_of_zero_take_no_room_and_come_back() -> None:
+    high = np.array([[1, 2], [np.nan, np.nan], [3, 0]], np.float32)
+    low = np.where(np.isnan(high), high, 0)
+    flat = to_arrays({"relu:0": TensorStatistic(low, high)})
+    assert list(flat) == ["relu:0::maximum"]
+    np.testing.assert_array_equal(StackedStatistics([flat])["relu:0"].minimum, low)
 
 
-def test_statistics_get_the_quantiles_of_their_tensors() -> None:
-    some = {NAMES[0]: quantiles(3)[NAMES[0]]}
-    found = with_quantiles(statistics(3), some)
-    assert found[NAMES[0]].quantiles == some[NAMES[0]]
-    assert found[NAMES[1]].quantiles == {}
-    assert_equal(found, statistics(3))
+def test_a_minimum_that_one_shard_left_out_is_stacked() -> None:
+    some, others = (TensorStatistic(np.full((2, 1), low, np.float32), np.ones((2, 1), np.float32)) for low in (0, -3))
+    found = StackedStatistics([to_arrays({"x:0": each}) for each in (some, others, some)])["x:0"]
+    assert found.minimum[:, 0].tolist() == [0, 0, -3, -3, 0, 0]
+
+
+class Reading(dict[str, Rows]):
+    """Arrays that remember which were asked for."""
+
+    def __init__(self, arrays: Mapping[str, Rows]) -> None:
+        super().__init__(arrays)
+        self.read: list[str] = []
+
+    def __getitem__(self, name: str) -> Rows:
+        self.read.append(name)
+        return super().__getitem__(name)
+
+
+def test_nothing_is_read_but_what_is_asked_for() -> None:
+    shard = Reading(to_arrays(statistics(2)))
+    stacked = StackedStatistics([shard])
+    assert set(stacked) == set(NAMES)
+    assert shard.read == []
+    stacked["conv:0"]
+    assert {name.rpartition("::")[0] for name in shard.read} == {"conv:0"}

@@ -1,6 +1,6 @@
 """The step: what it stores, when it infers, and that equal inputs give equal bytes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +8,19 @@ import openvino as ov
 import pytest
 from prefect.serializers import JSONSerializer
 
-from tasks import align_channels as module
 from tasks import taps
 from tasks.align_channels import AlignedModel, align_channels
+from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
 from tasks.graph.alignment import find_pairs
+from tasks.graph.scope import IgnoredScope
 from tasks.graph.traversal import constant_value, nodes_by_name
 from tasks.load_dataset import load_dataset, source_identity
-from tasks.records import DatasetRef, ModelRef, Runtime
+from tasks.place_quantizers import place_quantizers
+from tasks.records import ArraysRef, DatasetRef, Execution, ModelRef, Runtime
+from tasks.shards import open_statistics
 from tasks.store import Store, referenced
 from tests import models as m
-
-
-@dataclass
-class Counter:
-    calls: int = 0
-
-    def __call__(self) -> None:
-        self.calls += 1
 
 
 @pytest.fixture
@@ -39,6 +34,16 @@ def dataset(tmp_path: Path, runtime: Runtime) -> DatasetRef:
 @pytest.fixture(autouse=True)
 def forget_compiled() -> None:
     taps._compiled.cache_clear()
+
+
+def observe(model: ModelRef, dataset: DatasetRef, runtime: Runtime) -> tuple[tuple[ArraysRef, ...], ...]:
+    placement = place_quantizers.fn(model, "ANY", None, IgnoredScope(), runtime)
+    observations = placement.observations({}, aligned=True)
+    return ((collect_statistics.fn(model, observations, dataset, Execution(), runtime),),)
+
+
+def align(model: ModelRef, dataset: DatasetRef, runtime: Runtime) -> AlignedModel:
+    return align_channels.fn(model, observe(model, dataset, runtime), runtime)
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def outputs(model: ov.Model, dataset: DatasetRef) -> list[np.ndarray]:
 def test_the_result_is_another_model_that_computes_the_same(
     linear: ModelRef, dataset: DatasetRef, store: Store, runtime: Runtime
 ) -> None:
-    aligned = align_channels.fn(linear, dataset, runtime)
+    aligned = align(linear, dataset, runtime)
     assert aligned.operations == ("b", "c")
     assert aligned.model.name == "linear"
     assert aligned.model.digest != linear.digest
@@ -67,7 +72,7 @@ def test_the_result_is_another_model_that_computes_the_same(
 
 
 def test_the_stored_model_stays(linear: ModelRef, dataset: DatasetRef, store: Store, runtime: Runtime) -> None:
-    align_channels.fn(linear, dataset, runtime)
+    align(linear, dataset, runtime)
     assert store.is_intact(linear)
 
 
@@ -77,34 +82,47 @@ def test_equal_inputs_give_equal_bytes(
 ) -> None:
     elsewhere = Runtime(tmp_path / "elsewhere", threads=threads, progress=False)
     Store(elsewhere.home).put_model(m.linear_layers("a", "b", "c"), "linear")
-    assert align_channels.fn(linear, dataset, runtime) == align_channels.fn(linear, dataset, elsewhere)
+    assert align(linear, dataset, runtime) == align(linear, dataset, elsewhere)
 
 
 def test_other_samples_give_another_model(linear: ModelRef, dataset: DatasetRef, runtime: Runtime) -> None:
     part = dataset.shards(2)[0]
-    assert align_channels.fn(linear, part, runtime) != align_channels.fn(linear, dataset, runtime)
+    assert align(linear, part, runtime) != align(linear, dataset, runtime)
 
 
-def test_a_model_without_pairs_is_the_result_and_not_inferred(store: Store, runtime: Runtime) -> None:
+def test_a_model_without_pairs_is_the_result(store: Store, runtime: Runtime) -> None:
     model = store.put_model(m.convnet(), "convnet")
     assert find_pairs(store.open_model(model)) == ()
-    unreadable = DatasetRef(Arrays(runtime.home / "missing.npy"), (0,), 1, ("d",), None)
-    assert align_channels.fn(model, unreadable, runtime) == AlignedModel(model, ())
+    nothing_to_read = ((ArraysRef("missing"),),)
+    assert align_channels.fn(model, nothing_to_read, runtime) == AlignedModel(model)
     assert [path.name for path in (store.root / "models").iterdir()] == [model.digest]
 
 
-def test_every_sample_moves_the_progress_bar_once(
+def test_nothing_is_inferred(
     linear: ModelRef, dataset: DatasetRef, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counter = Counter()
-    monkeypatch.setattr(module, "advance_by_one", lambda: counter)
-    align_channels.fn(linear, dataset, runtime)
-    assert counter.calls == len(dataset)
+    statistics = observe(linear, dataset, runtime)
+    monkeypatch.setattr(ov.Core, "compile_model", None)
+    assert align_channels.fn(linear, statistics, runtime).operations == ("b", "c")
 
 
-def test_the_result_travels_as_json_and_names_its_model() -> None:
-    aligned = AlignedModel(ModelRef("linear", "m1"), ("b", "c"))
+def test_statistics_of_the_changed_tensors_come_along(
+    linear: ModelRef, dataset: DatasetRef, store: Store, runtime: Runtime
+) -> None:
+    before = observe(linear, dataset, runtime)
+    aligned = align_channels.fn(linear, before, runtime)
+    assert aligned.statistics
+    changed = open_statistics(store, [*before, [aligned.statistics]])
+    anew = open_statistics(store, observe(aligned.model, dataset, runtime))
+    assert set(aligned.tensors) == {"a_bias:0", "b_bias:0"}
+    for tensor, statistic in anew.items():
+        extent = np.abs(statistic.maximum).max()
+        np.testing.assert_allclose(changed[tensor].maximum, statistic.maximum, rtol=0, atol=1e-5 * extent)
+
+
+def test_the_result_travels_as_json_and_names_its_artifacts() -> None:
+    aligned = AlignedModel(ModelRef("linear", "m1"), ("b", "c"), ("a:0",), ArraysRef("s1"))
     serializer = JSONSerializer()
     assert serializer.loads(serializer.dumps(aligned)) == aligned
-    assert list(referenced(aligned)) == [ModelRef("linear", "m1")]
+    assert list(referenced(aligned)) == [ModelRef("linear", "m1"), ArraysRef("s1")]
     assert aligned == replace(aligned, model=ModelRef("another name", "m1"))

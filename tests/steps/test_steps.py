@@ -17,7 +17,7 @@ from tasks.graph.scope import IgnoredScope
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
 from tasks.measure_speed import describe_machine, measure_speed
-from tasks.numerics.statistics import from_arrays
+from tasks.numerics.statistics import StackedStatistics
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import DatasetRef, Execution, ModelRef, Runtime
 from tasks.store import Store
@@ -137,10 +137,9 @@ def test_placement_names_tensors_of_the_model(runtime: Runtime, store: Store) ->
 def test_statistics_have_a_row_for_each_sample(runtime: Runtime, store: Store) -> None:
     model, dataset = loaded(runtime), samples(runtime)
     placement = placed(model, runtime)
-    tensors = placement.tensors
-    stored = collect_statistics.fn(model, tensors, placement.means, dataset.shards(8)[0], Execution(), runtime)
-    found = from_arrays(store.open_arrays(stored))
-    assert set(found) == set(tensors)
+    stored = collect_statistics.fn(model, placement.observations({}), dataset.shards(8)[0], Execution(), runtime)
+    found = StackedStatistics([store.map_arrays(stored)])
+    assert set(found) == set(placement.tensors)
     assert {statistic.samples for statistic in found.values()} == {8}
     # The input is a tensor of the model too: its extremes are those of the samples.
     (statistic,) = (statistic for name, statistic in found.items() if name.startswith("images"))
@@ -155,7 +154,7 @@ def test_statistics_are_equal_to_the_bit(runtime: Runtime, tmp_path: Path, threa
     placement, shard = placed(model, runtime), dataset.shards(8)[0]
     elsewhere = replace(runtime, home=tmp_path / "elsewhere", threads=threads)
     assert loaded(elsewhere) == model
-    observed = (model, placement.tensors, placement.means, shard, Execution())
+    observed = (model, placement.observations({}), shard, Execution())
     assert collect_statistics.fn(*observed, elsewhere) == collect_statistics.fn(*observed, runtime)
 
 

@@ -1,0 +1,183 @@
+"""What is taken of one tensor, part by part, and both ways to take it: inside the graph, or by numpy outside of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.graph.bounds import is_non_negative
+from tasks.graph.reductions import CHANNEL_AXIS, end_of, extremes, mean_along, peak_along, values_of
+from tasks.numerics.affine import Granularity
+from tasks.numerics.quantiles import Ends, find_ends, largest, sample_quantiles
+from tasks.numerics.sketch import VALUES, fractions, grid
+from tasks.numerics.statistics import Observation, Quantile
+
+Activation = NDArray[np.floating]
+
+
+class Kind(StrEnum):
+    """What a part holds: extremes, means and peaks along an axis, the sketch, the ends of sorted rows, quantiles."""
+
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    MEAN = "mean"
+    PEAK = "peak"
+    VALUES = "values"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
+    QUANTILES = "quantiles"
+
+
+@dataclass(frozen=True)
+class Part:
+    """``width`` numbers of every sample. ``of``: the axis of a mean or a peak, the granularity of the other parts."""
+
+    kind: Kind
+    width: int
+    of: int | Granularity | None = None
+
+    def is_inside(self, *, in_place: bool) -> bool:
+        """Whether it is reduced in the graph. Sums always are, so that all ways give the same numbers."""
+        return self.kind in (Kind.MEAN, Kind.PEAK) or (in_place and self.kind != Kind.QUANTILES)
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """A tensor that is observed.
+
+    ``channels``: how many axis 1 holds, None unless it has as many in every sample. ``non_negative``: its operations
+    leave no negative value; its minimum then counts as zero, which is all that a range needs to know. ``shape``: of one
+    request, None where it is not known beforehand.
+    """
+
+    observation: Observation
+    channels: int | None
+    non_negative: bool
+    shape: tuple[int, ...] | None
+    batch: int
+
+    def rows(self, granularity: Granularity) -> tuple[int, int]:
+        """How many rows of a sample have quantiles of their own, and how many values each; the shape is known."""
+        rows = self.channels or 1 if granularity == Granularity.PERCHANNEL else 1
+        return rows, int(np.prod(self.shape or ())) // (rows * self.batch)
+
+    def asked(self, granularity: Granularity) -> list[Quantile]:
+        """The quantiles of this granularity."""
+        return [quantile for quantile in self.observation.quantiles if quantile.granularity == granularity]
+
+    def ends(self, granularity: Granularity) -> Ends:
+        """The ends of sorted rows that hold the quantiles of this granularity; the shape is known."""
+        return find_ends(self.asked(granularity), self.rows(granularity)[1], non_negative=self.non_negative)
+
+
+def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
+    """What is known of a tensor to be observed. Raises InputError where ``batch`` samples cannot be told apart."""
+    shape = source.get_partial_shape()
+    known = shape.rank.is_static
+    has_channels = known and shape.rank.get_length() > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static
+    return Tapped(
+        observation,
+        shape[CHANNEL_AXIS].get_length() if has_channels else None,
+        is_non_negative(source),
+        tuple(shape.to_shape()) if shape.is_static else None,
+        batch,
+    )
+
+
+def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
+    """The parts of a tensor. Means and peaks along an axis of unknown length are left out."""
+    channels, asked = tapped.channels or 1, tapped.observation
+    yield Part(Kind.MAXIMUM, channels)
+    if not tapped.non_negative:
+        yield Part(Kind.MINIMUM, channels)
+    for kind, axes in ((Kind.MEAN, asked.means), (Kind.PEAK, asked.peaks)):
+        for axis in axes:
+            if source.get_partial_shape()[axis].is_static:
+                yield Part(kind, source.get_partial_shape()[axis].get_length(), axis)
+    if asked.values:
+        yield Part(Kind.VALUES, _sketched(tapped))
+    for granularity in Granularity:
+        quantiles = tapped.asked(granularity)
+        if quantiles and tapped.shape is None:
+            rows = channels if granularity == Granularity.PERCHANNEL else 1
+            yield Part(Kind.QUANTILES, rows * len(quantiles), granularity)
+        elif quantiles:
+            (rows, _), ends = tapped.rows(granularity), tapped.ends(granularity)
+            for kind, count in ((Kind.SMALLEST, ends.smallest), (Kind.LARGEST, ends.largest)):
+                if count:
+                    yield Part(kind, rows * count, granularity)
+
+
+def reduce_inside(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
+    """The part as an output of the graph, ``part.width`` numbers of each sample."""
+    batch, keeps = tapped.batch, tapped.channels is not None
+    if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
+        found = extremes(source, keeps_channels=keeps, non_negative=tapped.non_negative, batch=batch)
+        return found[part.kind == Kind.MINIMUM]
+    if part.kind == Kind.VALUES:
+        return values_of(source, batch)
+    if isinstance(part.of, Granularity):
+        rows, _ = tapped.rows(part.of)
+        if rows > 1 and batch == 1:
+            # Whatever lies before the channels, a batch axis or not, belongs to each of them.
+            source = _channels_first(source, tapped.shape or ())
+        is_largest = part.kind == Kind.LARGEST
+        return end_of(source, rows * batch, part.width // rows, largest=is_largest)
+    along = mean_along if part.kind == Kind.MEAN else peak_along
+    return along(source, int(part.of or 0), batch)
+
+
+def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activation:
+    """The part from what the tensor held, (batch, ``part.width``); NaN where it held nothing."""
+    if part.kind == Kind.VALUES:
+        return _sketch(tapped, activation).reshape(tapped.batch, -1)
+    apart = _channels_apart(tapped, activation)
+    if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
+        extreme: Activation = (np.max if part.kind == Kind.MAXIMUM else np.min)(apart, axis=2)
+        return extreme
+    granularity = Granularity(str(part.of))
+    if part.kind == Kind.QUANTILES:
+        asked = tapped.asked(granularity)
+        found = [sample_quantiles(sample, asked, non_negative=tapped.non_negative) for sample in apart]
+        return np.stack([np.concatenate([each[quantile] for quantile in asked]) for each in found])
+    rows, length = tapped.rows(granularity)
+    values = apart.reshape(tapped.batch * rows, length)
+    count = part.width // rows
+    ends = largest(values, count) if part.kind == Kind.LARGEST else -largest(-values, count)
+    return ends.reshape(tapped.batch, -1)
+
+
+def _sketched(tapped: Tapped) -> int:
+    if tapped.shape is None:
+        return VALUES
+    return int(np.prod(np.empty(tapped.shape, np.bool_)[grid(tapped.shape)].shape)) // tapped.batch
+
+
+def _sketch(tapped: Tapped, activation: Activation) -> Activation:
+    if tapped.shape is not None:
+        return activation[grid(tapped.shape)]
+    flat = activation.reshape(tapped.batch, -1)
+    return flat[:, np.floor(np.float32(flat.shape[1]) * fractions()).astype(np.int64)]
+
+
+def _channels_first(source: ov.Output, shape: tuple[int, ...]) -> ov.Output:
+    if shape[0] == 1:
+        return source
+    order = [CHANNEL_AXIS, *(axis for axis in range(len(shape)) if axis != CHANNEL_AXIS)]
+    return ops.transpose(source, np.array(order)).output(0)
+
+
+def _channels_apart(tapped: Tapped, activation: Activation) -> Activation:
+    """Shape (batch, channels, values), one channel where there is no axis for them; NaN where there is no value."""
+    batch, channels = tapped.batch, tapped.channels
+    if activation.size == 0:
+        return np.full((batch, channels or 1, 1), np.nan, np.float32)
+    if channels is None:
+        return activation.reshape(batch, 1, -1)
+    if batch == 1:
+        return np.moveaxis(activation, CHANNEL_AXIS, 0).reshape(1, channels, -1)
+    return activation.reshape(batch, channels, -1)
