@@ -11,7 +11,14 @@ from tasks.config import QuantizeConfig
 from tasks.correct_biases import CorrectedModel, correct_biases
 from tasks.correct_sequentially import MOST_PASSES, MOST_SAMPLES, correct_sequentially
 from tasks.data.subset import evenly_spread, set_apart
-from tasks.estimate_ranges import SaturationFix, estimate_ranges, resolve, smallest_scale, wanted_quantiles
+from tasks.estimate_ranges import (
+    SaturationFix,
+    estimate_ranges,
+    resolve,
+    smallest_scale,
+    wanted_quantiles,
+    wants_values,
+)
 from tasks.insert_fake_quantize import insert_fake_quantize
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef
@@ -73,7 +80,8 @@ def _observe(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: D
     asked = options.channel_alignment
     placement = _place(stages, config, model)
     quantiles = wanted_quantiles(placement.setup, options.scheme)
-    observations = placement.observations(quantiles, aligned=asked is not False)
+    values = wants_values(options.scheme)
+    observations = placement.observations(quantiles, values=values, aligned=asked is not False)
     statistics = _collect(stages, config, model, placement, observations, samples)
     unaligned = _Fit(AlignedModel(model), placement, statistics, model)
     if asked is False or not placement.alignable:

@@ -1,6 +1,6 @@
 """Step: statistics become the limits of every FakeQuantize."""
 
-from tasks.algorithms.ranges import estimate_parameters, to_arrays, wanted_quantiles
+from tasks.algorithms.ranges import estimate_parameters, to_arrays, wanted_quantiles, wants_values
 from tasks.caching import step
 from tasks.graph.placement import QuantizerSetup
 from tasks.graph.presets import Scheme
@@ -9,7 +9,7 @@ from tasks.records import ArraysRef, ModelRef, Runtime
 from tasks.shards import open_statistics
 from tasks.store import Store
 
-__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale", "wanted_quantiles"]
+__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale", "wanted_quantiles", "wants_values"]
 
 
 @step

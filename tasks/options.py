@@ -122,6 +122,9 @@ def _levels(options: TensorOptions, *, weights: bool, wide: bool) -> Iterator[tu
 
 def _estimator(estimator: RangeEstimator, *, weights: bool) -> Iterator[tuple[str, str]]:
     by_preset = estimator.preset == EstimatorPreset.QUANTILE
+    if estimator.preset.minimises_error:
+        yield from _needless(estimator)
+        return
     for name, border in (("min", estimator.min), ("max", estimator.max)):
         key = f"range_estimator.{name}"
         probability = border.outlier_prob
@@ -135,6 +138,15 @@ def _estimator(estimator: RangeEstimator, *, weights: bool) -> Iterator[tuple[st
         if weights and border.aggregator is not None:
             yield f"{key}.aggregator", "weights are no samples: there is nothing to aggregate"
     yield from _order(estimator)
+
+
+def _needless(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
+    """What a preset that looks for the borders itself leaves nothing to say about."""
+    for name, border in (("min", estimator.min), ("max", estimator.max)):
+        for key in ("type", "outlier_prob", "aggregator"):
+            if getattr(border, key) is not None:
+                text = f"range_estimator.preset {estimator.preset} finds the border by its error; expected null"
+                yield f"range_estimator.{name}.{key}", text
 
 
 def _order(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:

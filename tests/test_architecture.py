@@ -31,8 +31,8 @@ PLUMBING = {
     "tasks.write_output": {"tasks.records", "tasks.store"},
     "tasks.tracking": {"mlflow"},
     "tasks.progress": {"rich"},
-    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.graph", "tasks.records", "tasks.store"},
-    "tasks.shards": {"numpy", "tasks.records", "tasks.store"},
+    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
+    "tasks.shards": {"numpy", "tasks.numerics", "tasks.records", "tasks.store"},
     "tasks.plan_quantization": {"tasks.graph", "tasks.numerics", "tasks.algorithms", "tasks.records", "tasks.store"}
     | {"tasks.place_quantizers"},
     "tasks": set(),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair
 from tasks.graph.biases import Channels
-from tasks.graph.traversal import nodes_by_name, tensor_name
+from tasks.graph.traversal import find_output, nodes_by_name, tensor_name
 from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Quantile, Rows, Statistics, StatisticType, TensorStatistic
 
@@ -35,21 +35,25 @@ def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistic
     layer computes, and the edits that a layer between two pairs gets commute. Raises KeyError for a tensor whose
     quantiles were not collected.
     """
-    changed = {}
+    changed, nodes = {}, nodes_by_name(model)
     for pair in pairs:
-        statistic = statistics[pair.tensor]
+        statistic, shape = statistics[pair.tensor], find_output(nodes, pair.tensor).get_partial_shape()
         centre, width = centre_and_width(statistic.quantiles[LOW], statistic.quantiles[HIGH])
         factors = scale_factors(width)
         align_pair(model, pair, centre, factors)
-        changed[pair.consumer] = shifted_and_scaled(statistic, centre, factors)
+        on_grid = shape.rank.get_length() > 3 and all(size.is_static for size in list(shape)[CHANNEL_AXIS:])
+        changed[pair.consumer] = shifted_and_scaled(statistic, centre, factors, on_grid=on_grid)
     nodes = nodes_by_name(model)
     return {tensor_name(nodes[consumer].input_value(0)): statistic for consumer, statistic in changed.items()}
 
 
-def shifted_and_scaled(statistic: TensorStatistic, centre: Channels, factors: Channels) -> TensorStatistic:
+def shifted_and_scaled(
+    statistic: TensorStatistic, centre: Channels, factors: Channels, *, on_grid: bool
+) -> TensorStatistic:
     """The statistic of (x - centre) / factors, channels along axis 1, from that of x.
 
-    Nothing tells quantiles of the whole tensor, or of magnitudes, or means along another axis: they are left out.
+    Nothing tells quantiles of the whole tensor, or of magnitudes, or means along another axis, or of which channel the
+    values of a sketch are that is not ``on_grid``: they are left out.
     """
 
     def edited(rows: Rows) -> Rows:
@@ -61,6 +65,7 @@ def shifted_and_scaled(statistic: TensorStatistic, centre: Channels, factors: Ch
         edited(statistic.maximum),
         {quantile: edited(rows) for quantile, rows in statistic.quantiles.items() if quantile in (LOW, HIGH)},
         {axis: edited(rows) for axis, rows in statistic.means.items() if axis == CHANNEL_AXIS},
+        values=None if statistic.values is None or not on_grid else edited(statistic.values),
     )
 
 

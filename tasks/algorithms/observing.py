@@ -13,7 +13,7 @@ from tasks.graph.bounds import is_non_negative
 from tasks.graph.reductions import CHANNEL_AXIS, end_of, extremes, mean_along, peak_along, values_of
 from tasks.numerics.affine import Granularity
 from tasks.numerics.quantiles import Ends, find_ends, largest, sample_quantiles
-from tasks.numerics.sketch import VALUES, fractions, grid
+from tasks.numerics.sketch import fractions, grid, sketch_width
 from tasks.numerics.statistics import Observation, Quantile
 
 Activation = NDArray[np.floating]
@@ -99,7 +99,7 @@ def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
             if source.get_partial_shape()[axis].is_static:
                 yield Part(kind, source.get_partial_shape()[axis].get_length(), axis)
     if asked.values:
-        yield Part(Kind.VALUES, _sketched(tapped))
+        yield Part(Kind.VALUES, sketch_width(tapped.shape, tapped.batch))
     for granularity in Granularity:
         quantiles = tapped.asked(granularity)
         if quantiles and tapped.shape is None:
@@ -151,15 +151,10 @@ def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activa
     return ends.reshape(tapped.batch, -1)
 
 
-def _sketched(tapped: Tapped) -> int:
-    if tapped.shape is None:
-        return VALUES
-    return int(np.prod(np.empty(tapped.shape, np.bool_)[grid(tapped.shape)].shape)) // tapped.batch
-
-
 def _sketch(tapped: Tapped, activation: Activation) -> Activation:
-    if tapped.shape is not None:
-        return activation[grid(tapped.shape)]
+    slices = grid(tapped.shape)
+    if slices is not None:
+        return activation[slices]
     flat = activation.reshape(tapped.batch, -1)
     return flat[:, np.floor(np.float32(flat.shape[1]) * fractions()).astype(np.int64)]
 

@@ -23,7 +23,7 @@ from tasks.numerics.affine import (
     weight_parameters,
 )
 from tasks.numerics.estimators import complete, estimate_range, needed_quantiles, weight_range
-from tasks.numerics.statistics import Quantile, Statistics
+from tasks.numerics.statistics import Quantile, Statistics, TensorStatistic
 
 # Differences of limits have to stay finite in float32.
 LARGEST_VALUE = float(np.finfo(np.float32).max) / 4
@@ -53,17 +53,34 @@ def estimate_parameters(
         config = choose(point, scheme)
         estimator = complete(scheme.options(point.role).range_estimator, config)
         if point.role == Role.ACTIVATIONS:
-            values = _finite(estimate_range(statistics[point.tensor], config, estimator), point)
+            statistic = statistics[point.tensor]
+            size = _size(find_output(nodes, point.tensor), statistic)
+            values = _finite(estimate_range(statistic, config, estimator, size), point)
             parameters[point.name] = activation_parameters(values, config)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32)
-            limits = weight_parameters(_finite(weight_range(weights, axes, estimator), point), config, smallest_scale)
+            limits = weight_parameters(
+                _finite(weight_range(weights, axes, config, estimator), point), config, smallest_scale
+            )
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():
         parameters |= dict.fromkeys(members, unite([parameters[name] for name in members]))
     return parameters
+
+
+def wants_values(scheme: Scheme) -> bool:
+    """Whether a scheme needs sketches of the activation tensors."""
+    return scheme.activations.range_estimator.preset.minimises_error
+
+
+def _size(output: ov.Output, statistic: TensorStatistic) -> int:
+    """The elements of a tensor for one sample; where they are not known beforehand, those of its sketch at least."""
+    shape = output.get_partial_shape()
+    known = [size.get_length() for size in list(shape)[1:] if size.is_static] if shape.rank.is_static else []
+    seen = 1 if statistic.values is None else statistic.values.shape[1]
+    return max(int(np.prod(known)), seen)
 
 
 def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Quantile, ...]]:

@@ -57,8 +57,8 @@ def peak_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
 def values_of(source: ov.Output, batch: int) -> ov.Output:
     """A sketch of each of ``batch`` samples: the values at the places that ``numerics.sketch`` names."""
     shape = source.get_partial_shape()
-    if shape.is_static:
-        slices = grid(tuple(shape.to_shape()))
+    slices = grid(tuple(shape.to_shape()) if shape.is_static else None)
+    if slices is not None:
         axes = [axis for axis, each in enumerate(slices) if each != slice(0, shape[axis].get_length(), 1)]
         if not axes:
             return source

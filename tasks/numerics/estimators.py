@@ -11,6 +11,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.numerics import minimal_error
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, Range, largest_magnitude
 from tasks.numerics.aggregators import Aggregator, aggregate
 from tasks.numerics.quantiles import sample_quantiles
@@ -21,10 +22,21 @@ DEFAULT_OUTLIER_PROB = 1e-4
 
 
 class EstimatorPreset(StrEnum):
-    """``default``: extremes. ``quantile``: quantiles at a distance of 1e-4 from the extremes."""
+    """``default``: extremes. ``quantile``: quantiles at a distance of 1e-4 from the extremes.
+
+    ``mse``: the borders that minimise the squared error of the tensor (see ``numerics.minimal_error``). ``auto``:
+    those, or the extremes of all samples where these leave the model's output nearer to that of the float model.
+    """
 
     DEFAULT = "default"
     QUANTILE = "quantile"
+    MSE = "mse"
+    AUTO = "auto"
+
+    @property
+    def minimises_error(self) -> bool:
+        """Whether borders are looked for by their error, from a sketch of the tensor."""
+        return self in (EstimatorPreset.MSE, EstimatorPreset.AUTO)
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,10 @@ def needed_quantiles(estimator: RangeEstimator, granularity: Granularity) -> tup
     return tuple(_quantile(border, granularity, upper=upper) for border, upper in borders if border.type in QUANTILES)
 
 
-def estimate_range(statistic: TensorStatistic, config: QuantizerConfig, estimator: RangeEstimator) -> Range:
-    """The range of an activation tensor: borders of shape (channels,) or, per tensor, (1,).
+def estimate_range(
+    statistic: TensorStatistic, config: QuantizerConfig, estimator: RangeEstimator, size: int = 1
+) -> Range:
+    """The range of an activation tensor of ``size`` elements: borders of shape (channels,) or, per tensor, (1,).
 
     ``estimator`` is a completed one. Raises KeyError for a quantile that was not collected.
     """
@@ -97,10 +111,14 @@ def estimate_range(statistic: TensorStatistic, config: QuantizerConfig, estimato
             rows = _extremes(statistic, how.type, per_channel=config.granularity == Granularity.PERCHANNEL)
         return aggregate(rows, how.aggregator or Aggregator.MEAN)
 
+    if estimator.preset.minimises_error:
+        return _clipped(minimal_error.activation_range(statistic, config, size), estimator)
     return _clipped(Range(border(estimator.min, upper=False), border(estimator.max, upper=True)), estimator)
 
 
-def weight_range(weights: NDArray[np.float32], channel_axes: tuple[int, ...], estimator: RangeEstimator) -> Range:
+def weight_range(
+    weights: NDArray[np.float32], channel_axes: tuple[int, ...], config: QuantizerConfig, estimator: RangeEstimator
+) -> Range:
     """The range of a constant tensor, one element a channel in C order of ``channel_axes``; (1,) without axes.
 
     ``estimator`` is a completed one; its aggregators do not matter.
@@ -108,6 +126,8 @@ def weight_range(weights: NDArray[np.float32], channel_axes: tuple[int, ...], es
     axes = [axis for axis in range(weights.ndim) if axis in channel_axes]
     channels = np.moveaxis(weights, axes, range(len(axes)))
     channels = channels.reshape(int(np.prod(channels.shape[: len(axes)])), -1)
+    if estimator.preset.minimises_error:
+        return _clipped(minimal_error.weight_range(channels, config), estimator)
 
     def border(how: Border, *, upper: bool) -> Rows:
         if how.type in QUANTILES:

@@ -140,7 +140,9 @@ def test_quantiles_of_tensors_of_free_size(*, in_place: bool) -> None:
 
 @IN_PLACE
 @pytest.mark.parametrize(
-    "shape", [(8, 40, 30), (2000, 7, 7), (16, 384), (9000,), (3, 5, 8, 9)], ids=lambda shape: "x".join(map(str, shape))
+    "shape",
+    [(8, 40, 30), (2000, 7, 7), (8192, 3, 3), (16, 384), (9000,), (3, 5, 8, 9)],
+    ids=lambda shape: str(len(shape)),
 )
 def test_sketches_hold_values_of_every_channel(shape: tuple[int, ...], *, in_place: bool) -> None:
     model = m.build(m.named(ops.negative(with_axes(1, *shape)), "negative"))
@@ -149,11 +151,10 @@ def test_sketches_hold_values_of_every_channel(shape: tuple[int, ...], *, in_pla
     assert found is not None
     np.testing.assert_array_equal(found[0], found[1])
     places = -found[0].astype(np.int64)
-    assert len(set(places)) == len(places) <= MOST_VALUES
-    assert len(places) >= min(VALUES // 2, int(np.prod(shape)))
-    channels = np.unravel_index(places, shape)[0 if len(shape) > 2 else -1]
-    if max(shape) <= MOST_VALUES:
-        assert len(set(channels)) == (shape[0] if len(shape) > 2 else shape[-1])
+    assert VALUES // 2 <= len(places) <= MOST_VALUES
+    assert len(set(places)) > 0.9 * len(places)
+    if len(shape) > 2:
+        assert set(np.unravel_index(places, shape)[0]) == set(range(shape[0]))
 
 
 def test_sketches_of_tensors_of_free_size_have_one_length() -> None:

@@ -102,7 +102,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
     stages = first.report["stages"]
     assert [each["name"] for each in stages] == [*STAGES, "measure_speed"]
     assert {each["state"] for each in stages} == {"Completed"}
-    assert [each["runs"] for each in stages] == [1, 2, 1, 1, 5, *[1] * 9]  # two data sets, five shards of 64
+    assert [each["runs"] for each in stages] == [1, 2, 1, 5, *[1] * 9]  # two data sets, five shards of 64
     assert all(each["seconds"] > 0 for each in stages)
     assert sorted(file.name for file in first.output.iterdir()) == OUTPUT
 

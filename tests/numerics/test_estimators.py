@@ -174,7 +174,8 @@ WEIGHTS = np.random.default_rng(2).normal(0.5, 1, (2, 3, 4, 5)).astype(np.float3
 )
 @pytest.mark.parametrize("mode", Mode)
 def test_ranges_of_weights_are_extremes_channel_by_channel(mode: Mode, axes: tuple[int, ...], count: int) -> None:
-    found = weight_range(WEIGHTS, axes, complete(RangeEstimator(), QuantizerConfig(8, mode, C)))
+    config = QuantizerConfig(8, mode, C)
+    found = weight_range(WEIGHTS, axes, config, complete(RangeEstimator(), config))
     kept = [range(WEIGHTS.shape[axis]) if axis in axes else [slice(None)] for axis in range(WEIGHTS.ndim)]
     channels = [WEIGHTS[a, b, c, d] for a in kept[0] for b in kept[1] for c in kept[2] for d in kept[3]]
     assert found.low.shape == found.high.shape == (count,)
@@ -185,7 +186,8 @@ def test_ranges_of_weights_are_extremes_channel_by_channel(mode: Mode, axes: tup
 
 def test_ranges_of_weights_by_quantiles() -> None:
     wish = RangeEstimator(EstimatorPreset.QUANTILE, max=Border(outlier_prob=0.1))
-    found = weight_range(VALUES, (0,), complete(wish, QuantizerConfig(8, SYMMETRIC, C)))
+    config = QuantizerConfig(8, SYMMETRIC, C)
+    found = weight_range(VALUES, (0,), config, complete(wish, config))
     np.testing.assert_allclose(found.high, np.quantile(np.abs(VALUES.astype(np.float64)), 0.9, axis=1), rtol=1e-5)
 
 
