@@ -68,7 +68,8 @@ def mean_shift(layer: Layer, difference: NDArray[np.float64], mean: Channels) ->
     kind = layer.operation.type
     if kind == "MatMul":
         matrix = difference.reshape(difference.shape[-2:])
-        return np.asarray(mean @ matrix if _contracts_first(layer) else matrix @ mean)
+        contracts_first = contracted_axis(layer) == difference.ndim - 2
+        return np.asarray(mean @ matrix if contracts_first else matrix @ mean)
     first = _SPATIAL[kind]
     taps = tuple(range(first, difference.ndim))
     summed = (difference * tap_shares(layer, difference.shape[first:])).sum(axis=taps)
@@ -153,7 +154,8 @@ def _as_product(operation: Operation) -> Layer | None:
     return Layer(operation, Edge(operation, data), Edge(operation, weights), axis, output_axis)
 
 
-def _contracts_first(layer: Layer) -> bool:
-    """Whether the last but one axis of the weights is summed over."""
+def contracted_axis(layer: Layer) -> int:
+    """The axis of the weights of a MatMul that is summed over."""
+    rank = len(shape_of(layer.weights.source) or ())
     transposed = layer.operation.node.get_attributes()["transpose_b" if layer.weights.port else "transpose_a"]
-    return bool((layer.weights.port == 1) != transposed)
+    return rank - 2 if (layer.weights.port == 1) != transposed else rank - 1
