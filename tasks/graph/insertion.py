@@ -36,7 +36,10 @@ def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, s
     edges = [Edge(operation, port) for port in ports]
     if not all(is_float(edge.source) for edge in edges):
         return "integer tensor"
-    chosen = tuple(edge for edge in edges if _needs_quantizer(edge, row))
+    constants_too = not scales_and_shifts(operation)
+    chosen = tuple(
+        edge for edge in edges if _needs_quantizer(edge, row) and (constants_too or not edge.source.operation.constant)
+    )
     return chosen if any(not edge.source.operation.constant for edge in chosen) else "no computed input"
 
 
@@ -82,6 +85,16 @@ def _needs_quantizer(edge: Edge, row: Row) -> bool:
     return edge.operation.type in _LAYERS or element_count(source) != 1
 
 
+def scales_and_shifts(operation: Operation) -> bool:
+    """Whether it multiplies by a constant in front of the addition of one: a normalization, as exact as it is."""
+    if operation.type != "Multiply" or not any(source.operation.constant for source in operation.sources):
+        return False
+    return any(
+        edge.operation.type == "Add" and any(source.operation.constant for source in edge.operation.sources)
+        for edge in operation.readers
+    )
+
+
 def passes_input_on(edge: Edge) -> bool:
     """Whether an output of the model is one of its inputs: OpenVINO cannot compile a FakeQuantize between them."""
     return edge.operation.type == "Result" and edge.source.operation.type == "Parameter"
@@ -91,11 +104,15 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
     """The axes of the tensor read at ``edge`` along which a scale per channel makes sense; () for none.
 
     Constants: the output channels of a layer as its operation's page lays them out, so that the scale can leave the sum
-    over inputs. Computed tensors: axis 1, where POT assumes the channels.
+    over inputs; axis 0 of operands of arithmetic. Computed tensors: axis 1, where POT assumes the channels.
     """
     source, operation = edge.source, edge.operation
     shape = shape_of(source)
-    if shape is None or len(shape) < 2:
+    if not shape:
+        return ()
+    if source.operation.constant and operation.type in _ARITHMETIC:
+        return (0,)
+    if len(shape) < 2:
         return ()
     if not source.operation.constant:
         return (1,) if shape[1] is not None else ()
@@ -106,7 +123,7 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
     return _WEIGHT_AXES.get(operation.type, {}).get(edge.port, ())
 
 
-_ELEMENT_WISE_AXES = {0: (0,), 1: (0,)}
+_ARITHMETIC = frozenset({"Add", "Multiply", "Subtract", "Divide", "FloorMod"})
 _WEIGHT_AXES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     "Convolution": {1: (0,)},
     "GroupConvolution": {1: (0, 1)},
@@ -115,5 +132,4 @@ _WEIGHT_AXES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     # One scale per direction and gate; the initial states have none.
     "LSTMSequence": {4: (0, 1), 5: (0, 1)},
     "GRUSequence": {3: (0, 1), 4: (0, 1)},
-    **dict.fromkeys(("Add", "Multiply", "Subtract", "Divide", "FloorMod"), _ELEMENT_WISE_AXES),
 }

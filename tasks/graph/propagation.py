@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tasks.graph.devices import Device
+from tasks.graph.insertion import scales_and_shifts
 from tasks.graph.operations import Edge, Operation, is_float
 
 
@@ -80,13 +81,4 @@ def _data_edges(operation: Operation) -> list[Edge]:
 
 def _is_input_scale(edge: Edge, targets: frozenset[Operation]) -> bool:
     """Whether an input of the model is quantized for its own scale and shift only, i.e. for preprocessing."""
-    return edge.source.operation.type == "Parameter" and all(map(_scales_and_shifts, targets))
-
-
-def _scales_and_shifts(operation: Operation) -> bool:
-    if operation.type != "Multiply" or not any(source.operation.constant for source in operation.sources):
-        return False
-    return any(
-        edge.operation.type == "Add" and any(source.operation.constant for source in edge.operation.sources)
-        for edge in operation.readers
-    )
+    return edge.source.operation.type == "Parameter" and all(map(scales_and_shifts, targets))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import openvino as ov
 
-CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
+_CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+_WEIGHTED = _CONVOLUTIONS | {"ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 _DEVICES = {"ANY", "CPU"}
 
 # What Linux calls instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
@@ -44,13 +45,13 @@ def halved_operations(
 ) -> frozenset[str]:
     """Names of the operations whose weights use half of their levels; ``fix`` is not ``auto`` any more.
 
-    ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one.
-    Operations that read ``aligned`` channels come on top: their weights took up the widths of the channels. Models
+    ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one;
+    transposed ones are passed like any operation. Operations that read ``aligned`` channels come on top: their weights took up the widths of the channels. Models
     without a convolution and devices other than ANY and CPU have none.
     """
     nodes = model.get_ordered_ops()
-    weighted = [node for node in nodes if node.get_type_name() in CONVOLUTIONS | {"MatMul"}]
-    has_convolution = any(node.get_type_name() == "Convolution" for node in nodes)
+    weighted = [node for node in nodes if node.get_type_name() in _WEIGHTED]
+    has_convolution = any(node.get_type_name() in _CONVOLUTIONS for node in nodes)
     if fix == SaturationFix.NO or target_device not in _DEVICES or not has_convolution:
         return frozenset()
     if fix == SaturationFix.ALL:
@@ -71,7 +72,7 @@ def _first_convolutions(model: ov.Model) -> set[str]:
                 if name in seen or follower.get_type_name() == "ShapeOf":
                     continue
                 seen.add(name)
-                if follower.get_type_name() in CONVOLUTIONS:
+                if follower.get_type_name() in _CONVOLUTIONS:
                     found.add(name)
                 else:
                     waiting.append(follower)

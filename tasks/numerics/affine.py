@@ -142,19 +142,22 @@ def floor_channels(high: Array) -> Array:
 def align_zero(values: Range, levels: int, *, unified: bool = False) -> Range:
     """Widen a range until it contains zero and zero falls on one of the ``levels``.
 
-    Of the two borders the one moves whose move gives the wider range: no value of the range is ever cut off. A side
-    of less than half a level gets a whole one; DefaultQuantization left zero beside the levels then. ``unified``: on
-    the same level in all channels, the mean of where each would have it.
+    Of the two borders the one moves whose move gives the wider range: no value of the range is cut off. A side of less
+    than half a level ends at zero, to which its values would round anyway; DefaultQuantization left zero beside the
+    levels then. ``unified``: on the same level in all channels, the mean of where each would have it; there every side
+    keeps a level at least.
     """
     low, high = values.low.astype(np.float64), values.high.astype(np.float64)
     narrow = ~(high - low > SMALLEST_RANGE)
     low, high = np.where(narrow, low - SMALLEST_RANGE, low), np.where(narrow, high + SMALLEST_RANGE, high)
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     steps = levels - 1
-    zero, least, most = -low * steps / (high - low), (low < 0) * 1.0, steps - (high > 0) * 1.0
+    zero = -low * steps / (high - low)
     if unified:
-        zero, least, most = (np.full_like(low, each) for each in (zero.mean(), least.max(), most.min()))
-    zero = np.clip(np.rint(zero), least, most)
+        least, most = float((low < 0).any()), steps - float((high > 0).any())
+        zero = np.full_like(low, np.clip(np.rint(zero.mean()), least, most))
+    zero = np.rint(zero)
+    low, high = np.where(zero == 0, 0.0, low), np.where(zero == steps, 0.0, high)
     with np.errstate(divide="ignore", invalid="ignore"):
         new_low = np.where(zero < steps, zero / (zero - steps) * high, low)
         new_high = np.where(zero > 0, (zero - steps) / zero * low, high)

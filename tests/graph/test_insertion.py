@@ -81,6 +81,21 @@ def test_a_constant_operand_of_a_comparison_stays_float(make: Binary) -> None:
     assert weights(model) == {}
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1, 1), (1, 4, 1, 1), (2, 4, 1, 1)], ids=str)
+def test_a_constant_operand_of_arithmetic_has_scales_along_its_first_axis(shape: tuple[int, ...]) -> None:
+    model = m.build(m.named(ops.add(computed("x", 2, 4, 4, 4), m.constant("value", *shape)), "op"))
+    assert weights(model) == {"value:0": (0,)}
+
+
+@pytest.mark.parametrize("constant_first", [False, True])
+def test_the_factor_of_a_scale_and_shift_stays_float(*, constant_first: bool) -> None:
+    data, factor = computed("x", 1, 4, 2, 2), m.constant("factor", 1, 4, 1, 1)
+    product = m.named(ops.multiply(*((factor, data) if constant_first else (data, factor))), "scale")
+    model = m.build(m.relu(m.bias(product, "shift"), "last"))
+    assert activations(model) == {"x:0": (f"scale:{int(constant_first)}",)}
+    assert weights(model) == {}
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)], ids=str)
 def test_single_numbers_stay_float(shape: tuple[int, ...]) -> None:
     model = m.build(m.named(ops.multiply(computed("x", 1, 4, 2), m.constant("value", *shape)), "op"))

@@ -42,6 +42,15 @@ def grouped() -> ov.Model:
     return m.build(m.convolution(m.grouped_convolution(m.image(), "depthwise", 4), "pointwise"))
 
 
+def grouped_only() -> ov.Model:
+    return m.build(m.grouped_convolution(m.image(), "depthwise", 4))
+
+
+def behind_transposed() -> ov.Model:
+    upsampled = ops.convolution_backprop_data(m.image(), m.constant("up_weights", 4, 4, 2, 2), [2, 2])
+    return m.build(m.convolution(m.named(upsampled, "up"), "first"))
+
+
 def behind_matmul() -> ov.Model:
     return m.build(m.convolution(m.matmul(m.image(), "mixed", 8), "first"))
 
@@ -58,6 +67,8 @@ def without_convolution() -> ov.Model:
         pytest.param(skip, {"first", "beside"}, id="past-the-first"),
         pytest.param(resized, {"first"}, id="shape-of-the-input"),
         pytest.param(grouped, {"depthwise"}, id="grouped"),
+        pytest.param(grouped_only, {"depthwise"}, id="grouped-only"),
+        pytest.param(behind_transposed, {"first"}, id="behind-a-transposed-one"),
         pytest.param(behind_matmul, {"first"}, id="behind-a-matmul"),
         pytest.param(without_convolution, set(), id="no-convolution"),
     ],
