@@ -29,6 +29,17 @@ from tasks.records import Runtime
 
 T = TypeVar("T", bound="QuantizeConfig")
 
+_MISSING = "a value is needed"
+# What pydantic says in terms of Python.
+_EXPECTED = {
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list in brackets, [a, b]",
+    "dict_type": "names and values in braces, {name: value}",
+}
+# What some keys take besides the names that are listed with their type.
+_BESIDES = {"channel_alignment": ["true", "false"], "model_type": ["null"]}
+
 AnySource = Annotated[Source, Field(discriminator="kind")]
 
 
@@ -165,11 +176,16 @@ def _lines(failure: ValidationError, composed: Any) -> list[str]:
     lines: dict[str, str] = {}
     for error in failure.errors(include_url=False):
         key, text = _line(dict(error), composed)
-        lines.setdefault(key, text)
+        # The last member of a union is the most special one: auto, or an entry with keys.
+        if key not in lines or error["type"] in ("literal_error", "dataclass_type", "tuple_type"):
+            lines[key] = text
+    unknown_keys = {key.rpartition(".")[0] for key, text in lines.items() if text.startswith("unknown key")}
     return [
         f"{key}: {text}"
         for key, text in lines.items()
-        if lines.get(key.replace("validation.", "dataset.", 1)) != text or not key.startswith("validation.")
+        if (lines.get(key.replace("validation.", "dataset.", 1)) != text or not key.startswith("validation."))
+        and not any(other.startswith(f"{key}.") for other in lines)
+        and not (text == _MISSING and key.rpartition(".")[0] in unknown_keys)
     ]
 
 
@@ -190,9 +206,17 @@ def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
         allowed = [item.name for item in fields(entry)] if entry else [name for name in parent if name != keys[-1]]
         return key, unknown("key", keys[-1], allowed)
     if kind == "missing":
-        return key, "a value is needed"
+        return key, _MISSING
     if kind in ("enum", "literal_error"):
-        return key, unknown("value", str(value), re.findall(r"'([^']*)'", context["expected"]))
+        allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], [])
+        return key, unknown("value", "null" if value is None else str(value), allowed)
+    shown = "null" if value is None else repr(value)
+    if kind == "dataclass_type":
+        allowed = [item.name for item in fields(next(c for c in OPTION_CLASSES if c.__name__ == context["class_name"]))]
+        text = "a name or {re: pattern}" if allowed == ["re"] else f"the keys {', '.join(allowed)}"
+        return key, f"expected {text}, got {shown}"
+    if kind in _EXPECTED:
+        return key, f"expected {_EXPECTED[kind]}, got {shown}"
     if kind == "union_tag_invalid":
         return f"{key}.kind", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
-    return key, f"{error['msg'][0].lower()}{error['msg'][1:]}, got {value!r}"
+    return key, f"{error['msg'][0].lower()}{error['msg'][1:]}, got {shown}"

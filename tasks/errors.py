@@ -9,6 +9,12 @@ class InputError(ValueError):
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the candidate nearest to ``name``, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(candidates), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    """Return `` Did you mean 'x'?`` for the candidate nearest to ``name``, or an empty string.
+
+    Case does not matter, and an abbreviation of one candidate only is as good as a misspelling.
+    """
+    folded = {each.casefold(): each for each in candidates}
+    nearest = difflib.get_close_matches(name.casefold(), folded, n=1)
+    longer = [each for each in folded if len(name) > 1 and each.startswith(name.casefold())]
+    found = nearest or (longer if len(longer) == 1 else [])
+    return f" Did you mean {folded[found[0]]!r}?" if found else ""

@@ -1,5 +1,7 @@
 """Parameters of DefaultQuantization as a user writes them, and what is wrong with them beyond types and names."""
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -11,7 +13,7 @@ from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix
 from tasks.graph.scope import Attribute, IgnoredOperation, IgnoredScope
 from tasks.numerics.affine import Mode, QuantizerConfig, count_levels
-from tasks.numerics.estimators import QUANTILES, Border, EstimatorPreset, RangeEstimator
+from tasks.numerics.estimators import DEFAULT_OUTLIER_PROB, QUANTILES, Border, EstimatorPreset, RangeEstimator
 from tasks.numerics.statistics import StatisticType
 from tasks.records import Execution
 
@@ -91,6 +93,9 @@ class QuantizationOptions:
 def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
     """Every value that cannot be meant: its key below ``quantization`` and what is wrong."""
     wide = options.target_device in WIDE_DEVICES
+    for place, entry in enumerate(options.ignored.scope):
+        if isinstance(entry, NamePattern) and (reason := _broken(entry.re)):
+            yield f"ignored.scope.{place}.re", f"{entry.re!r} is no regular expression: {reason}"
     for section, tensor in (("weights", options.weights), ("activations", options.activations)):
         weights = section == "weights"
         for key, text in (
@@ -98,6 +103,15 @@ def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
             *_estimator(tensor.range_estimator, weights=weights),
         ):
             yield f"{section}.{key}", text
+
+
+def _broken(pattern: str) -> str:
+    """Why a pattern is no regular expression; empty for one that is."""
+    try:
+        re.compile(pattern)
+    except re.error as failure:
+        return str(failure)
+    return ""
 
 
 def _levels(options: TensorOptions, *, weights: bool, wide: bool) -> Iterator[tuple[str, str]]:
@@ -116,6 +130,10 @@ def _levels(options: TensorOptions, *, weights: bool, wide: bool) -> Iterator[tu
         yield "level_low", f"expected less than level_high {high}, got {low}"
     elif levels > 2**config.bits:
         yield key, f"{levels} levels do not fit {config.bits} bits, which have {2**config.bits}"
+    elif low is not None and low > 0:
+        yield "level_low", f"expected 0 or less, so that zero is a level; got {low}"
+    elif high is not None and high <= 0:
+        yield "level_high", f"expected more than 0, got {high}"
     elif levels < FEWEST_LEVELS:
         yield key, f"expected at least {FEWEST_LEVELS} levels, got {levels}"
 
@@ -135,6 +153,8 @@ def _estimator(estimator: RangeEstimator, *, weights: bool) -> Iterator[tuple[st
             yield f"{key}.outlier_prob", f"type {border.type} needs it, for example 1e-4"
         elif probability is not None and not takes_quantile:
             yield f"{key}.outlier_prob", f"only quantiles have one: set {key}.type or range_estimator.preset"
+        if border.clipping_value is not None and not math.isfinite(border.clipping_value):
+            yield f"{key}.clipping_value", f"expected a finite number, got {border.clipping_value}"
         if weights and border.aggregator is not None:
             yield f"{key}.aggregator", "weights are no samples: there is nothing to aggregate"
     yield from _order(estimator)
@@ -150,24 +170,30 @@ def _needless(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
 
 
 def _order(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
-    """A lower border that cannot be below the upper one."""
+    """A lower border that cannot be below the upper one, and bounds that leave zero outside of the range."""
     low, high = estimator.min, estimator.max
+    by_preset = estimator.preset == EstimatorPreset.QUANTILE
+    low_type = low.type or (StatisticType.QUANTILE if by_preset else StatisticType.MIN)
+    high_type = high.type or (StatisticType.QUANTILE if by_preset else StatisticType.MAX)
+    key = "max" if low.type is None else "min"
     if low.type in (StatisticType.ABS_MAX, StatisticType.ABS_QUANTILE):
         yield "range_estimator.min.type", f"{low.type} is a magnitude, never a lower border; expected min or quantile"
-    elif low.type is not None and high.type is not None and _height(low, 0) >= _height(high, 1):
-        yield "range_estimator.min.type", f"the lower border ({low.type}) is not below the upper one ({high.type})"
-    if low.clipping_value is not None and high.clipping_value is not None and low.clipping_value >= high.clipping_value:
+    elif _height(low_type, low, 0) >= _height(high_type, high, 1):
+        yield f"range_estimator.{key}.type", f"the lower border ({low_type}) is not below the upper one ({high_type})"
+    if low.clipping_value is not None and low.clipping_value > 0:
         yield (
             "range_estimator.min.clipping_value",
-            f"expected less than that of max, {high.clipping_value}, got {low.clipping_value}",
+            f"expected 0 or less, as a range holds zero; got {low.clipping_value}",
         )
+    if high.clipping_value is not None and high.clipping_value <= 0:
+        yield "range_estimator.max.clipping_value", f"expected more than 0, got {high.clipping_value}"
 
 
-def _height(border: Border, quantile_end: int) -> float:
+def _height(kind: StatisticType, border: Border, quantile_end: int) -> float:
     """Where in a sample's sorted values a border lies, from 0 to 1."""
-    if border.type in QUANTILES:
-        return abs(quantile_end - (border.outlier_prob or 0.0))
-    return 0.0 if border.type == StatisticType.MIN else 1.0
+    if kind in QUANTILES:
+        return abs(quantile_end - (DEFAULT_OUTLIER_PROB if border.outlier_prob is None else border.outlier_prob))
+    return 0.0 if kind == StatisticType.MIN else 1.0
 
 
 def _pairs(

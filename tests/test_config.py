@@ -143,7 +143,7 @@ VALUES = {
     ),
     "name of another spelling": Mistake(
         "quantization.preset=MIXED",
-        ("quantization.preset: unknown value 'MIXED'. Allowed: performance, mixed, accuracy",),
+        ("quantization.preset: unknown value 'MIXED'. Did you mean 'mixed'? Allowed: performance, mixed, accuracy",),
     ),
     "literal": Mistake(
         "dataset.split=train",
@@ -171,7 +171,57 @@ VALUES = {
     ),
     "word for a truth": Mistake(
         "quantization.shuffle_data=maybe",
-        ("quantization.shuffle_data: input should be a valid boolean, unable to interpret input, got 'maybe'",),
+        ("quantization.shuffle_data: expected true or false, got 'maybe'",),
+    ),
+    "abbreviation": Mistake(
+        "quantization.weights.mode=sym",
+        ("quantization.weights.mode: unknown value 'sym'. Did you mean 'symmetric'? Allowed: symmetric, asymmetric",),
+    ),
+    "neither true nor false nor auto": Mistake(
+        "quantization.channel_alignment=maybe",
+        ("quantization.channel_alignment: unknown value 'maybe'. Allowed: auto, true, false",),
+    ),
+    "nothing for a name": Mistake(
+        "quantization.target_device=null",
+        ("quantization.target_device: unknown value 'null'. Allowed: ANY, CPU, CPU_SPR, GPU, NPU, GNA,",),
+    ),
+    "name of nothing": Mistake(
+        "quantization.model_type=bert", ("quantization.model_type: unknown value 'bert'. Allowed: transformer, null",)
+    ),
+    "number for keys": Mistake(
+        "quantization.weights=8", ("quantization.weights: expected the keys bits, mode, granularity, level_low,",)
+    ),
+    "word for a border": Mistake(
+        "quantization.activations.range_estimator.min=5",
+        ("quantization.activations.range_estimator.min: expected the keys type, outlier_prob, aggregator,",),
+    ),
+    "word for a list": Mistake(
+        "quantization.ignored.scope=conv1",
+        ("quantization.ignored.scope: expected a list in brackets, [a, b], got 'conv1'",),
+    ),
+    "number for a name": Mistake(
+        "quantization.ignored.scope=[5]",
+        ("quantization.ignored.scope.0: expected a name or {re: pattern}, got 5",),
+    ),
+    "key of a pattern": Mistake(
+        "quantization.ignored.scope=[{regex:a}]",
+        ("quantization.ignored.scope.0.regex: unknown key 'regex'. Allowed: re",),
+    ),
+    "broken pattern": Mistake(
+        "quantization.ignored.scope=[{re:'('}]",
+        ("quantization.ignored.scope.0.re: '(' is no regular expression: missing )",),
+    ),
+    "type without its key": Mistake(
+        "quantization.ignored.operations=[MatMul]",
+        ("quantization.ignored.operations.0: expected the keys type, attributes, got 'MatMul'",),
+    ),
+    "misspelt key of an operation": Mistake(
+        "quantization.ignored.operations=[{typ:MatMul}]",
+        ("quantization.ignored.operations.0.typ: unknown key 'typ'. Did you mean 'type'? Allowed: type, attributes",),
+    ),
+    "mapping for an attribute": Mistake(
+        "quantization.ignored.operations=[{type:MatMul,attributes:{a:{b:1}}}]",
+        ("quantization.ignored.operations.0.attributes.a: expected a list in brackets, [a, b], got {'b': 1}",),
     ),
     "no threads": Mistake("runtime.threads=0", ("runtime.threads: input should be greater than or equal to 1, got 0",)),
     "empty shards": Mistake(
@@ -185,7 +235,7 @@ VALUES = {
         "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
     ),
     "no model": Mistake("model.path=", ("model.path: string should have at least 1 character, got ''",)),
-    "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got None",)),
+    "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
     "missing path": Mistake("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
     "missing folder": Mistake(
         "dataset=image_folder", ("dataset.path: a value is needed, for example dataset.path=...",)

@@ -27,7 +27,12 @@ def input_names(model: Any) -> tuple[str, ...]:
 
 
 def compile_for_samples(model: ov.Model, threads: int | None = None) -> ov.CompiledModel:
-    """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer."""
+    """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
+
+    A model whose int8 weights OpenVINO has to unpack gets one stream of all threads: several streams unpack them at
+    once when the model is compiled, and then some read weights without their scales, in about 1 of 100 compilations
+    (OpenVINO 2026.4; ``tests/algorithms/test_gna.py`` shows it).
+    """
     count = threads or len(os.sched_getaffinity(0))
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
@@ -35,7 +40,20 @@ def compile_for_samples(model: ov.Model, threads: int | None = None) -> ov.Compi
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    return ov.Core().compile_model(model, "CPU", settings)
+    compiled = ov.Core().compile_model(model, "CPU", settings)
+    if count > 1 and _unpacks_weights(compiled):
+        return ov.Core().compile_model(model, "CPU", settings | {"NUM_STREAMS": 1})
+    return compiled
+
+
+def _unpacks_weights(compiled: ov.CompiledModel) -> bool:
+    """Whether weights are converted by operations of the compiled model, instead of before or inside of a kernel."""
+
+    def is_kind(node: ov.Node, kind: str) -> bool:
+        return bool(node.get_rt_info()["layerType"].astype(str) == kind)
+
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    return any(is_kind(node, "Convert") and is_kind(node.input_value(0).get_node(), "Const") for node in nodes)
 
 
 def infer(

@@ -29,22 +29,28 @@ def find_ignored(
         outer, _, inner = name.partition("|")
         if name not in by_name and inner and outer in by_name and by_name[outer].type in BODY_TYPES:
             raise InputError(
-                f"ignored.scope: {name!r} has no effect: bodies of {by_name[outer].type} stay float anyway"
+                f"quantization.ignored.scope: {name!r} has no effect: bodies of {by_name[outer].type} stay float anyway"
             )
         if name not in by_name:
-            raise InputError(f"ignored.scope: the model has no operation {name!r}{_nearest(name, by_name)}")
-        found |= _useful(f"ignored.scope: {name!r}", [by_name[name]], why_never)
+            raise InputError(
+                f"quantization.ignored.scope: the model has no operation {name!r}{_nearest(name, by_name)}"
+            )
+        found |= _useful(f"quantization.ignored.scope: {name!r}", [by_name[name]], why_never)
     for pattern in ignored.patterns:
         try:
             expression = re.compile(pattern)
         except re.error as error:
-            raise InputError(f"ignored.patterns: {pattern!r} is no regular expression: {error}") from error
+            raise InputError(
+                f"quantization.ignored.scope: the pattern {pattern!r} is no regular expression: {error}"
+            ) from error
         matching = [operation for operation in operations if expression.fullmatch(operation.name)]
         if not matching:
-            raise InputError(f"ignored.patterns: {pattern!r} matches no operation{_nearest(pattern, by_name)}")
-        found |= _useful(f"ignored.patterns: {pattern!r}", matching, why_never)
+            raise InputError(
+                f"quantization.ignored.scope: the pattern {pattern!r} matches no operation{_nearest(pattern, by_name)}"
+            )
+        found |= _useful(f"quantization.ignored.scope: the pattern {pattern!r}", matching, why_never)
     for entry in ignored.operations:
-        found |= _useful(f"ignored.operations: {spell(entry)}", _of_type(operations, entry), why_never)
+        found |= _useful(f"quantization.ignored.operations: {spell(entry)}", _of_type(operations, entry), why_never)
     return frozenset(found)
 
 
@@ -71,15 +77,21 @@ def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[O
     same_type = types.get(entry.type.casefold(), [])
     if not same_type:
         known = {operation.type: operation for operation in operations}
-        raise InputError(f"ignored.operations: the model has no {entry.type!r}{_nearest(entry.type, known)}")
+        raise InputError(
+            f"quantization.ignored.operations: the model has no {entry.type!r}{_nearest(entry.type, known)}"
+        )
     for name, _ in entry.attributes:
         offered = {each for operation in same_type for each in _attributes(operation)}
         if name not in offered:
-            raise InputError(f"ignored.operations: {entry.type} has no attribute {name!r}{_nearest(name, offered)}")
+            raise InputError(
+                f"quantization.ignored.operations: {entry.type} has no attribute {name!r}{_nearest(name, offered)}"
+            )
     matching = [operation for operation in same_type if _has(operation, entry)]
     if not matching:
         seen = sorted({repr(_attributes(each).get(name)) for each in same_type for name, _ in entry.attributes})
-        raise InputError(f"ignored.operations: {spell(entry)} matches no operation; the model has {', '.join(seen)}")
+        raise InputError(
+            f"quantization.ignored.operations: {spell(entry)} matches no operation; the model has {', '.join(seen)}"
+        )
     return matching
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.algorithms.evaluation import collect_outputs
-from tasks.algorithms.inference import Sample
+from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.ranges import estimate_parameters, from_arrays, to_arrays
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import place_quantizers, tapped_tensors
@@ -73,16 +73,12 @@ def test_levels(device: str, scheme: Scheme, expected: dict[int, int], decibels:
     ov.Core().compile_model(read, "CPU")
 
 
-# OPEN DEFECT: of 400 compilations of one and the same quantized model 11 gave other outputs on the CPU plugin (0 of 400
-# for device ANY, and the statistics never differ). The cause is not known; until it is, these may fail now and then.
-@pytest.mark.slow
 @DEVICES
 def test_output(device: str, scheme: Scheme, expected: dict[int, int], decibels: float) -> None:
     model = m.convnet()
     assert sqnr(output(model), output(quantized(model, device, scheme))) > decibels
 
 
-@pytest.mark.slow  # for the open defect above
 @pytest.mark.parametrize("scheme", [BYTES, WIDE])
 def test_the_embedded_model(scheme: Scheme) -> None:
     model = ov.Core().read_model(locate("pkg://tasks.digits/digits.xml"))
@@ -96,3 +92,28 @@ def test_the_embedded_model(scheme: Scheme) -> None:
     expected, found = (collect_outputs(each, data, lambda: None)[0] for each in (model, result))
     assert expected.keys() == found.keys()
     assert all(sqnr(expected[name], found[name]) > 30 for name in expected)
+
+
+# OpenVINO 2026.4.1, CPU: with two streams this differs in 3 of 600 compilations, by a factor of 1 / scale, with three
+# such layers in 13 to 17 of 600; never with one stream, with kernels of 3 x 3, or with float weights.
+#
+#     x = ops.parameter([1, 4, 8, 8], ov.Type.f32)
+#     w = ops.multiply(ops.convert(int8_codes_of_shape_4_4_1_1, "f32"), scales_of_shape_4_1_1_1)
+#     model = ov.Model([ops.relu(ops.convolution(x, w, [1, 1], [0, 0], [0, 0], [1, 1]))], [x])
+#     settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 2}
+#     core.compile_model(model, "CPU", settings).create_infer_request().infer({0: data})
+@pytest.mark.parametrize(
+    ("device", "levels_of", "streams"),
+    [pytest.param("GNA3", 2**16, 1, id="16-bit activations"), pytest.param("ANY", 256, 2, id="8-bit activations")],
+)
+def test_weights_are_unpacked_by_one_stream(device: str, levels_of: int, streams: int) -> None:
+    model = quantized(m.convnet(), device, BYTES)
+    assert levels_of in levels(model)
+    assert compile_for_samples(model, threads=2).get_property("NUM_STREAMS") == streams
+
+
+def test_outputs_are_the_same_in_every_compilation() -> None:
+    model = quantized(m.convnet(), "GNA3", BYTES)
+    first = output(model)
+    for _ in range(20):
+        np.testing.assert_allclose(output(model), first, rtol=1e-5)

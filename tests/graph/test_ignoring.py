@@ -66,7 +66,7 @@ def test_nothing_moves_over_what_feeds_an_ignored_operation() -> None:
 )
 def test_entries(ignored: IgnoredScope, expected: set[str] | None) -> None:
     if expected is None:
-        with pytest.raises(InputError, match=r"ignored\.(patterns|operations)"):
+        with pytest.raises(InputError, match=r"quantization\.ignored\.(scope: the pattern|operations)"):
             place_quantizers(strided(), ignored=ignored)
     else:
         assert left(strided(), ignored) == expected
@@ -112,8 +112,10 @@ def test_attributes_of_pass_through_operations_are_looked_at() -> None:
         pytest.param(IgnoredScope(scope=("strde1",)), r"ignored\.scope.*'strde1'.*stride1", id="unknown-name"),
         pytest.param(IgnoredScope(scope=("relu1",)), r"'relu1' has no effect: Relu", id="never-quantized"),
         pytest.param(IgnoredScope(scope=("stride1_weights",)), "has no effect: Constant", id="a-constant"),
-        pytest.param(IgnoredScope(patterns=("relu.*",)), r"patterns.*has no effect.*nor are 3 others", id="only-float"),
-        pytest.param(IgnoredScope(patterns=("none.*",)), r"patterns: 'none\.\*' matches no operation", id="no-match"),
+        pytest.param(
+            IgnoredScope(patterns=("relu.*",)), r"pattern 'relu.*has no effect.*nor are 3 others", id="only-float"
+        ),
+        pytest.param(IgnoredScope(patterns=("none.*",)), r"pattern 'none\.\*' matches no operation", id="no-match"),
         pytest.param(IgnoredScope(patterns=("(",)), "no regular expression", id="broken-pattern"),
         pytest.param(operations(("Convolutoin", {})), r"no 'Convolutoin'; nearest: Convolution", id="unknown-type"),
         pytest.param(operations(("Relu", {})), "Relu has no effect", id="type-never-quantized"),
