@@ -1,5 +1,7 @@
 """FakeQuantize against OpenVINO's, and where zero lies in a range."""
 
+from dataclasses import replace
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -36,7 +38,18 @@ EIGHT_ASYMMETRIC = QuantizerConfig(8, ASYMMETRIC)
 
 bits = st.integers(2, 8)
 modes = st.sampled_from(Mode)
-configs = st.builds(QuantizerConfig, bits=bits, mode=modes)
+
+
+@st.composite
+def leveled(draw: st.DrawFn) -> QuantizerConfig:
+    """Levels of the user's own: at least three, zero among them, no more than the bits have."""
+    count = draw(bits)
+    high = draw(st.integers(1, 2**count - 1))
+    low = draw(st.integers(high - 2**count + 1, min(0, high - 2)) if high > 1 else st.integers(2 - 2**count, -1))
+    return QuantizerConfig(count, draw(modes), level_low=low, level_high=high)
+
+
+configs = st.builds(QuantizerConfig, bits=bits, mode=modes) | leveled()
 # Magnitudes over many decades; what is smaller than the smallest range counts as zero anyway.
 numbers = st.builds(lambda sign, power: float(sign * 10.0**power), st.sampled_from([-1, 0, 1]), st.floats(-5, 6))
 
@@ -164,14 +177,14 @@ def test_levels(config: QuantizerConfig, *, weights: bool, expected: tuple[int, 
     assert (*level_bounds(config, weights=weights), count_levels(config, weights=weights)) == expected
 
 
-@given(channel_ranges(), bits)
-def test_zero_is_a_level_of_asymmetric_activations(values: Range, count: int) -> None:
-    assert_zero_is_a_level(activation_parameters(values, QuantizerConfig(count, ASYMMETRIC)))
+@given(channel_ranges(), configs)
+def test_zero_is_a_level_of_asymmetric_activations(values: Range, config: QuantizerConfig) -> None:
+    assert_zero_is_a_level(activation_parameters(values, replace(config, mode=ASYMMETRIC)))
 
 
-@given(channel_ranges(), bits)
-def test_zero_is_a_level_of_symmetric_activations(values: Range, count: int) -> None:
-    parameters = activation_parameters(magnitudes(values), QuantizerConfig(count, SYMMETRIC))
+@given(channel_ranges(), configs)
+def test_zero_is_a_level_of_symmetric_activations(values: Range, config: QuantizerConfig) -> None:
+    parameters = activation_parameters(magnitudes(values), replace(config, mode=SYMMETRIC))
     assert_zero_is_a_level(parameters)
     assert np.all(zero_level(parameters) - parameters.levels // 2 < 1e-4)
 
