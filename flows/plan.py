@@ -79,8 +79,8 @@ def _cost_line(planned: Plan, samples: int | None) -> str:
     seconds = planned.passes * cost.seconds_per_sample * count
     return (
         f"statistics of {planned.tensors} tensors in {passes}: about {seconds:.1f} s{each}, "
-        f"{cost.statistics_bytes_per_sample * count / 1e6:.1f} MB kept{each}; "
-        f"tapped activations of one sample: {cost.activation_bytes / 1e6:.1f} MB"
+        f"{_size(cost.statistics_bytes_per_sample * count)} kept{each}; "
+        f"tapped activations of one sample: {_size(cost.activation_bytes)}"
     )
 
 
@@ -91,3 +91,7 @@ def _count(items: Sized) -> str:
 def _some(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(names[:_SHOWN_NAMES]) + more
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

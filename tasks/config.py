@@ -210,13 +210,16 @@ def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
     if kind in ("enum", "literal_error"):
         allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], [])
         return key, unknown("value", "null" if value is None else str(value), allowed)
-    shown = "null" if value is None else repr(value)
-    if kind == "dataclass_type":
-        allowed = [item.name for item in fields(next(c for c in OPTION_CLASSES if c.__name__ == context["class_name"]))]
-        text = "a name or {re: pattern}" if allowed == ["re"] else f"the keys {', '.join(allowed)}"
-        return key, f"expected {text}, got {shown}"
-    if kind in _EXPECTED:
-        return key, f"expected {_EXPECTED[kind]}, got {shown}"
     if kind == "union_tag_invalid":
         return f"{key}.kind", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
-    return key, f"{error['msg'][0].lower()}{error['msg'][1:]}, got {shown}"
+    return key, f"{_expectation(error)}, got {'null' if value is None else repr(value)}"
+
+
+def _expectation(error: dict[str, Any]) -> str:
+    """What an error of pydantic says was expected, without names of Python."""
+    kind, message = error["type"], error["msg"]
+    if kind == "dataclass_type":
+        name = error["ctx"]["class_name"]
+        keys = [item.name for item in fields(next(each for each in OPTION_CLASSES if each.__name__ == name))]
+        return "expected a name or {re: pattern}" if keys == ["re"] else f"expected the keys {', '.join(keys)}"
+    return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else f"{message[0].lower()}{message[1:]}"

@@ -14,10 +14,14 @@ better model or fewer surprises:
   always took port 0, which left the other operand, and with it the consumer's input, float.
 - **A Concat that repeats shape arithmetic** (a fill of computed size) is not crossed, nor is integer data, nor
   ConvertLike at its second input, of which only the type is read.
-- **Slice** passes quantized values through like StridedSlice, instead of which newer models use it.
+- **Slice** passes quantized values through like StridedSlice, instead of which newer models use it: the layer in front
+  then writes integers, and no rescaling stands behind each slice.
 - **Single numbers** as operands of arithmetic, and **constants of comparisons and logic**, get no quantizer.
+- **The factor of a scale and shift** (Multiply by a constant, Add of one) stays float at either input; POT quantized it
+  at the first one.
 - **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
-  dimension; POT took axis 0. Direction and gate for recurrent layers; none for constants joined by a Concat.
+  dimension; POT took axis 0, as arithmetic does here too. Direction and gate for recurrent layers; none for constants
+  joined by a Concat.
 - **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
 - **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
   keep their own quantizers. Entries without effect are errors.

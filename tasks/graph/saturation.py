@@ -46,8 +46,8 @@ def halved_operations(
     """Names of the operations whose weights use half of their levels; ``fix`` is not ``auto`` any more.
 
     ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one;
-    transposed ones are passed like any operation. Operations that read ``aligned`` channels come on top: their weights took up the widths of the channels. Models
-    without a convolution and devices other than ANY and CPU have none.
+    transposed ones are passed like any operation. Operations that read ``aligned`` channels come on top: their weights
+    took up the widths of the channels. Models without a convolution and devices other than ANY and CPU have none.
     """
     nodes = model.get_ordered_ops()
     weighted = [node for node in nodes if node.get_type_name() in _WEIGHTED]

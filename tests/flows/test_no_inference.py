@@ -1,12 +1,11 @@
 """Statistics are kept per sample and per channel: what is decided afterwards infers no sample again."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.algorithms import calibration
+from tasks.algorithms import calibration, inference
 from tests.flows.conftest import RunFlow
 
 # Whatever else a changed INT8 model needs, evaluation say, is kept short.
@@ -39,10 +38,9 @@ CHANGES = [
 def inferences(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples each pass over the calibration data inferred."""
     passes: list[int] = []
-    infer: Callable[..., int] = calibration.infer
 
     def counting(*arguments: Any, **options: Any) -> int:
-        passes.append(infer(*arguments, **options))
+        passes.append(inference.infer(*arguments, **options))
         return passes[-1]
 
     monkeypatch.setattr(calibration, "infer", counting)
