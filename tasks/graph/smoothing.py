@@ -1,4 +1,4 @@
-"""Features of an activation between a tensor and the products that read it, divided in a way the model does not notice."""
+"""Features of an activation, divided between a tensor and the products that read it: the model does not notice."""
 
 from dataclasses import dataclass
 
@@ -66,6 +66,7 @@ def smooth(model: ov.Model, point: SmoothPoint, factors: NDArray[np.float64]) ->
         layer = layers[name]
         weights = read_constant(nodes[name], layer.weights.port)
         axis = contracted_axis(layer)
-        write_constant(nodes[name], layer.weights.port, weights * along(factors, (axis,), weights.ndim), "smoothed_weights")
+        scaled = weights * along(factors, (axis,), weights.ndim)
+        write_constant(nodes[name], layer.weights.port, scaled, "smoothed_weights")
         nodes[name].input(layer.data.port).replace_source_output(product.output(0))
     model.validate_nodes_and_infer_types()

@@ -1,8 +1,9 @@
 """SmoothQuant: outliers in few features of an activation move into the weights that read them, where they are harmless.
 
 With factors s, ``x W = (x / s) (s W)``: features of like size share one scale, and weights have a scale for each output
-anyway. Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models", eq. 4:
-``s_j = max|x_j|^alpha / max|W_j|^(1 - alpha)``. Here alpha is what makes the expected error of the products least.
+anyway. Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
+equation 4: ``s_j = max|x_j|^alpha / max|W_j|^(1 - alpha)``. Here alpha is what makes the expected error of the products
+least.
 """
 
 from collections.abc import Sequence
@@ -31,12 +32,12 @@ def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]]) -> Fa
     largest, columns = seen.max(axis=0, initial=0.0), np.abs(matrix).max(axis=0)
     usual = np.square(np.median(seen, axis=0) / _PEAK_TO_RMS) if len(seen) else np.zeros_like(largest)
     live = (largest > 0) & (columns > 0)
-    best = np.ones_like(largest)
+    best: Factors = np.ones_like(largest)
     if not live.any():
         return best
     error = _error(best, largest, usual, matrix)
     for alpha in ALPHAS:
-        factors = np.ones_like(largest)
+        factors: Factors = np.ones_like(largest)
         factors[live] = largest[live] ** alpha / columns[live] ** (1 - alpha)
         factors[live] /= np.exp(np.log(factors[live]).mean())
         tried = _error(factors, largest, usual, matrix)

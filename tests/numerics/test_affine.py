@@ -201,8 +201,9 @@ def test_zero_is_a_level_of_united_activations(pairs: list[tuple[float, float]],
     members = [activation_parameters(span(*pair), config) for pair in pairs]
     united = unite(members)
     assert_zero_is_a_level(united)
-    # What is cut off rounds to zero anyway.
-    half = 0.5001 * (united.input_high - united.input_low) / (united.levels - 1)
+    # What is cut off rounds to zero anyway, by the levels of the range that holds all members.
+    lows, highs = ([getattr(member, name) for member in members] for name in ("input_low", "input_high"))
+    half = 0.5001 * (np.max(highs) - np.min(lows)) / (united.levels - 1)
     assert all(np.all(united.input_low <= member.input_low + half) for member in members)
     assert all(np.all(united.input_high >= member.input_high - half) for member in members)
     assert united.levels == members[0].levels
