@@ -6,8 +6,10 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
+    smooth_activations    ModelRef and statistics -> ModelRef, the same function without outliers of features
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
+    choose_ranges         two sets of limits -> for each tensor the ones that suit the model's output
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right
     correct_sequentially  the same by inference, in topological order

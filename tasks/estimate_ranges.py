@@ -9,7 +9,15 @@ from tasks.records import ArraysRef, ModelRef, Runtime
 from tasks.shards import open_statistics
 from tasks.store import Store
 
-__all__ = ["SaturationFix", "estimate_ranges", "resolve", "smallest_scale", "wanted_quantiles", "wants_values"]
+__all__ = [
+    "SaturationFix",
+    "Scheme",
+    "estimate_ranges",
+    "resolve",
+    "smallest_scale",
+    "wanted_quantiles",
+    "wants_values",
+]
 
 
 @step

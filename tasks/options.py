@@ -72,6 +72,7 @@ class QuantizationOptions:
     weights: TensorOptions = field(default_factory=TensorOptions)
     activations: TensorOptions = field(default_factory=TensorOptions)
     saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
+    smooth_quant: bool | Literal["auto"] = False
     channel_alignment: bool | Literal["auto"] = True
     bias_correction: bool = True
     use_fast_bias: bool = True
@@ -93,6 +94,8 @@ class QuantizationOptions:
 def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
     """Every value that cannot be meant: its key below ``quantization`` and what is wrong."""
     wide = options.target_device in WIDE_DEVICES
+    if options.smooth_quant is True and options.model_type != "transformer":
+        yield "smooth_quant", f"true needs model_type=transformer; it is {options.model_type or 'null'}"
     for place, entry in enumerate(options.ignored.scope):
         if isinstance(entry, NamePattern) and (reason := _broken(entry.re)):
             yield f"ignored.scope.{place}.re", f"{entry.re!r} is no regular expression: {reason}"

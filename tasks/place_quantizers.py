@@ -13,6 +13,7 @@ from tasks.graph.layers import ChannelMean, find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.placement import QuantizerSetup, tapped_tensors
 from tasks.graph.scope import IgnoredScope
+from tasks.graph.smoothing import SmoothPoint, find_smooth_points
 from tasks.numerics.statistics import Observation, Quantile
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store
@@ -24,7 +25,7 @@ class Placement:
 
     ``tensors`` are those whose statistics are needed, ``tensor_bytes`` what each takes for one sample, 0 where its
     shape is not known beforehand. ``means`` are those of the data of layers, which bias correction needs,
-    ``alignable`` the tensors whose channels can be aligned.
+    ``alignable`` the tensors whose channels can be aligned, ``smoothable`` those whose features can be divided.
     """
 
     setup: QuantizerSetup
@@ -32,6 +33,7 @@ class Placement:
     tensor_bytes: tuple[int, ...]
     means: tuple[ChannelMean, ...]
     alignable: tuple[str, ...]
+    smoothable: tuple[SmoothPoint, ...]
 
     def observations(
         self, quantiles: Mapping[str, tuple[Quantile, ...]], *, values: bool = False, aligned: bool = False
@@ -51,6 +53,10 @@ class Placement:
             )
             for tensor in self.tensors
         )
+
+    def peaks(self) -> tuple[Observation, ...]:
+        """What smoothing needs to know of the tensors in question."""
+        return tuple(Observation(point.tensor, peaks=(point.axis,)) for point in self.smoothable)
 
     def groups(
         self, observations: tuple[Observation, ...], most_bytes: int | None
@@ -87,6 +93,8 @@ def place_quantizers(
         raise InputError(msg)
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
     tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
+    quantized = {point.tensor for point in setup.points}
+    smoothable = tuple(point for point in find_smooth_points(opened) if point.tensor in quantized)
     means = sorted({layer.mean for layer in find_layers(read_operations(opened))})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable)
+    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable)

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from tasks.graph.placement import QuantizationPoint, Role
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
-from tasks.numerics.estimators import RangeEstimator
+from tasks.numerics.aggregators import Aggregator
+from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
 
 
 class Preset(StrEnum):
@@ -39,6 +40,16 @@ class Scheme:
     preset: Preset = Preset.PERFORMANCE
     weights: TensorOptions = field(default_factory=TensorOptions)
     activations: TensorOptions = field(default_factory=TensorOptions)
+
+    @property
+    def tries_ranges(self) -> bool:
+        """Whether ranges of activations are chosen by trial."""
+        return self.activations.range_estimator.preset == EstimatorPreset.AUTO
+
+    def with_extremes(self) -> "Scheme":
+        """The same with activation ranges that hold the extremes of all samples."""
+        extremes = RangeEstimator(min=Border(aggregator=Aggregator.MIN), max=Border(aggregator=Aggregator.MAX))
+        return replace(self, activations=replace(self.activations, range_estimator=extremes))
 
     def options(self, role: Role) -> TensorOptions:
         """The options for tensors of this role."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
 from flows import calibrate
 from flows.gate import Gate
@@ -88,3 +89,45 @@ def test_without_a_gate_steps_are_kept_unseen(home: Path, run_flow: RunFlow) -> 
     report = run_flow(home, "quantization.gate_samples=0")
     assert decision(report, "correct_biases") == Decision("correct_biases", kept=True, before=None, after=None)
     assert "correct_biases was kept unseen: there was nothing to judge it by" in report.notes
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> tuple[str, ...]:
+    """Products behind a feature that is far larger than the others, and data for them."""
+    data = m.named(ops.parameter([1, 6, 8], ov.Type.f32), "tokens")
+    sizes = np.array([1, 1, 60, 1, 1, 1, 1, 1], np.float32)
+    large = m.named(ops.multiply(data, m.named(ops.constant(sizes.reshape(1, 1, 8)), "sizes")), "large")
+    hidden = m.named(ops.sigmoid(m.matmul(large, "first", 8)), "hidden")
+    ov.save_model(m.build(m.matmul(hidden, "second", 4)), tmp_path / "tokens.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 6, 8)).astype(np.float32))
+    paths = [f"{role}=arrays" for role in ("dataset", "validation")]
+    return (f"model.path='{tmp_path}/tokens.xml'", *paths, f"dataset.path='{tmp_path}/x.npy'", "model_type=transformer")
+
+
+def test_outliers_of_transformers_are_smoothed_where_that_is_better(
+    home: Path, run_flow: RunFlow, tokens: tuple[str, ...]
+) -> None:
+    options = (*tokens[:-1], f"quantization.{tokens[-1]}")
+    plain = run_flow(home, *options)
+    judged = run_flow(home, *options, "quantization.smooth_quant=auto")
+    kept = decision(judged, "smooth_activations")
+    assert kept.kept and kept.before is not None and kept.after is not None
+    assert kept.after > kept.before + 3
+    always = run_flow(home, *options, "quantization.smooth_quant=true")
+    assert always.metrics == judged.metrics
+    assert (judged.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)
+
+
+def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
+    key = "quantization.activations.range_estimator.preset"
+    chosen, plain = (run_flow(home, f"{key}={preset}") for preset in ("auto", "mse"))
+    names = [stage.name for stage in chosen.stages]
+    assert "choose_ranges" in names
+    assert "choose_ranges" not in [stage.name for stage in plain.stages]
+    for each in chosen.decisions:
+        assert each.step in ("choose_ranges", "correct_biases")
+
+
+def test_the_best_recipe_runs_on_the_built_in_model(home: Path, run_flow: RunFlow) -> None:
+    best, plain = run_flow(home, "quantization=best"), run_flow(home)
+    assert (best.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)

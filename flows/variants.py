@@ -1,0 +1,113 @@
+"""Float models that compute the same as the user's but quantize otherwise, and what was observed of each."""
+
+from dataclasses import dataclass
+
+from flows.stages import Stages
+from flows.workers import for_worker
+from tasks.align_channels import AlignedModel, align_channels
+from tasks.collect_statistics import Observation, collect_statistics
+from tasks.config import QuantizeConfig
+from tasks.estimate_ranges import wanted_quantiles, wants_values
+from tasks.place_quantizers import Placement, place_quantizers
+from tasks.records import ArraysRef, DatasetRef, ModelRef
+from tasks.smooth_activations import SmoothedModel, smooth_activations
+
+Shards = tuple[tuple[ArraysRef, ...], ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A float model, the step that set it apart from the one before it, and what was observed of it."""
+
+    step: str
+    aligned: AlignedModel
+    placement: Placement
+    statistics: Shards
+
+    @property
+    def model(self) -> ModelRef:
+        """The float model."""
+        return self.aligned.model
+
+
+def find_variants(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> tuple[Variant, ...]:
+    """The model as it is, or as options change it; where they say ``auto``, one after the other."""
+    options = config.quantization
+    if options.smooth_quant is False or options.model_type != "transformer":
+        return _alignments(stages, config, "", model, samples)
+    found = _alignments(stages, config, "", model, samples) if options.smooth_quant == "auto" else ()
+    placement = _place(stages, config, model)
+    statistics = _collect(stages, config, model, placement, placement.peaks(), samples)
+    smoothed: SmoothedModel = stages.run(smooth_activations, model=model, statistics=statistics, runtime=config.runtime)
+    if found and not smoothed.tensors:
+        return found
+    return (*found, *_alignments(stages, config, "smooth_activations", smoothed.model, samples))
+
+
+def _alignments(
+    stages: Stages, config: QuantizeConfig, step: str, model: ModelRef, samples: DatasetRef
+) -> tuple[Variant, ...]:
+    """The model as it is, with aligned channels, or where both are to be tried, both."""
+    options = config.quantization
+    asked = options.channel_alignment
+    placement = _place(stages, config, model)
+    quantiles = wanted_quantiles(placement.setup, options.scheme)
+    values = wants_values(options.scheme)
+    observations = placement.observations(quantiles, values=values, aligned=asked is not False)
+    statistics = _collect(stages, config, model, placement, observations, samples)
+    unaligned = Variant(step, AlignedModel(model), placement, statistics)
+    if asked is False or not placement.alignable:
+        return (unaligned,)
+    aligned: AlignedModel = stages.run(align_channels, model=model, statistics=statistics, runtime=config.runtime)
+    placement = _place(stages, config, aligned.model)
+    if aligned.statistics:
+        statistics += ((aligned.statistics,),)
+    changed = tuple(
+        each
+        for each in placement.observations(wanted_quantiles(placement.setup, options.scheme))
+        if each.quantiles and each.tensor in aligned.tensors
+    )
+    if changed:
+        # Quantiles of a whole tensor do not follow from those of its channels.
+        statistics += _collect(stages, config, aligned.model, placement, changed, samples)
+    variant = Variant("align_channels", aligned, placement, statistics)
+    return (unaligned, variant) if asked == "auto" else (variant,)
+
+
+def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement:
+    options = config.quantization
+    placement: Placement = stages.run(
+        place_quantizers,
+        model=model,
+        target_device=options.target_device,
+        model_type=options.model_type,
+        ignored=options.ignored.to_scope(),
+        runtime=config.runtime,
+    )
+    return placement
+
+
+def _collect(
+    stages: Stages,
+    config: QuantizeConfig,
+    model: ModelRef,
+    placement: Placement,
+    observations: tuple[Observation, ...],
+    samples: DatasetRef,
+) -> Shards:
+    """Observe the samples shard by shard, in one pass or, under a limit of memory, in several."""
+    run, execution = config.runtime, config.quantization.execution
+    groups = placement.groups(observations, run.bytes_a_request(execution))
+    shards = samples.shards(run.shard_size)
+    calls = [
+        {"model": model, "observations": group, "shard": shard, "execution": execution, "runtime": run}
+        for group in groups
+        for shard in shards
+    ]
+    found = stages.map(
+        collect_statistics,
+        [for_worker(call) for call in calls] if run.distributed else calls,
+        [len(shard) for _ in groups for shard in shards],
+        submit=run.distributed,
+    )
+    return tuple(tuple(found[start : start + len(shards)]) for start in range(0, len(found), len(shards)))
