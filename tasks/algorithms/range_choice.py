@@ -107,8 +107,8 @@ def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) 
 
 def _inputs(point: str, limits: FakeQuantizeParameters) -> dict[str, NDArray[np.float32]]:
     step = (limits.input_high - limits.input_low) / np.float32(limits.levels - 1)
-    values: tuple[NDArray[np.float32], ...] = (limits.input_low, limits.input_high, step, 1 / step)
-    return {f"{point}/{name}": value for name, value in zip(_LIMITS, values, strict=True)}
+    values = (limits.input_low, limits.input_high, step, 1 / step)
+    return {f"{point}/{name}": np.asarray(value, np.float32) for name, value in zip(_LIMITS, values, strict=True)}
 
 
 def _outputs(
