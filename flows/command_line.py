@@ -99,43 +99,52 @@ def _interruptible() -> Iterator[None]:
 
 
 def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool) -> None:
+    from flows.preflight import check
+
+    # Hydra's parser takes flags in front of the overrides only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    checked = check(config_name, config_class, sys.argv[1:])
+    if checked.problems:
+        _fail("\n".join(checked.problems))
+    if checked.config is not None:
+        _run_flow(checked.config, tuple(sys.argv[1:]), load_flow, serves=serves)
+        return
+
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
-    from flows.environment import prepare, require_extra
-    from flows.preflight import find_problems
     from tasks.config import from_hydra
-
-    # Hydra's parser takes flags in front of the overrides only.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    problems = find_problems(config_name, config_class, sys.argv[1:])
-    if problems:
-        _fail("\n".join(problems))
 
     def job(composed: DictConfig) -> None:
         config, run = from_hydra(composed, config_class), HydraConfig.get()
         if run.mode == RunMode.MULTIRUN:
             # The points of a sweep must not overwrite each other.
             config = replace(config, output_dir=config.output_dir / str(run.job.num))
-        try:
-            require_extra(config.runtime)
-            prepare(config.runtime.home, serves=serves)
-            load_flow()(config, tuple(run.overrides.task))
-        except InputError as mistake:
-            _fail(str(mistake))
-        except tracking.TrackingError as failure:
-            _fail(f"{failure}; the output is written", FAILED)
-        except Exception as failure:
-            # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
-            if _interruptions:
-                raise KeyboardInterrupt from failure
-            if str(failure).startswith("Failed to reach API"):
-                _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)
-            raise
+        _run_flow(config, tuple(run.overrides.task), load_flow, serves=serves)
 
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
+
+
+def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: Callable[[], Flow], *, serves: bool) -> None:
+    from flows.environment import prepared, require_extra
+
+    try:
+        require_extra(config.runtime)
+        with prepared(config.runtime.home, serves=serves):
+            load_flow()(config, overrides)
+    except InputError as mistake:
+        _fail(str(mistake))
+    except tracking.TrackingError as failure:
+        _fail(f"{failure}; the output is written", FAILED)
+    except Exception as failure:
+        # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
+        if _interruptions:
+            raise KeyboardInterrupt from failure
+        if str(failure).startswith("Failed to reach API"):
+            _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)
+        raise
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:

@@ -19,7 +19,8 @@ def require_extra(runtime: Runtime) -> None:
         raise InputError(msg)
 
 
-def prepare(home: Path, *, serves: bool = True) -> None:
+@contextmanager
+def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
     """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is.
 
     ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
@@ -44,15 +45,20 @@ def prepare(home: Path, *, serves: bool = True) -> None:
         os.environ.setdefault(name, value)
 
     if not serves:
+        yield
         return
-    from prefect.settings import get_current_settings  # noqa: PLC0415 - reads the settings above
+    # Here because Prefect reads the settings above when it is imported.
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
-    if get_current_settings().api.url is None:
-        from prefect.client.orchestration import get_client  # noqa: PLC0415
+    # The thread of the heartbeat sleeps in whole seconds, which the end of a flow waits for.
+    with temporary_settings(set_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}) as current:
+        if current.api.url is None:
+            from prefect.client.orchestration import get_client  # noqa: PLC0415
 
-        print("starting a temporary Prefect server ...", file=sys.stderr)
-        with shielded():
-            get_client(sync_client=True)  # which starts it; the flow finds it running
+            print("starting a temporary Prefect server ...", file=sys.stderr)
+            with shielded():
+                get_client(sync_client=True)  # which starts it; the flow finds it running
+        yield
 
 
 @contextmanager

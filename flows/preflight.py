@@ -1,8 +1,9 @@
 """Mistakes on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
@@ -12,21 +13,32 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.config import from_hydra, unknown
+from tasks.config import QuantizeConfig, from_hydra, unknown
 from tasks.errors import InputError
 from tasks.write_output import require_writable
+
+T = TypeVar("T", bound=QuantizeConfig)
 
 # Hydra answers these itself, or composes from folders that only it knows.
 _LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
 
 
-def find_problems(config_name: str, config_class: type[Any], arguments: Sequence[str]) -> list[str]:
-    """Compose every point that the arguments describe and check it; returns the lines to print, none if all is well."""
+@dataclass(frozen=True)
+class Checked(Generic[T]):
+    """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again)."""
+
+    problems: tuple[str, ...] = ()
+    config: T | None = None
+
+
+def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
+    """Compose every point that the arguments describe and check it."""
     flags = [argument for argument in arguments if argument.startswith("-")]
     if any(flag.startswith(_LEFT_TO_HYDRA) for flag in flags):
-        return []
+        return Checked()
     sweeps = any(flag in ("-m", "--multirun") for flag in flags)
     overrides, lines = _parse([word for word in arguments if word not in flags])
+    configs: list[T] = []
     with initialize_config_module("conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         for override in overrides:
@@ -35,8 +47,12 @@ def find_problems(config_name: str, config_class: type[Any], arguments: Sequence
             lines |= dict.fromkeys(_group_problems(loader, override))
         if not lines:
             for point in _points(overrides):
-                lines |= dict.fromkeys(_point_problems(config_name, config_class, point, loader))
-    return list(lines)
+                try:
+                    configs.append(_compose(config_name, config_class, point, loader))
+                except InputError as mistake:
+                    lines |= dict.fromkeys(str(mistake).splitlines())
+    alone = not flags and not any(override.get_key_element().startswith("hydra") for override in overrides)
+    return Checked(tuple(lines), configs[0] if alone and not lines else None)
 
 
 def _parse(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
@@ -84,22 +100,25 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
             yield f"{group}: {unknown('value', value, options)}"
 
 
-def _point_problems(config_name: str, config_class: type[Any], point: list[str], loader: ConfigLoader) -> list[str]:
+def _compose(config_name: str, config_class: type[T], point: list[str], loader: ConfigLoader) -> T:
+    """One point, checked; InputError with a line for each of its mistakes."""
     try:
         config = from_hydra(compose(config_name, overrides=point), config_class)
-        require_writable(config.runtime.home, "runtime.home")
-    except InputError as mistake:
-        return str(mistake).splitlines()
     except HydraException as mistake:
-        groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
-        keys = [word.split("=")[0] for word in point if word not in groups and not word.startswith(("+", "~"))]
-        try:
-            known = compose(config_name, overrides=groups)
-        except HydraException:
-            return [_first_line(mistake)]
-        lines = [line for key in keys if (line := _unknown_key(known, key, loader))]
-        return lines or [_first_line(mistake)]
-    return []
+        raise InputError("\n".join(_lines(config_name, point, loader, mistake))) from mistake
+    require_writable(config.runtime.home, "runtime.home")
+    return config
+
+
+def _lines(config_name: str, point: list[str], loader: ConfigLoader, mistake: HydraException) -> list[str]:
+    """What is wrong with a point that Hydra refused: the keys that the groups it chose do not have."""
+    groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
+    keys = [word.split("=")[0] for word in point if word not in groups and not word.startswith(("+", "~"))]
+    try:
+        known = compose(config_name, overrides=groups)
+    except HydraException:
+        return [_first_line(mistake)]
+    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [_first_line(mistake)]
 
 
 def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from flows.preflight import find_problems
+from flows.preflight import check
 from tasks.config import EvaluateConfig, QuantizeConfig, flatten, from_hydra
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits
@@ -43,7 +43,7 @@ def configuration(*overrides: str, name: str = "quantize") -> Any:
 
 
 def problems(*arguments: str, name: str = "quantize") -> list[str]:
-    return find_problems(name, CONFIGS[name], list(arguments))
+    return list(check(name, CONFIGS[name], list(arguments)).problems)
 
 
 # --- what is there

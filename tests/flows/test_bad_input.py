@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def run_inside(
     monkeypatch.chdir(commands.folder)
     monkeypatch.setenv("PTQ_HOME", str(commands.home))
     monkeypatch.setattr("tasks.tracking.start", lambda: None)
-    monkeypatch.setattr("flows.environment.prepare", lambda *_, **__: None)
+    monkeypatch.setattr("flows.environment.prepared", lambda *_, **__: nullcontext())
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["ptq-quantize", *QUICK, *arguments])

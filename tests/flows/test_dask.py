@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.preflight import find_problems
+from flows.preflight import check
 from flows.workers import describe_worker, for_worker, require_same
 from tasks.caching import results_folder
 from tasks.config import QuantizeConfig
@@ -47,9 +47,9 @@ def test_missing_extra_is_one_line(commands: Commands, tmp_path: Path, chosen: s
 
 
 def test_an_address_has_the_form_of_one() -> None:
-    assert not find_problems("quantize", QuantizeConfig, ["runtime.address='tcp://there:8786'"])
+    assert not check("quantize", QuantizeConfig, ["runtime.address='tcp://there:8786'"]).problems
     for wrong in ("there:8786", "tcp://there", "8786"):
-        (line,) = find_problems("quantize", QuantizeConfig, [f"runtime.address='{wrong}'"])
+        (line,) = check("quantize", QuantizeConfig, [f"runtime.address='{wrong}'"]).problems
         assert line.startswith("runtime.address: string should match pattern ")
         assert line.endswith(f", got '{wrong}'")
 
