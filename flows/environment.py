@@ -26,6 +26,7 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
     ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
     """
     state = home.resolve()
+    state.mkdir(parents=True, exist_ok=True)
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),

@@ -24,6 +24,7 @@ Plumbing: what steps and flows stand on.
     options       parameters of DefaultQuantization as users write them, and what contradicts itself
     config        the composed configuration, checked once
     store         content-addressed files: models and arrays by sha256
+    staging       folders that are whole or not there, and what killed runs left of them
     shards        rows that an earlier run collected for the same samples
     taps          a model with its taps, compiled once a process, and the samples of a shard
     caching       the one cache policy of all steps: inputs, code, libraries

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +15,11 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from tasks.records import ArraysRef, ModelRef
+from tasks.staging import abandoned, staged
 
 _TEMPORARY = ".incomplete-"
+# Machines that share the store may not see each other's locks.
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ class Store:
 
     @contextmanager
     def _temporary(self, kind: str) -> Iterator[Path]:
-        (self.root / kind).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self.root / kind))
-        try:
+        parent = self.root / kind
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in abandoned(parent, _TEMPORARY, _ABANDONED_SECONDS):
+            shutil.rmtree(left, ignore_errors=True)
+        with staged(parent, _TEMPORARY) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _publish(self, folder: Path, ref: ModelRef | ArraysRef) -> None:
         final = self._folder(ref)

@@ -1,4 +1,9 @@
-"""The files a user gets: written beside the old ones first, then put in their place."""
+"""The files a user gets: all of them at once, and what lay in the folder before stays until then.
+
+The new folder is filled beside the old one, which it then changes places with in one step; files of the user's own are
+in both. Where folders cannot change places (a mount point, the working directory, a parent that is not ours) the files
+are replaced one after the other, ``manifest.json`` last.
+"""
 
 import importlib.metadata
 import json
@@ -14,20 +19,26 @@ from typing import Any
 
 from tasks.errors import InputError
 from tasks.records import DatasetRef, ModelRef, Report, Runtime
+from tasks.staging import abandoned, exchange, staged
 from tasks.store import Store
 
+# In the order in which they are replaced where that cannot be done at once.
+_FILES = ("model.bin", "model.xml", "report.json", "evaluation.json", "manifest.json")
 _PACKAGES = ("openvino-ptq-flow", "openvino", "numpy", "prefect", "hydra-core", "mlflow")
 
 
 def require_writable(folder: Path, key: str = "output_dir") -> None:
-    """Make the folder if need be; raise InputError, naming its ``key``, unless files can be created in it."""
+    """Raise InputError, naming the ``key``, unless files can be created in the folder. It is not created here."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there.resolve()):
             pass
     except OSError as failure:
-        msg = f"{key}: cannot write to '{folder}': {failure.strerror}"
-        raise InputError(msg) from failure
+        reason = failure.strerror if there.is_dir() else "Not a directory"
+        raise InputError(f"{key}: cannot write to '{folder}': {reason}") from failure
+    for name in _FILES:
+        if (folder / name).is_dir():
+            raise InputError(f"{key}: cannot write to '{folder}': '{name}' in it is a folder")
 
 
 def describe_run(
@@ -53,7 +64,7 @@ def write_output(
 ) -> tuple[Path, ...]:
     """Write ``model.xml``, ``model.bin``, ``report.json`` and ``manifest.json``; an earlier output stays until then."""
     source = Store(runtime.home).model_folder(model)
-    with _staged(folder) as staging:
+    with _in_place_of(folder) as staging:
         for name in ("model.bin", "model.xml"):
             shutil.copyfile(source / name, staging / name)
         write_json(staging / "report.json", asdict(report))
@@ -63,7 +74,7 @@ def write_output(
 
 def write_evaluation(folder: Path, content: dict[str, Any]) -> None:
     """Write ``evaluation.json``."""
-    with _staged(folder) as staging:
+    with _in_place_of(folder) as staging:
         write_json(staging / "evaluation.json", content)
 
 
@@ -73,14 +84,61 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files replace those of ``folder`` once all of them are complete."""
+def _in_place_of(folder: Path) -> Iterator[Path]:
+    """An empty folder, whose files take the place of those of the same names in ``folder`` once all are complete."""
     require_writable(folder)
-    with tempfile.TemporaryDirectory(prefix=".incomplete-", dir=folder) as name:
-        staging = Path(name)
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = f".{folder.name}.incomplete-"
+    movable = _is_movable(folder)
+    for left in (*abandoned(folder, prefix), *(abandoned(folder.parent, prefix) if movable else ())):
+        _bring_over(left, folder)
+        shutil.rmtree(left, ignore_errors=True)
+    with staged(folder.parent if movable else folder, prefix) as staging:
         yield staging
-        for file in sorted(staging.iterdir()):
-            os.replace(file, folder / file.name)  # noqa: PTH105 - the atomic rename is the point
+        for file in staging.iterdir():
+            _flush(file)
+        if not (movable and _exchanged(staging, folder)):
+            for file in sorted(staging.iterdir(), key=lambda file: _FILES.index(file.name)):
+                os.replace(file, folder / file.name)  # noqa: PTH105 - the atomic rename is the point
+
+
+def _is_movable(folder: Path) -> bool:
+    """Whether another folder may come in its place: nobody stands in it, and nothing in it is mounted."""
+    mounted = any(os.path.ismount(path) for path in (folder, *folder.iterdir()))
+    return not mounted and not Path.cwd().is_relative_to(folder) and os.access(folder.parent, os.W_OK | os.X_OK)
+
+
+def _exchanged(staging: Path, folder: Path) -> bool:
+    """Let the folders change places, with everything of the old one that was not written anew; False if impossible."""
+    new = {file.name for file in staging.iterdir()}
+    try:
+        os.chown(staging, folder.stat().st_uid, folder.stat().st_gid)
+        shutil.copystat(folder, staging)
+        for entry in folder.iterdir():
+            if entry.name not in new and not (entry.is_dir() and not entry.is_symlink()):
+                os.link(entry, staging / entry.name, follow_symlinks=False)
+        exchange(staging, folder)
+    except OSError:
+        for entry in staging.iterdir():
+            if entry.name not in new:
+                entry.unlink()
+        return False
+    _bring_over(staging, folder)
+    return True
+
+
+def _bring_over(old: Path, folder: Path) -> None:
+    """Move what only the old folder has: folders, which cannot be in two places, and files that just came."""
+    for entry in old.iterdir():
+        if entry.name not in _FILES and not os.path.lexists(folder / entry.name):
+            entry.rename(folder / entry.name)
+
+
+def _flush(file: Path) -> None:
+    """Have the content on the disk before its name is."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _finite(content: Any) -> Any:

@@ -26,9 +26,10 @@ PLUMBING = {
     "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
     | {"tasks.options", "tasks.records"},
-    "tasks.store": {"numpy", "openvino", "tasks.records"},
+    "tasks.staging": set(),
+    "tasks.store": {"numpy", "openvino", "tasks.records", "tasks.staging"},
     "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
-    "tasks.write_output": {"tasks.records", "tasks.store"},
+    "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
     "tasks.tracking": {"mlflow"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},

@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from tasks.errors import InputError
 from tasks.records import ModelRef, Report, Runtime, Stage
 from tasks.store import Store
-from tasks.write_output import file_sizes, require_writable, write_evaluation, write_json, write_output
+from tasks.write_output import _in_place_of, file_sizes, require_writable, write_evaluation, write_json, write_output
 from tests import models
 
 REPORT = Report(
@@ -73,6 +77,94 @@ def test_failing_write_leaves_the_earlier_output(
     with pytest.raises(OSError, match="No space left"):
         write_output(output, model, REPORT, {"run": 2}, runtime)
     assert content(output) == before
+
+
+KILLED = """
+import os, signal, sys, tasks.write_output as module
+from pathlib import Path
+place, output = sys.argv[1], Path(sys.argv[2])
+owner = module.os if place in ("link", "replace", "chown", "fsync") else module.shutil if place == "rmtree" else module
+if place == "replace":  # and none of the folders can be exchanged
+    module.exchange = lambda *_: (_ for _ in ()).throw(OSError("cannot"))
+setattr(owner, place, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+with module._in_place_of(output) as staging:
+    for name in ("model.xml", "model.bin", "report.json", "manifest.json"):
+        (staging / name).write_text("new")
+"""
+NEW = dict.fromkeys(("model.xml", "model.bin", "report.json", "manifest.json"), b"new")
+
+
+@pytest.mark.parametrize("place", ["fsync", "chown", "link", "exchange", "_bring_over", "replace"])
+def test_killed_run_leaves_one_output_or_the_other(tmp_path: Path, place: str) -> None:
+    output = tmp_path / "output"
+    (output / "folder").mkdir(parents=True)
+    mine = {"mine.txt": b"mine", "folder/mine.txt": b"mine", "evaluation.json": b"earlier"}
+    earlier = dict.fromkeys(NEW, b"earlier")
+    for name, text in (mine | earlier).items():
+        (output / name).write_bytes(text)
+
+    killed = subprocess.run([sys.executable, "-c", KILLED, place, str(output)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = content(output)
+    assert {name: left[name] for name in NEW} in (earlier, NEW)
+    assert (left["mine.txt"], left["evaluation.json"]) == (b"mine", b"earlier")
+    assert len(list(tmp_path.iterdir())) == 2  # what was being filled
+
+    time.sleep(0.3)  # the kernel takes its time to take a process apart
+    for folder in tmp_path.glob(".output.incomplete-*"):
+        os.utime(folder, (0, 0))
+    with _in_place_of(output) as staging:
+        (staging / "model.xml").write_text("newest")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["output"]
+    now = content(output)
+    assert now.pop("model.xml") == b"newest"
+    assert now == {name: text for name, text in left.items() if name != "model.xml"} | mine
+
+
+def test_folder_keeps_its_mode_and_the_links_to_it(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output").chmod(0o2775)
+    (tmp_path / "link").symlink_to("output")
+    write_evaluation(tmp_path / "link", {})
+    assert (tmp_path / "output").stat().st_mode & 0o7777 == 0o2775
+    assert (tmp_path / "output" / "evaluation.json").is_file()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_new_folder_has_the_usual_mode(tmp_path: Path) -> None:
+    (tmp_path / "usual").mkdir()
+    write_evaluation(tmp_path / "output", {})
+    assert (tmp_path / "output").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("case", ["working directory", "no exchange", "foreign parent"])
+def test_folders_that_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "mine.txt").write_text("mine")
+    (output / "evaluation.json").write_text("earlier")
+    inode = output.stat().st_ino
+    if case == "working directory":
+        monkeypatch.chdir(output)
+    elif case == "foreign parent":
+        monkeypatch.setattr("tasks.write_output.os.access", lambda *_: False)
+    else:
+        monkeypatch.setattr("tasks.write_output.exchange", lambda *_: Path("/nowhere").stat())
+    write_evaluation(output, {"a": 1})
+    assert output.stat().st_ino == inode
+    assert content(tmp_path).keys() == {"output/mine.txt", "output/evaluation.json"}
+    assert json.loads((output / "evaluation.json").read_text()) == {"a": 1}
+
+
+def test_nothing_is_created_until_there_is_something_to_write(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_where_a_file_belongs(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(InputError, match=r"'report\.json' in it is a folder"):
+        require_writable(tmp_path)
 
 
 def test_evaluation_is_beside_what_is_there(tmp_path: Path) -> None:
