@@ -69,7 +69,7 @@ def _load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, 
                 "identity": source_identity(config.dataset),
                 "subset_size": options.stat_subset_size,
                 "shuffle": options.shuffle_data,
-                "seed": options.seed,
+                "seed": options.seed if options.shuffle_data else 0,  # an unused seed changes nothing
                 "runtime": config.runtime,
             },
             {

@@ -66,13 +66,15 @@ def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
 
 
 def forget_damaged(key: str, store: Store, results: Path) -> None:
-    """Drop a cached result that cannot be served: unreadable, or naming an artifact that is gone or changed."""
+    """Drop a cached result that cannot be served: unreadable, another step's, or naming an artifact that is damaged."""
     record = results / key
     if not record.is_file():
         return
     try:
-        value = get_result_store().read(key).result
-        damaged = [ref for ref in referenced(value) if not store.is_intact(ref)]
+        found = get_result_store().read(key)
+        if Path(found.metadata.storage_key or "").name != key:  # the folder may have moved, the record may not
+            raise ValueError("a record of another step")
+        damaged = [ref for ref in referenced(found.result) if not store.is_intact(ref)]
     except Exception:  # noqa: BLE001 - whatever makes a record unreadable, the step runs again
         record.unlink(missing_ok=True)
         return

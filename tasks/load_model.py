@@ -7,6 +7,9 @@ from tasks.graph.reading import locate, model_files, read_model, require_float
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store, file_identity
 
+# Files of this name are told apart by the folders they lie in.
+_NO_NAMES = ("model", "openvino_model", "saved_model", "inference", "best", "last")
+
 
 def find_model(path: str) -> tuple[Path, str]:
     """The file that ``model.path`` names and what tells whether it changed; InputError when there is none."""
@@ -24,4 +27,9 @@ def load_model(path: Path, identity: str, runtime: Runtime, *, quantized: bool =
     model = read_model(path)
     if not quantized:
         require_float(model, path)
-    return Store(runtime.home).put_model(model, path.stem)
+    return Store(runtime.home).put_model(model, _name(path))
+
+
+def _name(path: Path) -> str:
+    """What to call the model: its file, or its folder where every file is called the same."""
+    return path.resolve().parent.name if path.stem in _NO_NAMES and path.resolve().parent.name else path.stem

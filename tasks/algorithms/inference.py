@@ -130,19 +130,19 @@ def sample_inputs(inputs: list[Any], sample: Sample, index: int, batch: int = 1)
     """The arrays of one sample as the model wants them: a batch axis of one, the model's element types.
 
     ``batch`` is the length of that axis in the model, where it is not one. Raises InputError when an input is missing,
-    or when a shape or an element type cannot fit.
+    or when a shape or an element type cannot fit; it calls the sample by its ``name``, or by ``index`` if it has none.
     """
     return {position: _fit(port, sample, index, batch) for position, port in enumerate(inputs)}
 
 
 def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
-    name = input_name(port)
+    name, called = input_name(port), getattr(sample, "name", f"sample {index}")
     if name not in sample:
-        msg = f"sample {index}: no array for the model's input '{name}'; the sample has {', '.join(sample)}"
+        msg = f"{called}: no array for the model's input '{name}'; the sample has {', '.join(sample)}"
         raise InputError(msg)
     values, shape, wanted = sample[name], port.get_partial_shape(), port.get_element_type().to_dtype()
     if not np.can_cast(values.dtype, wanted, "same_kind"):
-        msg = f"sample {index}: input '{name}' is {wanted}, the data are {values.dtype}"
+        msg = f"{called}: input '{name}' is {wanted}, the data are {values.dtype}"
         raise InputError(msg)
     if shape.rank.is_static and values.ndim == shape.rank.get_length() - 1:
         values = values[None]
@@ -150,7 +150,7 @@ def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
         shape[0] = 1
     if not shape.compatible(ov.PartialShape(list(values.shape))):
         expected = str(shape).replace("?", "any")
-        msg = f"sample {index}: input '{name}' has shape {expected}, the sample has {list(sample[name].shape)}"
+        msg = f"{called}: input '{name}' has shape {expected}, the sample has {list(sample[name].shape)}"
         raise InputError(msg)
     return np.asarray(values, dtype=wanted, order="C")
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.data.samples import Array, Labels, digest_arrays, listing, require_finite
+from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
 from tasks.errors import InputError, did_you_mean
 
 # What numpy and zipfile raise for files that are damaged or are something else; RuntimeError stands for encrypted
@@ -46,12 +46,12 @@ class ArraySamples:
         """Return the number of samples."""
         return len(self.names)
 
-    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+    def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read sample ``index``: for each input an array of its array's dtype and ``shape[1:]``.
 
         Raises InputError for an input without array and for NaN or infinite values.
         """
-        sample = {}
+        sample = Sample(f"{self.origin}: sample {self.names[index]}", {})
         for name in inputs:
             key = self._array_for(name, alone=len(inputs) == 1)
             sample[name] = _row(self.arrays[key], index)

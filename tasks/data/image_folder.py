@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import Array, Labels, listing
+from tasks.data.samples import Labels, Sample, listing
 from tasks.errors import InputError, did_you_mean
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -42,7 +42,7 @@ class ImageSamples:
         """Return the number of images."""
         return len(self.names)
 
-    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+    def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read image ``index`` for the model's single input: float32, (channels, height, width) or as ``layout`` says.
 
         Raises InputError for a model with more inputs and for a file that is no image, or one smaller than ``crop``.
@@ -57,7 +57,7 @@ class ImageSamples:
         if image is None:
             raise InputError(f"{file}: expected an image; it is damaged, cut off or of an unknown format.")
         try:
-            return {inputs[0]: preprocess(image, self.spec)}
+            return Sample(str(file), {inputs[0]: preprocess(image, self.spec)})
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
 

@@ -13,6 +13,14 @@ Array = NDArray[Any]
 Labels = NDArray[np.int64]
 
 
+class Sample(dict[str, Array]):
+    """The arrays of one sample by the name of their input, and what to call it in messages."""
+
+    def __init__(self, name: str, arrays: Mapping[str, Array]) -> None:
+        super().__init__(arrays)
+        self.name = name
+
+
 class Samples(Protocol):
     """An opened source: a fixed sequence of samples, read one at a time."""
 
@@ -30,7 +38,7 @@ class Samples(Protocol):
         """Return the number of samples, at least 1."""
         ...
 
-    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+    def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read one sample.
 
         ``inputs`` are the names of the model's inputs. The answer has one array per name, without the batch

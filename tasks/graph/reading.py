@@ -1,5 +1,9 @@
 """From a model file to a model that can be quantized, or to one readable reason why not."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -57,7 +61,8 @@ def read_model(path: Path) -> ov.Model:
         msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
         raise InputError(msg)
     try:
-        model = ov.Core().read_model(path)
+        with _silenced():
+            model = ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
         msg = f"model.path: OpenVINO cannot read '{path}': {_last_line(failure)}.{hint}"
@@ -82,6 +87,20 @@ def require_float(model: ov.Model, path: Path) -> None:
                 f"model.path: '{path}' is quantized already ({what} '{node.get_friendly_name()}'); give the float model"
             )
             raise InputError(msg)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep from the terminal what libraries write there while each looks whether a file is of its format."""
+    with Path(os.devnull).open("wb") as nowhere:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _last_line(failure: RuntimeError) -> str:
