@@ -19,6 +19,9 @@ from tasks.write_output import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)
 
+# New keys, which are checked when all are there, and Hydra's own.
+_LEFT_ALONE = ("+", "hydra")
+
 # Hydra answers these itself, or composes from folders that only it knows.
 _LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
 
@@ -113,7 +116,7 @@ def _compose(config_name: str, config_class: type[T], point: list[str], loader: 
 def _lines(config_name: str, point: list[str], loader: ConfigLoader, mistake: HydraException) -> list[str]:
     """What is wrong with a point that Hydra refused: the keys that the groups it chose do not have."""
     groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
-    keys = [word.split("=")[0] for word in point if word not in groups and not word.startswith(("+", "~"))]
+    keys = [word.split("=")[0].lstrip("~") for word in point if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
         known = compose(config_name, overrides=groups)
     except HydraException:

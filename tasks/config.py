@@ -1,7 +1,7 @@
 """The composed configuration, checked once: frozen dataclasses in, one readable line per mistake out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -73,7 +73,7 @@ class RuntimeOptions(Runtime):
 
     threads: Count | None = None
     shard_size: Count = 64
-    memory_limit: ByteSize | None = None
+    memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
     workers: Count | None = None
     address: Annotated[str, Field(pattern=r"^[a-z]+://\S+:[0-9]+$")] | None = None
 
@@ -131,6 +131,8 @@ def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
+    if empty := dict.fromkeys(_empty("", plain), "a value is needed, got ''; null stands for none"):
+        raise InputError("\n".join(_told_once(empty)))
     try:
         config = TypeAdapter(config_class).validate_python(plain)
     except ValidationError as failure:
@@ -171,14 +173,28 @@ def _unresolved(failure: OmegaConfBaseException) -> str:
     return f"{key}: {reason}, for example {key}=..."
 
 
+def _empty(prefix: str, node: Any) -> Iterator[str]:
+    """Keys with empty text, which stands for nothing anywhere; as a path it would be the working directory."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _empty(f"{prefix}.{key}" if prefix else str(key), value)
+    elif node == "":
+        yield prefix
+
+
 def _lines(failure: ValidationError, composed: Any) -> list[str]:
-    """One line a key: a union reports an error for each of its members, and validation repeats what dataset says."""
+    """One line a key, though a union reports an error for each of its members."""
     lines: dict[str, str] = {}
     for error in failure.errors(include_url=False):
         key, text = _line(dict(error), composed)
         # The last member of a union is the most special one: auto, or an entry with keys.
         if key not in lines or error["type"] in ("literal_error", "dataclass_type", "tuple_type"):
             lines[key] = text
+    return _told_once(lines)
+
+
+def _told_once(lines: dict[str, str]) -> list[str]:
+    """The lines, but what validation only repeats of dataset, and what another line tells more exactly."""
     unknown_keys = {key.rpartition(".")[0] for key, text in lines.items() if text.startswith("unknown key")}
     return [
         f"{key}: {text}"

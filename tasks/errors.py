@@ -18,3 +18,9 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     longer = [each for each in folded if len(name) > 1 and each.startswith(name.casefold())]
     found = nearest or (longer if len(longer) == 1 else [])
     return f" Did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def reason_of(failure: RuntimeError) -> str:
+    """Return the line of OpenVINO's message that says what is wrong: the last one, without its source location."""
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return (lines[-1] if lines else "unknown reason").rstrip(".!")

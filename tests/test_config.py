@@ -234,7 +234,7 @@ VALUES = {
     "endless time": Mistake(
         "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
     ),
-    "no model": Mistake("model.path=", ("model.path: string should have at least 1 character, got ''",)),
+    "no model": Mistake("model.path=", ("model.path: a value is needed, got ''; null stands for none",)),
     "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
     "missing path": Mistake("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
     "missing folder": Mistake(

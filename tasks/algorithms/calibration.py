@@ -49,18 +49,20 @@ def compile_taps(
     model: ov.Model,
     observations: tuple[Observation, ...],
     *,
+    whole: tuple[str, ...] = (),
     in_place: bool = True,
     batch: int = 1,
     threads: int | None = None,
 ) -> Taps:
-    """Tap tensors of a copy of the model.
+    """Tap tensors of a copy of the model. ``whole`` inputs have no batch axis.
 
-    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor, KeyError for a
-    tensor that the model does not have.
+    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor, and for a tensor
+    of any number of axes; KeyError for a tensor that the model does not have.
     """
-    copy = one_sample_at_a_time(model) if batch == 1 else samples_at_a_time(model, batch)
+    copy = one_sample_at_a_time(model, whole) if batch == 1 else samples_at_a_time(model, batch, whole)
     nodes = nodes_by_name(copy)
     sources = [find_output(nodes, each.tensor) for each in observations]
+    _require_rank(observations, sources)
     if batch > 1:
         _require_batch_axis(observations, sources, batch)
     tapped = tuple(tap(each, source, batch) for each, source in zip(observations, sources, strict=True))
@@ -145,6 +147,13 @@ def _quantiles(tapped: Tapped, parts: dict[Part, Rows]) -> Iterator[tuple[Quanti
             low, high = (mine.get(kind, nothing).reshape(samples * rows, -1) for kind in (Kind.SMALLEST, Kind.LARGEST))
             found = quantiles_of_ends(asked, low, high, length, non_negative=tapped.non_negative)
             yield from ((quantile, values.reshape(samples, rows)) for quantile, values in found.items())
+
+
+def _require_rank(observations: tuple[Observation, ...], sources: list[ov.Output]) -> None:
+    for each, source in zip(observations, sources, strict=True):
+        if source.get_partial_shape().rank.is_dynamic:
+            msg = f"'{each.tensor}' has no fixed number of axes: give the model's inputs shapes, or leave what reads it"
+            raise InputError(f"{msg} float: quantization.ignored.scope")
 
 
 def _require_batch_axis(observations: tuple[Observation, ...], sources: list[ov.Output], batch: int) -> None:

@@ -1,13 +1,14 @@
 """The outputs of a model on a data set, and what they are worth."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.errors import InputError
 from tasks.graph.naming import output_names
 from tasks.numerics.metrics import agreement, cosine_similarity, sqnr, top_k
@@ -22,14 +23,16 @@ def collect_outputs(
 
     Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
     """
-    prepared = one_sample_at_a_time(model)
+    remaining = iter(samples)
+    first = next(remaining)
+    prepared = one_sample_at_a_time(model, whole_inputs(model, first))
     rows: dict[int, list[NDArray[Any]]] = {}
 
     def receive(index: int, outputs: list[NDArray[Any]]) -> None:
         rows[index] = [np.array(output) for output in outputs]
         advance()
 
-    count = infer(compile_for_samples(prepared, threads), samples, receive)
+    count = infer(compile_for_samples(prepared, threads), chain([first], remaining), receive)
     stacked, notes = {}, []
     for position, name in enumerate(output_names(model)):
         values = [rows[index][position] for index in range(count)]

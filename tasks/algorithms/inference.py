@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.errors import InputError
+from tasks.errors import InputError, reason_of
 from tasks.graph.naming import input_name
 from tasks.graph.traversal import find_output, nodes_by_name
 
@@ -40,9 +40,9 @@ def compile_for_samples(model: ov.Model, threads: int | None = None) -> ov.Compi
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    compiled = ov.Core().compile_model(model, "CPU", settings)
+    compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):
-        return ov.Core().compile_model(model, "CPU", settings | {"NUM_STREAMS": 1})
+        return compile_on_cpu(model, settings | {"NUM_STREAMS": 1})
     return compiled
 
 
@@ -54,6 +54,14 @@ def _unpacks_weights(compiled: ov.CompiledModel) -> bool:
 
     nodes = compiled.get_runtime_model().get_ordered_ops()
     return any(is_kind(node, "Convert") and is_kind(node.input_value(0).get_node(), "Const") for node in nodes)
+
+
+def compile_on_cpu(model: ov.Model, settings: Mapping[str, Any]) -> ov.CompiledModel:
+    """Compile; raises InputError for a model that the CPU plugin refuses."""
+    try:
+        return ov.Core().compile_model(model, "CPU", dict(settings))
+    except RuntimeError as failure:
+        raise InputError(f"OpenVINO cannot run the model on a CPU: {reason_of(failure)}") from failure
 
 
 def infer(
@@ -68,7 +76,8 @@ def infer(
     The outputs are OpenVINO's own memory and hold until ``receive`` returns: it copies what it keeps.
 
     Requests finish in any order; the last one is filled up with copies of its last sample. Returns the number of
-    samples. Memory holds the samples under way only. A model with state starts each request anew.
+    samples. Memory holds the samples under way only. A model with state starts each request anew. Raises InputError for
+    samples that do not fit, be it that the model finds out in its midst.
     """
     queue = ov.AsyncInferQueue(compiled)
     failures: list[Exception] = []
@@ -94,14 +103,25 @@ def infer(
             count += len(group)
             if failures:
                 break
+    except RuntimeError as failure:
+        failures.append(_not_inferred(failure))
     finally:
         # A queue that is freed while requests run waits for their callbacks, which wait for Python's lock: for ever.
-        queue.wait_all()
+        try:
+            queue.wait_all()
+        except RuntimeError as failure:
+            failures.append(_not_inferred(failure))
         receivers.clear()
         _outlive(compiled, queue)
     if failures:
         raise failures[0]
     return count
+
+
+def _not_inferred(failure: RuntimeError) -> InputError:
+    error = InputError(f"OpenVINO cannot infer the samples: {reason_of(failure)}")
+    error.__cause__ = failure
+    return error
 
 
 def _outlive(compiled: ov.CompiledModel, queue: ov.AsyncInferQueue) -> None:
@@ -152,16 +172,30 @@ def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
         expected = str(shape).replace("?", "any")
         msg = f"{called}: input '{name}' has shape {expected}, the sample has {list(sample[name].shape)}"
         raise InputError(msg)
-    return np.asarray(values, dtype=wanted, order="C")
+    with np.errstate(over="ignore"):
+        fitted = np.asarray(values, dtype=wanted, order="C")
+    if values.dtype.kind == "f" and values.dtype.itemsize > fitted.itemsize and not np.isfinite(fitted).all():
+        raise InputError(f"{called}: input '{name}' is {wanted}, which does not hold {np.abs(values).max():.3g}")
+    return fitted
 
 
-def one_sample_at_a_time(model: ov.Model) -> ov.Model:
+def whole_inputs(model: Any, sample: Sample) -> tuple[str, ...]:
+    """Inputs without a batch axis: a sample has all their axes, and more than one row on the first."""
+    ranks = {input_name(port): port.get_partial_shape().rank for port in model.inputs}
+    return tuple(
+        name
+        for name, rank in ranks.items()
+        if name in sample and rank.is_static and sample[name].ndim == rank.get_length() and len(sample[name]) > 1
+    )
+
+
+def one_sample_at_a_time(model: ov.Model, whole: tuple[str, ...] = ()) -> ov.Model:
     """A copy of the model with batch axes of 1, where it has any (see :func:`samples_at_a_time`).
 
     A static shape runs quicker than a free one. A model that fixes its batch deep inside keeps its own shapes.
     """
     try:
-        return samples_at_a_time(model, 1)
+        return samples_at_a_time(model, 1, whole)
     except InputError:
         return model.clone()
 
@@ -176,15 +210,20 @@ def sample_bytes(model: ov.Model, tensors: tuple[str, ...]) -> tuple[int, ...]:
     )
 
 
-def samples_at_a_time(model: ov.Model, batch: int) -> ov.Model:
+def samples_at_a_time(model: ov.Model, batch: int, whole: tuple[str, ...] = ()) -> ov.Model:
     """A copy of the model with batch axes of length ``batch``, with the same operations under the same names.
 
-    A batch axis is axis 0 of an input of rank 2 or more that is free, or that all such inputs fix to the same length.
+    A batch axis is axis 0 of an input of rank 2 or more that is free, or that all such inputs fix to the same length;
+    not of one that is ``whole`` (see :func:`whole_inputs`).
     Raises InputError for a model that cannot be given another length so.
     """
     copy = model.clone()
     shapes = {parameter: parameter.get_partial_shape() for parameter in copy.get_parameters()}
-    batched = {each: shape for each, shape in shapes.items() if shape.rank.is_static and shape.rank.get_length() > 1}
+    batched = {
+        each: shape
+        for each, shape in shapes.items()
+        if shape.rank.is_static and shape.rank.get_length() > 1 and input_name(each.output(0)) not in whole
+    }
     lengths = {str(shape[0]) for shape in batched.values()}
     chosen = {each: shape for each, shape in batched.items() if shape[0].is_dynamic or len(lengths) == 1}
     fixed = {str(shape[0]) for shape in chosen.values() if shape[0].is_static} - {str(batch)}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from tasks.algorithms.bias_correction import Correction, bias_of, corrected_name, describe, within_threshold
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import along, bias_input, change_bias, find_bias, read_constant, write_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
@@ -50,7 +50,8 @@ def correct_sequentially(
     chosen = tuple(layer for layer in layers if every_layer or _is_quantized(layer, nodes))
     if not chosen:
         return ()
-    targets = _Observed(model, chosen, threads)
+    whole = whole_inputs(model, samples[0])
+    targets = _Observed(model, chosen, whole, threads)
     wanted = targets.means(samples, {}, advance)
     biases = [bias_of(layer, nodes) for layer in chosen]
     for layer, bias, target in zip(chosen, biases, wanted[len(chosen) :], strict=True):
@@ -59,7 +60,7 @@ def correct_sequentially(
     values = [read_constant(*bias_input(bias)) for bias in biases]
     weights = [read_constant(nodes[layer.name], layer.weights.port) for layer in chosen]
     quantized.validate_nodes_and_infer_types()
-    observed = _Observed(quantized, chosen, threads, free=[bias.get_friendly_name() for bias in biases])
+    observed = _Observed(quantized, chosen, whole, threads, free=[bias.get_friendly_name() for bias in biases])
     corrections = []
     for group in np.array_split(np.arange(len(chosen)), min(len(chosen), MOST_GROUPS)):
         means = observed.means(samples, dict(zip(observed.names, values, strict=True)), advance)
@@ -80,8 +81,15 @@ def correct_sequentially(
 class _Observed:
     """A model that tells the means of what layers read and, with their biases, compute; ``free`` biases are inputs."""
 
-    def __init__(self, model: ov.Model, layers: Sequence[Layer], threads: int | None, free: Sequence[str] = ()) -> None:
-        tapped = one_sample_at_a_time(model)
+    def __init__(
+        self,
+        model: ov.Model,
+        layers: Sequence[Layer],
+        whole: tuple[str, ...],
+        threads: int | None,
+        free: Sequence[str] = (),
+    ) -> None:
+        tapped = one_sample_at_a_time(model, whole)
         nodes = nodes_by_name(tapped)
         read = [mean_along(find_output(nodes, str(layer.data.source)), layer.data_axis, 1) for layer in layers]
         computed = [_mean_output(nodes, layer, model) for layer in layers]

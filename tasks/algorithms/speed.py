@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 
-from tasks.algorithms.inference import Sample, one_sample_at_a_time, sample_inputs
+from tasks.algorithms.inference import Sample, compile_on_cpu, one_sample_at_a_time, sample_inputs, whole_inputs
 
 _INTEGER_PRECISIONS = {"i8", "u8"}
 # What moves, converts or holds data says nothing about the arithmetic.
@@ -36,9 +36,9 @@ def measure_speed(models: Sequence[ov.Model], sample: Sample, seconds: float) ->
     ``seconds`` is spent on each model in all. The plugin's own defaults hold, as they would in production; batch axes
     are 1.
     """
-    core, models = ov.Core(), [one_sample_at_a_time(model) for model in models]
-    latency = [core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}) for model in models]
-    throughput = [core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"}) for model in models]
+    models = [one_sample_at_a_time(model, whole_inputs(model, sample)) for model in models]
+    latency = [compile_on_cpu(model, {"PERFORMANCE_HINT": "LATENCY"}) for model in models]
+    throughput = [compile_on_cpu(model, {"PERFORMANCE_HINT": "THROUGHPUT"}) for model in models]
     rounds, share = 5, seconds / 10
     times: list[list[float]] = [[] for _ in models]
     rates: list[list[float]] = [[] for _ in models]

@@ -118,7 +118,7 @@ def check_labels(what: str, labels: Array, count: int) -> Labels:
 
 def _read(path: Path) -> dict[str, Array]:
     if path.suffix not in (".npz", ".npy"):
-        raise InputError(f"{path}: suffix {path.suffix!r}; expected '.npz' or '.npy'.")
+        raise InputError(f"{path}: suffix {path.suffix!r}; expected '.npz' or '.npy'.{_near_file(path)}")
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path}: {found}; expected a {path.suffix} file.{_near_file(path)}")
@@ -160,7 +160,9 @@ def _count(origin: str, arrays: Mapping[str, Array]) -> int:
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
             raise InputError(f"{origin}: array {name!r} is of type {array.dtype}; expected real numbers.")
-        if not array.shape or 0 in array.shape:
+        if not array.shape:
+            raise InputError(f"{origin}: array {name!r} is a single number; expected samples on axis 0.")
+        if 0 in array.shape:
             raise InputError(
                 f"{origin}: array {name!r} of shape {array.shape} is empty; expected at least one sample on axis 0."
             )

@@ -15,6 +15,8 @@ ChannelOrder = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
 Size = int | tuple[int, int]
 
+LONGEST_SIDE = 2**15 - 1  # OpenCV counts pixels of a side in 16 bits
+
 FLAGS = {
     "nearest": cv2.INTER_NEAREST,
     "linear": cv2.INTER_LINEAR,
@@ -62,8 +64,8 @@ def check_preprocessing(options: Preprocessing) -> None:
     if fraction is not None and not 0 < fraction <= 1:
         raise InputError(f"central_fraction {fraction}: expected a number above 0 and up to 1.")
     for key, size in (("resize", options.resize), ("resize_shorter", options.resize_shorter), ("crop", options.crop)):
-        if size is not None and min(_pair(size)) < 1:
-            raise InputError(f"{key} {size}: expected at least 1 pixel.")
+        if size is not None and not all(1 <= side <= LONGEST_SIDE for side in _pair(size)):
+            raise InputError(f"{key} {size}: expected 1 to {LONGEST_SIDE} pixels.")
     if options.resize is not None and options.resize_shorter is not None:
         raise InputError(
             f"resize {options.resize} and resize_shorter {options.resize_shorter}: expected at most one of the two."
@@ -93,7 +95,7 @@ def decode(data: bytes) -> NDArray[np.uint8] | None:
 def preprocess(image: NDArray[np.uint8], options: Preprocessing) -> NDArray[np.float32]:
     """Turn a decoded image, (height, width, 3) in BGR, into the float32 array that the model reads.
 
-    Raises InputError for an image smaller than ``crop``.
+    Raises InputError for an image smaller than ``crop`` and for one that does not fit into memory.
     """
     height, width = image.shape[:2]
     if options.central_fraction is not None:
@@ -101,7 +103,10 @@ def preprocess(image: NDArray[np.uint8], options: Preprocessing) -> NDArray[np.f
         image = _crop(image, max(1, round(height * fraction)), max(1, round(width * fraction)))
     size = _resized(image.shape[0], image.shape[1], options)
     if size != image.shape[:2]:
-        resized = cv2.resize(image, (size[1], size[0]), interpolation=FLAGS[options.interpolation])
+        try:
+            resized = cv2.resize(image, (size[1], size[0]), interpolation=FLAGS[options.interpolation])
+        except cv2.error as error:  # beyond the memory
+            raise InputError(f"cannot be resized to {size[0]}x{size[1]} pixels ({error.err}).") from error
         image = resized.astype(np.uint8, copy=False)
     if options.crop is not None:
         crop_height, crop_width = _pair(options.crop)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from tasks.errors import InputError, did_you_mean
+from tasks.errors import InputError, did_you_mean, reason_of
 from tasks.graph.naming import name_nodes
 
 PACKAGED = "pkg://"
@@ -42,12 +42,15 @@ def _packaged(path: str) -> Path:
 def model_files(path: Path) -> tuple[Path, ...]:
     """The files a model consists of: itself, those of its stem, and neighbours that it mentions by name.
 
-    ONNX keeps weights beyond 2 GiB in files of any name beside it.
+    ONNX keeps weights beyond 2 GiB in files of any name beside it. Raises InputError for what cannot be read.
     """
     if path.is_dir():
         return (path,)
-    neighbours = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path]
-    text = path.read_bytes() if path.suffix == ".onnx" else b""
+    try:
+        neighbours = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path]
+        text = path.read_bytes() if path.suffix == ".onnx" else b""
+    except OSError as failure:
+        raise InputError(f"model.path: '{failure.filename}' cannot be read: {failure.strerror}") from failure
     return (path, *(file for file in neighbours if file.stem == path.stem or file.name.encode() in text))
 
 
@@ -65,7 +68,10 @@ def read_model(path: Path) -> ov.Model:
             model = ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
-        msg = f"model.path: OpenVINO cannot read '{path}': {_last_line(failure)}.{hint}"
+        reason = reason_of(failure)
+        if reason.startswith("Unable to read the model"):
+            reason = "it is of no format that OpenVINO knows, or damaged"
+        msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
         raise InputError(msg) from failure
     name_nodes(model, automatic=not is_ir)
     return model
@@ -101,9 +107,3 @@ def _silenced() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _last_line(failure: RuntimeError) -> str:
-    """The line of OpenVINO's message that says what is wrong: the last one, without its source location."""
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return (lines[-1] if lines else "unknown reason").rstrip(".")

@@ -185,7 +185,7 @@ BAD = (
     Bad("records", lambda d: npy(d / "a.npy", np.zeros(2, "i4,f4")), ("'x'", "expected real numbers")),
     Bad("no-samples", lambda d: npy(d / "a.npy", X[:0]), ("'x'", "(0, 2, 3)", "at least one sample")),
     Bad("empty-samples", lambda d: npy(d / "a.npy", X[:, :0]), ("'x'", "(4, 0, 3)", "is empty")),
-    Bad("scalar", lambda d: npy(d / "a.npy", np.float32(1)), ("'x'", "()", "axis 0")),
+    Bad("scalar", lambda d: npy(d / "a.npy", np.float32(1)), ("'x'", "single number", "axis 0")),
     Bad("nothing", lambda d: save(d / "a.npz"), ("no array of samples",)),
     Bad("only-labels", lambda d: save(d / "a.npz", y=Y), ("no array of samples", "'x'")),
     Bad("lengths", lambda d: save(d / "a.npz", a=X, b=X[:3]), ("different lengths", "'a' 4", "'b' 3")),
