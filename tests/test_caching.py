@@ -225,6 +225,7 @@ CORRUPTIONS: dict[str, Callable[[Path], object]] = {
     "empty": lambda file: file.write_bytes(b""),
     "cut off": lambda file: file.write_bytes(file.read_bytes()[:-40]),
     "garbage": lambda file: file.write_bytes(bytes(range(256))),
+    "of another step": lambda file: file.write_text(file.read_text().replace("step-1", "step-2")),
     "of a field that is gone": lambda file: file.write_text(file.read_text().replace("samples", "sampled")),
 }
 
@@ -252,6 +253,14 @@ def test_records_of_damaged_artifacts_are_forgotten(store: Store, results: Path,
     assert not (results / "step-1").exists()
     assert not file.parent.exists()
     assert store.is_intact(good)
+
+
+def test_records_of_a_folder_that_moved_are_kept(store: Store, results: Path) -> None:
+    record(evaluation(store.put_arrays({"x": np.ones(3)})), results)
+    file = results / "step-1"
+    file.write_text(file.read_text().replace(str(file), "/elsewhere/results/step-1"))
+    forget_damaged("step-1", store, results)
+    assert file.is_file()
 
 
 def test_keys_are_file_names_of_fixed_length() -> None:

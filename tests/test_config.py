@@ -236,6 +236,20 @@ VALUES = {
     ),
     "no model": Mistake("model.path=", ("model.path: a value is needed, got ''; null stands for none",)),
     "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
+    "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''; null stands for none",)),
+    "empty data": Mistake(
+        "dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''; null stands for none",)
+    ),
+    "null folder": Mistake("output_dir=null", ("output_dir: expected",)),
+    "no memory": Mistake("runtime.memory_limit=0", ("runtime.memory_limit: input should be greater than 0, got 0",)),
+    "limit that is no number": Mistake(
+        "quantization.activations.range_estimator.max.clipping_value=nan",
+        ("quantization.activations.range_estimator.max.clipping_value: expected a finite number, got nan",),
+    ),
+    "key of an entry": Mistake(
+        "quantization.ignored.scope=[{rex:a}]",
+        ("quantization.ignored.scope.0.rex: unknown key 'rex'.",),
+    ),
     "missing path": Mistake("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
     "missing folder": Mistake(
         "dataset=image_folder", ("dataset.path: a value is needed, for example dataset.path=...",)
@@ -278,6 +292,8 @@ ARGUMENTS = {
         "quantization.prest=mixed",
         ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: ",),
     ),
+    "key that is deleted": Mistake("~quantization.prest", ("quantization.prest: unknown key 'prest'. Did you mean",)),
+    "key of Hydra": Mistake("hydra.nope=1", ("Could not override 'hydra.nope'.",)),
     "group": Mistake(
         "quantisation.preset=mixed",
         ("quantisation: unknown key 'quantisation'. Did you mean 'quantization'? Allowed: dataset, evaluation,",),
@@ -367,3 +383,14 @@ def test_home_that_cannot_be_written(name: str, tmp_path: Path) -> None:
 def test_reference_belongs_to_evaluate_only() -> None:
     assert configuration("reference=float.xml", name="evaluate").reference == "float.xml"
     assert problems("+reference=float.xml")[0].startswith("reference: unknown key 'reference'.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "alone"),
+    [("", True), ("runtime.shard_size=5", True), ("-m runtime.shard_size=5", False), ("hydra.run.dir=x", False)],
+)
+def test_only_plain_runs_are_composed_here(arguments: str, alone: bool) -> None:
+    """Sweeps and everything that sets Hydra itself have to go through it."""
+    checked = check("quantize", QuantizeConfig, arguments.split())
+    assert not checked.problems
+    assert (checked.config == configuration(*arguments.split())) if alone else checked.config is None

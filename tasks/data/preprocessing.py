@@ -106,7 +106,9 @@ def preprocess(image: NDArray[np.uint8], options: Preprocessing) -> NDArray[np.f
         try:
             resized = cv2.resize(image, (size[1], size[0]), interpolation=FLAGS[options.interpolation])
         except cv2.error as error:  # beyond the memory
-            raise InputError(f"cannot be resized to {size[0]}x{size[1]} pixels ({error.err}).") from error
+            raise InputError(
+                f"cannot be resized to {size[0]}x{size[1]} pixels ({' '.join(str(error).split())})."
+            ) from error
         image = resized.astype(np.uint8, copy=False)
     if options.crop is not None:
         crop_height, crop_width = _pair(options.crop)

@@ -21,7 +21,9 @@ from tasks.algorithms.inference import (
     one_sample_at_a_time,
     sample_inputs,
     samples_at_a_time,
+    whole_inputs,
 )
+from tasks.data.samples import Sample as NamedSample
 from tasks.errors import InputError
 from tests import models as m
 
@@ -281,3 +283,53 @@ def test_float32_also_where_the_cpu_prefers_less() -> None:
     weights = np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1)
     identity = ops.convolution(m.image(), ops.constant(weights), [1, 1], [0, 0], [0, 0], [1, 1])
     np.testing.assert_array_equal(outputs(m.build(m.named(identity, "identity")), [data])[0][0][0], data["image"])
+
+
+def test_a_sample_is_called_by_its_name() -> None:
+    data: list[Sample] = [NamedSample("cats/7.png", {"image": np.zeros((4, 9, 9), np.float32)})]
+    with pytest.raises(InputError, match=r"^cats/7\.png: input 'image' has shape "):
+        outputs(m.convnet(), data)
+
+
+@pytest.mark.parametrize("shape", [[3, 2], [-1, 2]], ids=["static", "free"])
+def test_a_sample_with_all_axes_needs_no_batch_axis(shape: list[int]) -> None:
+    model, data = doubled(shape), samples(4, (3, 2))
+    whole = whole_inputs(model, data[0])
+    assert whole == ("image",)
+    prepared = one_sample_at_a_time(model, whole)
+    assert prepared.input(0).partial_shape == ov.PartialShape(shape)
+    found: dict[int, Array] = {}
+    infer(compile_for_samples(prepared, 1), data, lambda number, views: found.update({number: np.array(views[0])}))
+    assert [found[index].tolist() for index in range(4)] == [(2 * sample["image"]).tolist() for sample in data]
+    with pytest.raises(InputError, match="cannot take 2 samples at a time"):
+        samples_at_a_time(model, 2, whole)
+
+
+def test_a_sample_of_one_row_has_a_batch_axis() -> None:
+    model = doubled([-1, 2])
+    assert whole_inputs(model, samples(1, (1, 2))[0]) == ()
+    assert whole_inputs(model, samples(1, (2,))[0]) == ()
+
+
+def test_numbers_beyond_the_type_of_the_input_are_named() -> None:
+    data: list[Sample] = [{"image": np.array([0.0, 1e300])}]
+    with pytest.raises(InputError, match=r"sample 0: input 'image' is float32, which does not hold 1e\+300"):
+        outputs(doubled([1, 2]), data)
+
+
+def test_samples_that_only_the_model_refuses_end_in_one_line() -> None:
+    """Shapes that fit the input but not each other further inside."""
+    data = m.named(ops.parameter(ov.PartialShape([1, -1]), ov.Type.f32), "image")
+    model = m.build(m.named(ops.add(data, m.constant("c", 1, 3)), "sum"))
+    with pytest.raises(InputError, match=r"^OpenVINO cannot infer the samples: .+") as caught:
+        outputs(model, samples(3, (2,)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_the_plugin_refuses_ends_in_one_line() -> None:
+    data = m.named(ops.parameter(ov.PartialShape.dynamic(), ov.Type.f32), "image")
+    variable = ops.read_value(ops.result(data).input_value(0), "state")
+    model = ov.Model([ops.result(variable)], [ops.assign(variable, "state")], [data], "stateful")
+    with pytest.raises(InputError, match=r"^OpenVINO cannot run the model on a CPU: .*dynamic rank") as caught:
+        compile_for_samples(model, 1)
+    assert "\n" not in str(caught.value)

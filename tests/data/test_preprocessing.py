@@ -178,10 +178,11 @@ BAD = (
     Bad({"central_fraction": 0.0}, ("central_fraction 0.0", "above 0")),
     Bad({"central_fraction": 87.5}, ("central_fraction 87.5", "up to 1")),
     Bad({"central_fraction": float("nan")}, ("central_fraction nan", "expected")),
-    Bad({"resize": 0}, ("resize 0", "at least 1 pixel")),
-    Bad({"resize": (224, -1)}, ("resize (224, -1)", "at least 1 pixel")),
-    Bad({"resize_shorter": -5}, ("resize_shorter -5", "at least 1 pixel")),
-    Bad({"crop": (0, 10)}, ("crop (0, 10)", "at least 1 pixel")),
+    Bad({"resize": 0}, ("resize 0", "1 to 32767 pixels")),
+    Bad({"resize": (224, -1)}, ("resize (224, -1)", "1 to 32767 pixels")),
+    Bad({"resize": 99_999_999_999}, ("resize 99999999999", "1 to 32767 pixels")),
+    Bad({"resize_shorter": -5}, ("resize_shorter -5", "1 to 32767 pixels")),
+    Bad({"crop": (0, 10)}, ("crop (0, 10)", "1 to 32767 pixels")),
     Bad({"resize": 256, "resize_shorter": 256}, ("resize 256", "resize_shorter 256", "at most one")),
     Bad({"resize": 224, "crop": 256}, ("crop 256", "no more than resize 224")),
     Bad({"resize": (224, 300), "crop": (224, 301)}, ("crop (224, 301)", "resize (224, 300)")),
@@ -215,3 +216,12 @@ def test_a_crop_may_exceed_the_shorter_side_along_the_longer() -> None:
 def test_an_image_smaller_than_the_crop_is_refused() -> None:
     with pytest.raises(InputError, match=r"37x52 pixels .*at least crop 38x10"):
         preprocess(IMAGE, Preprocessing(crop=(38, 10)))
+
+
+def test_image_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise cv2.error("Insufficient memory")
+
+    monkeypatch.setattr("tasks.data.preprocessing.cv2.resize", fail)
+    with pytest.raises(InputError, match=r"cannot be resized to 9x9 pixels \(.*Insufficient memory"):
+        preprocess(np.zeros((8, 8, 3), np.uint8), Preprocessing(resize=9))

@@ -47,6 +47,11 @@ REFUSED_AT_ONCE = {
     "sweep without the flag": Bad("quantization.preset=mixed,accuracy", ("quantization.preset", "--multirun")),
     "missing mandatory value": Bad("dataset=arrays", ("dataset.path", "a value is needed")),
     "home below a file": Bad("runtime.home=file/home", ("runtime.home", "file/home", "Not a directory")),
+    "empty folder": Bad("output_dir=", ("output_dir", "a value is needed")),
+    "null": Bad("model.path=null", ("model.path", "a value is needed, got null")),
+    "limit that is no number": Bad(
+        "quantization.activations.range_estimator.max.clipping_value=nan", ("max.clipping_value", "finite", "nan")
+    ),
     "word without a value": Bad("mixed", ("'mixed'", "expected key=value")),
 }
 
@@ -73,6 +78,14 @@ REFUSED_BY_THE_FLOW = {
     "missing folder": Bad(f"{IMAGES} dataset.path=nowhere", ("nowhere", "does not exist", "folder of images")),
     "folder without images": Bad(f"{IMAGES} dataset.path=broken", ("broken", "no image in it")),
     "image cut off": Bad(f"{IMAGES} dataset.path=bad_images", ("bad_images/2.png", "expected an image")),
+    "image of another size": Bad(f"{IMAGES} dataset.path=sizes", ("sizes/6.png", "[1,1,8,8]", "[1, 9, 8]")),
+    "size beyond all images": Bad(
+        f"{IMAGES} dataset.path=images dataset.resize=99999", ("resize", "1 to 32767 pixels")
+    ),
+    "text called ONNX": Bad("model.path=text.onnx", ("model.path", "'text.onnx'", "no format that OpenVINO knows")),
+    "numbers beyond float32": Bad(
+        "dataset=arrays dataset.path=beyond.npz", ("beyond.npz: sample 5", "float32", "1e+300")
+    ),
     "labels of missing images": Bad(
         f"{IMAGES} dataset.path=images dataset.labels=missing.txt", ("missing.txt", "1 of 2 images", "'9.png'")
     ),
@@ -122,6 +135,8 @@ def write_data(folder: Path) -> None:
         damaged[3, 0, 4, 4] = value
         np.savez(folder / f"{name}.npz", x=damaged, y=y)
     np.savez(folder / "good.npz", x=x, y=y)
+    np.savez(folder / "beyond.npz", x=np.where(np.arange(20)[:, None, None, None] == 5, 1e300, x.astype(np.float64)))
+    (folder / "text.onnx").write_text("hello\n")
     np.savez(folder / "wrong_shape.npz", x=np.zeros((20, 1, 9, 9), np.float32), y=y)
     np.savez(folder / "integers.npz", x=x, y=y)
     np.savez(folder / "text.npz", x=np.array(["a"] * 20), y=y)
@@ -134,6 +149,8 @@ def write_data(folder: Path) -> None:
         (folder / "images" / f"{number}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     shutil.copytree(folder / "images", folder / "bad_images")
     (folder / "bad_images" / "2.png").write_bytes((folder / "images" / "2.png").read_bytes()[:40])
+    shutil.copytree(folder / "images", folder / "sizes")
+    (folder / "sizes" / "6.png").write_bytes(cv2.imencode(".png", np.zeros((9, 8), np.uint8))[1].tobytes())
     (folder / "missing.txt").write_text("0.png 1\n9.png 2\n")
     (folder / "beyond.txt").write_text("0.png 1\n1.png 10\n")
 
@@ -224,6 +241,11 @@ def run_inside(
         return Outcome(int(str(end.value.code)), *capfd.readouterr())
 
     return run
+
+
+def test_refused_run_makes_no_folder(commands: Commands, folder: Path, run_inside: Callable[..., Outcome]) -> None:
+    assert run_inside("dataset=arrays", "dataset.path=nan.npz", "output_dir=not/made").code == 2
+    assert not (folder / "not").exists()
 
 
 def test_fewer_samples_than_asked_for_are_a_note(commands: Commands, folder: Path) -> None:

@@ -237,7 +237,7 @@ CHANGES = {
     "preset": Change(("quantization.preset=mixed",), FROM_RANGES),
     "saturation": Change(("quantization.saturation_fix=all",), FROM_RANGES),
     "threads": Change(("runtime.threads=1",), ()),
-    "a seed that draws nothing": Change(("quantization.seed=8",), ("load_dataset",)),
+    "a seed that draws nothing": Change(("quantization.seed=8",), ()),
     "fewer validation samples": Change(
         ("evaluation.subset_size=32",), ("load_dataset", "evaluate_model", "evaluate_model")
     ),

@@ -126,6 +126,23 @@ def test_a_damaged_file_of_a_known_format_is_refused(tmp_path: Path, suffix: str
     assert "Known suffixes" not in str(caught.value)
 
 
+def test_foreign_files_leave_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each frontend of OpenVINO has a look, and TensorFlow's says what it thinks of it."""
+    (tmp_path / "model.onnx").write_text("hello\n")
+    with pytest.raises(InputError, match=r"it is of no format that OpenVINO knows, or damaged\.$"):
+        read_model(tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_neighbours_that_cannot_be_read_are_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(InputError, match=r"model\.path: '.*' cannot be read: Permission denied"):
+        model_files(saved)
+
+
 @pytest.mark.parametrize("name", ["model.pt", "model"])
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"weights")

@@ -47,6 +47,13 @@ def test_model_goes_into_the_store(runtime: Runtime, store: Store) -> None:
     assert load_model.fn(MODEL, "another identity", runtime) == model
 
 
+def test_model_whose_file_has_no_name_of_its_own_is_called_like_its_folder(runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "resnet").mkdir()
+    for suffix in (".xml", ".bin"):
+        shutil.copy(MODEL.with_suffix(suffix), tmp_path / "resnet" / f"model{suffix}")
+    assert load_model.fn(tmp_path / "resnet" / "model.xml", "identity", runtime).name == "resnet"
+
+
 def test_equal_files_of_two_names_are_one_model(runtime: Runtime, tmp_path: Path) -> None:
     for suffix in (".xml", ".bin"):
         shutil.copy(MODEL.with_suffix(suffix), tmp_path / f"renamed{suffix}")
