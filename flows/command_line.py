@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,43 @@ _interruptions: list[int] = []
 Flow = Callable[[Any, tuple[str, ...]], object]
 
 
+def command(body: Callable[[], None]) -> Callable[[], None]:
+    """A command that ends with one line and exit code 130 when Ctrl-C is pressed, from its first import on."""
+
+    @wraps(body)
+    def interruptible() -> None:
+        try:
+            with _interruptions_noted():
+                body()
+        except (KeyboardInterrupt, Exception) as failure:
+            # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
+            if not isinstance(failure, KeyboardInterrupt) and not _interruptions:
+                raise
+            print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+
+    return interruptible
+
+
+@contextmanager
+def _interruptions_noted() -> Iterator[None]:
+    """Remember that Ctrl-C was pressed, whatever becomes of the exception. Where it is ignored it stays so."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interruptions.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@command
 def quantize() -> None:
     """``ptq-quantize``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     tracking.start()
@@ -47,6 +85,7 @@ def quantize() -> None:
     _run("quantize", QuantizeConfig, load_flow)
 
 
+@command
 def evaluate() -> None:
     """``ptq-evaluate``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     from tasks.config import EvaluateConfig
@@ -59,6 +98,7 @@ def evaluate() -> None:
     _run("evaluate", EvaluateConfig, load_flow)
 
 
+@command
 def plan() -> None:
     """``ptq-plan``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
     from tasks.config import QuantizeConfig
@@ -72,33 +112,6 @@ def plan() -> None:
 
 
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
-    try:
-        with _interruptible():
-            _compose_and_run(config_name, config_class, load_flow, serves=serves)
-    except KeyboardInterrupt:
-        print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Remember that Ctrl-C was pressed, whatever becomes of the exception. Where it is ignored it stays so."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        _interruptions.append(number)
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _compose_and_run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool) -> None:
     from flows.preflight import check
 
     # Hydra's parser takes flags in front of the overrides only.
@@ -139,10 +152,7 @@ def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: Callable[[], F
     except tracking.TrackingError as failure:
         _fail(f"{failure}; the output is written", FAILED)
     except Exception as failure:
-        # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
-        if _interruptions:
-            raise KeyboardInterrupt from failure
-        if str(failure).startswith("Failed to reach API"):
+        if not _interruptions and str(failure).startswith("Failed to reach API"):
             _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)
         raise
 

@@ -65,7 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     def run(flow: Callable[[], None], code: int) -> str:
         before = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as end:
-            command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow())
+            command_line.command(lambda: command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow()))()
         assert end.value.code == code
         assert signal.getsignal(signal.SIGINT) is before
         return capfd.readouterr().err
@@ -76,6 +76,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 @pytest.mark.parametrize(("flow", "code", "message"), ENDS.values(), ids=ENDS.keys())
 def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, message: str) -> None:
     assert run(flow, code) == message
+
+
+def test_ctrl_c_during_the_first_imports(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command_line, "_interruptions", [])
+    with pytest.raises(SystemExit) as end:
+        command_line.command(interrupt)()
+    assert end.value.code == 130
+    assert capfd.readouterr().err == INTERRUPTED
 
 
 def test_server_that_does_not_answer(run: Callable[..., str]) -> None:
