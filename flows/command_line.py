@@ -4,6 +4,7 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 """
 # ruff: noqa: PLC0415
 
+import errno
 import os
 import signal
 import sys
@@ -151,6 +152,10 @@ def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: Callable[[], F
         _fail(str(mistake))
     except tracking.TrackingError as failure:
         _fail(f"{failure}; the output is written", FAILED)
+    except OSError as failure:
+        if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"no space is left for '{failure.filename2 or failure.filename}'; an earlier output is as it was", FAILED)
     except Exception as failure:
         if not _interruptions and str(failure).startswith("Failed to reach API"):
             _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)

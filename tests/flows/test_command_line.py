@@ -35,6 +35,10 @@ def lose_tracking() -> None:
     raise TrackingError("tracking.uri 'x': MLflow could not log the run: reason")
 
 
+def fill_the_disk() -> None:
+    raise OSError(28, "No space left on device", "from", None, "output/model.bin")
+
+
 def fail() -> None:
     msg = "a bug"
     raise ValueError(msg)
@@ -45,6 +49,11 @@ ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
     "Ctrl-C": (interrupt, 130, INTERRUPTED),
     "Ctrl-C that Prefect turns into another error": (interrupt_that_becomes_an_error, 130, INTERRUPTED),
     "bad input": (refuse, 2, "model.path: no such file\n"),
+    "disk full": (
+        fill_the_disk,
+        1,
+        "no space is left for 'output/model.bin'; an earlier output is as it was\n",
+    ),
     "MLflow refuses": (
         lose_tracking,
         1,
