@@ -32,6 +32,7 @@ T = TypeVar("T", bound="QuantizeConfig")
 _MISSING = "a value is needed"
 # What pydantic says in terms of Python.
 _EXPECTED = {
+    "path_type": "a path",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "tuple_type": "a list in brackets, [a, b]",

@@ -240,7 +240,7 @@ VALUES = {
     "empty data": Mistake(
         "dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''; null stands for none",)
     ),
-    "null folder": Mistake("output_dir=null", ("output_dir: expected",)),
+    "null folder": Mistake("output_dir=null", ("output_dir: expected a path, got null",)),
     "no memory": Mistake("runtime.memory_limit=0", ("runtime.memory_limit: input should be greater than 0, got 0",)),
     "limit that is no number": Mistake(
         "quantization.activations.range_estimator.max.clipping_value=nan",

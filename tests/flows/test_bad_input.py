@@ -48,7 +48,7 @@ REFUSED_AT_ONCE = {
     "missing mandatory value": Bad("dataset=arrays", ("dataset.path", "a value is needed")),
     "home below a file": Bad("runtime.home=file/home", ("runtime.home", "file/home", "Not a directory")),
     "empty folder": Bad("output_dir=", ("output_dir", "a value is needed")),
-    "null": Bad("model.path=null", ("model.path", "a value is needed, got null")),
+    "null": Bad("model.path=null", ("model.path", "got null")),
     "limit that is no number": Bad(
         "quantization.activations.range_estimator.max.clipping_value=nan", ("max.clipping_value", "finite", "nan")
     ),
