@@ -182,10 +182,9 @@ def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
 def whole_inputs(model: Any, sample: Sample) -> tuple[str, ...]:
     """Inputs without a batch axis: a sample has all their axes, and more than one row on the first."""
     ranks = {input_name(port): port.get_partial_shape().rank for port in model.inputs}
+    shapes = {name: sample[name].shape for name, rank in ranks.items() if name in sample and rank.is_static}
     return tuple(
-        name
-        for name, rank in ranks.items()
-        if name in sample and rank.is_static and sample[name].ndim == rank.get_length() and len(sample[name]) > 1
+        name for name, shape in shapes.items() if len(shape) == ranks[name].get_length() and shape and shape[0] > 1
     )
 
 

@@ -15,7 +15,7 @@ ChannelOrder = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
 Size = int | tuple[int, int]
 
-LONGEST_SIDE = 2**15 - 1  # OpenCV counts pixels of a side in 16 bits
+LONGEST_SIDE = 2**15 - 1  # far beyond what any model reads
 
 FLAGS = {
     "nearest": cv2.INTER_NEAREST,

@@ -311,6 +311,10 @@ def test_a_sample_of_one_row_has_a_batch_axis() -> None:
     assert whole_inputs(model, samples(1, (2,))[0]) == ()
 
 
+def test_a_single_number_has_no_batch_axis_to_lose() -> None:
+    assert whole_inputs(doubled([], "rate"), {"rate": np.array(16000.0, np.float32)}) == ()
+
+
 def test_numbers_beyond_the_type_of_the_input_are_named() -> None:
     data: list[Sample] = [{"image": np.array([0.0, 1e300])}]
     with pytest.raises(InputError, match=r"sample 0: input 'image' is float32, which does not hold 1e\+300"):
