@@ -36,11 +36,14 @@ def staged(parent: Path, prefix: str) -> Iterator[Path]:
 
 def abandoned(parent: Path, prefix: str, seconds: float = _GRACE_SECONDS) -> list[Path]:
     """Folders of :func:`staged` whose process is gone and that nobody touched for so many seconds."""
-    return [
-        path
-        for path in parent.glob(f"{prefix}*")
-        if path.is_dir() and time.time() - path.stat().st_mtime >= seconds and not _is_locked(path)
-    ]
+    return [path for path in parent.glob(f"{prefix}*") if _is_untouched(path, seconds) and not _is_locked(path)]
+
+
+def _is_untouched(path: Path, seconds: float) -> bool:
+    try:
+        return path.is_dir() and time.time() - path.stat().st_mtime >= seconds
+    except FileNotFoundError:  # its process has just finished
+        return False
 
 
 def exchange(first: Path, second: Path) -> None:

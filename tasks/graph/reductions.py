@@ -17,7 +17,7 @@ CHANNEL_AXIS = 1
 IMAGE_RANK = 4
 
 # So few values for each one looked for are not parted into blocks.
-_FEW_ENOUGH = 16
+_FEW_ENOUGH = 64
 
 
 def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, batch: int) -> list[ov.Output]:

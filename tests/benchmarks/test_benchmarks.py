@@ -54,7 +54,7 @@ def test_page_and_plot_are_written(tmp_path: Path) -> None:
 
 def test_inferences_compiles_and_memory_are_counted() -> None:
     cost = measure_cost(DIGITS, "quantiles", 3)
-    assert (cost.inferences, cost.compiles) == (6, 2)
+    assert (cost.inferences, cost.compiles) == (3, 1)
     assert 0 < cost.peak_bytes < 200 * MEBIBYTE
     with counted() as calls:
         pass
@@ -70,7 +70,6 @@ def test_ours_is_the_whole_way_to_int8(scheme: Scheme) -> None:
     assert "FakeQuantize" in types
     assert "FakeQuantize" not in {node.get_type_name() for node in task.model.get_ordered_ops()}
     assert {"placement", "compile", "inference", "ranges", "insertion"} <= set(watch.parts)
-    assert ("quantiles" in watch.parts) == (scheme is QUANTILES)
 
 
 def test_ratios_are_of_the_rounds_that_both_ran() -> None:
