@@ -9,7 +9,7 @@ from rich.markup import escape
 from flows.stages import Stages
 from flows.summary import metrics_table
 from tasks.config import EvaluateConfig
-from tasks.evaluate_model import evaluate_model
+from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
 from tasks.measure_speed import describe_machine, measure_speed
@@ -45,7 +45,14 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     reference: Evaluation | None = None
     for role, model in models.items():
         evaluation = stages.run(
-            evaluate_model, model=model, dataset=samples, reference=reference, runtime=run, size=len(samples)
+            evaluate_model,
+            model=model,
+            dataset=samples,
+            reference=reference,
+            scoring=options.scoring,
+            identity=scoring_identity(options.scoring, samples),
+            runtime=run,
+            size=len(samples),
         )
         metrics[role], reference = dict(evaluation.metrics), evaluation
     if options.speed_seconds:

@@ -17,8 +17,8 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
     """Print what ``ptq-quantize`` would do with the same arguments. Raises InputError as it would."""
     del overrides
     options = config.quantization
-    path, identity = find_model(config.model.path)
-    model = load_model.fn(path, identity, config.runtime)
+    path, identity = find_model(config.model.path, config.model.weights)
+    model = load_model.fn(path, identity, config.runtime, weights=config.model.weights, name=config.model.name)
     planned = plan_quantization(
         model=model,
         target_device=options.target_device,

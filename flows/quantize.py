@@ -11,7 +11,7 @@ from flows.report import make_report
 from flows.stages import Stages
 from flows.summary import print_summary
 from tasks.config import QuantizeConfig, flatten
-from tasks.evaluate_model import evaluate_model
+from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
@@ -27,16 +27,24 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     Raises InputError for input that cannot be used; nothing is written then.
     """
     console = Console(stderr=True)
-    path, identity = find_model(config.model.path)
+    path, identity = find_model(config.model.path, config.model.weights)
     require_writable(config.output_dir)
     stages = Stages(console, show_progress=config.runtime.progress)
 
     run = config.runtime
-    model = stages.run(load_model, path=path, identity=identity, runtime=run)
+    model = stages.run(
+        load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run
+    )
     calibration, validation = _load_datasets(stages, config)
+    scoring = config.evaluation.scoring
+    evaluated = {
+        "dataset": validation,
+        "scoring": scoring,
+        "identity": scoring_identity(scoring, validation),
+        "runtime": run,
+    }
     calibrated = calibrate(stages, config, model, calibration)
     quantized = calibrated.model
-    evaluated = {"dataset": validation, "runtime": run}
     before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
     after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
     speeds = _measure(stages, config, (model, quantized), validation)

@@ -40,7 +40,8 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]])
     columns = list(metrics)
     for column in columns if len(columns) == 1 else [*columns, "difference"]:
         table.add_column("INT8" if column == "int8" else column, justify="right")
-    for name, (label, unit) in _UNITS.items():
+    others = {name: (name, "") for values in metrics.values() for name in values if not name.startswith("sqnr_db/")}
+    for name, (label, unit) in (_UNITS | {name: others[name] for name in others if name not in _UNITS}).items():
         values = [metrics[column].get(name) for column in columns]
         if any(name in metrics[column] for column in columns):
             difference = [_difference(name, values[0], values[-1])] if len(columns) > 1 else []

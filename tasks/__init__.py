@@ -38,6 +38,7 @@ Core: knows no Prefect, Hydra, MLflow, store or config.
     numerics/     arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics (numpy only)
     graph/        OpenVINO structure: reading, placement, edits
     algorithms/   what has to run the model: inference, calibration, ranges, evaluation, speed
-    data/         sources and preprocessing: samples in, arrays out
+    data/         sources, annotations and preprocessing: samples in, arrays out
+    metrics/      outputs and annotations in, figures out: adapters, boxes, metrics of libraries
     digits/       the embedded example: a network for handwritten digits and the script that trained it
 """

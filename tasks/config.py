@@ -4,18 +4,24 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ByteSize, ConfigDict, Field, TypeAdapter, ValidationError
 
+from tasks.data.annotated_files import AnnotatedFiles, Converter
 from tasks.data.arrays import Arrays
+from tasks.data.custom import Custom
 from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
-from tasks.data.source import Source
+from tasks.data.operations import Operation
+from tasks.data.readers import Reader
 from tasks.errors import InputError, did_you_mean
 from tasks.graph.presets import TensorOptions
+from tasks.metrics.boxes import Postprocessor
+from tasks.metrics.predictions import Adapter, Classification
+from tasks.metrics.scoring import Metric, Scoring
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.options import (
     Count,
@@ -41,22 +47,50 @@ _EXPECTED = {
 # What some keys take besides the names that are listed with their type.
 _BESIDES = {"channel_alignment": ["true", "false"], "model_type": ["null"]}
 
-AnySource = Annotated[Source, Field(discriminator="kind")]
+_TYPE = Field(discriminator="type")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedFilesOptions(AnnotatedFiles):
+    """Annotated files, with what pydantic has to know: which key tells the members of a union apart."""
+
+    annotation: Annotated[Converter, Field(discriminator="converter")] | None = None
+    reader: Annotated[Reader, _TYPE] | None = None
+    preprocessing: tuple[Annotated[Operation, _TYPE], ...] = ()
+
+
+AnySource = Annotated[
+    Arrays | ImageFolder | Digits | AnnotatedFilesOptions | Custom,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The float model: a path, or ``pkg://package/file``."""
+    """The float model: a path, or ``pkg://package/file``; ``weights`` where they do not lie beside it."""
 
     path: Annotated[str, Field(min_length=1)]
+    weights: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model."""
+    """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
+
+    ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; top-1 and top-5 without metrics.
+    """
 
     subset_size: Count | None = None
     speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    adapter: Annotated[Adapter, _TYPE] | None = None
+    postprocessing: tuple[Annotated[Postprocessor, _TYPE], ...] = ()
+    metrics: tuple[Annotated[Metric, _TYPE], ...] = ()
+
+    @property
+    def scoring(self) -> Scoring:
+        """The same as the core reads it."""
+        return Scoring(self.adapter or Classification(), self.postprocessing, self.metrics)
 
 
 @dataclass(frozen=True)
@@ -100,10 +134,16 @@ class EvaluateConfig(QuantizeConfig):
     reference: Annotated[str, Field(min_length=1)] | None = None
 
 
+_TAGGED = tuple(
+    member for union in (Converter, Reader, Operation, Adapter, Postprocessor, Metric) for member in get_args(union)
+)
 OPTION_CLASSES = (
+    *_TAGGED,
     Arrays,
     ImageFolder,
     Digits,
+    AnnotatedFilesOptions,
+    Custom,
     ModelOptions,
     QuantizationOptions,
     IgnoredOptions,
@@ -218,17 +258,17 @@ def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
             parent, node = node, node[part]
     key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
-        # The composed files list every key, except those of entries of lists.
-        entry = {"scope": NamePattern, "operations": OperationFilter}.get(keys[-3]) if len(keys) > 2 else None
-        allowed = [item.name for item in fields(entry)] if entry else [name for name in parent if name != keys[-1]]
-        return key, unknown("key", keys[-1], allowed)
+        return key, unknown("key", keys[-1], _known_keys(parent, keys))
     if kind == "missing":
         return key, _MISSING
     if kind in ("enum", "literal_error"):
         allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], [])
         return key, unknown("value", "null" if value is None else str(value), allowed)
     if kind == "union_tag_invalid":
-        return f"{key}.kind", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+        tag = context["discriminator"].strip("'")
+        return f"{key}.{tag}", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+    if kind == "union_tag_not_found":
+        return key, f"expected a {context['discriminator']}, got {value!r}"
     return key, f"{_expectation(error)}, got {'null' if value is None else repr(value)}"
 
 
@@ -240,3 +280,13 @@ def _expectation(error: dict[str, Any]) -> str:
         keys = [item.name for item in fields(next(each for each in OPTION_CLASSES if each.__name__ == name))]
         return "expected a name or {re: pattern}" if keys == ["re"] else f"expected the keys {', '.join(keys)}"
     return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else f"{message[0].lower()}{message[1:]}"
+
+
+def _known_keys(parent: Any, keys: list[str]) -> list[str]:
+    """What may stand beside an unknown key: the composed files list every key, except those of entries of lists."""
+    entry = {"scope": NamePattern, "operations": OperationFilter}.get(keys[-3]) if len(keys) > 2 else None
+    for member in _TAGGED:
+        tags = [item for item in fields(member) if item.name in ("type", "converter")]
+        if any(parent.get(tag.name) in get_args(tag.type) for tag in tags):
+            entry = member
+    return [item.name for item in fields(entry)] if entry else [name for name in parent if name != keys[-1]]

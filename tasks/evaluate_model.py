@@ -1,25 +1,66 @@
 """Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
 
-from tasks.algorithms.evaluation import classification_metrics, collect_outputs, comparison_metrics
-from tasks.algorithms.inference import input_names
+from collections.abc import Iterator
+
+from tasks.algorithms.evaluation import classification_metrics, collect_rows, comparison_metrics, sample_outputs, stack
+from tasks.algorithms.inference import Sample, input_names
 from tasks.caching import step
-from tasks.data.source import open_source
+from tasks.data.callables import callable_file
+from tasks.data.operations import Sizes
+from tasks.data.samples import Samples
+from tasks.data.source import annotations_of, open_source, sizes_of
+from tasks.graph.naming import output_aliases
+from tasks.metrics.scoring import Scoring, check_scoring, score
 from tasks.progress import advance_by_one
 from tasks.records import DatasetRef, Evaluation, ModelRef, Runtime
-from tasks.store import Store
+from tasks.store import Store, file_identity
+
+
+def scoring_identity(scoring: Scoring, dataset: DatasetRef) -> str:
+    """What tells whether the user's own functions changed. Raises InputError for metrics that cannot be computed."""
+    if scoring.metrics:
+        check_scoring(scoring, annotations_of(open_source(dataset.source)))
+    files = {file for path in scoring.callables() if (file := callable_file(path))}
+    return file_identity(*sorted(files))
 
 
 @step
-def evaluate_model(model: ModelRef, dataset: DatasetRef, reference: Evaluation | None, runtime: Runtime) -> Evaluation:
-    """Top-1 and top-5 where there are labels; with a reference also SQNR, cosine similarity and agreement."""
+def evaluate_model(
+    model: ModelRef,
+    dataset: DatasetRef,
+    reference: Evaluation | None,
+    runtime: Runtime,
+    *,
+    scoring: Scoring | None = None,
+    identity: str = "",
+) -> Evaluation:
+    """The metrics of ``scoring``; without any, top-1 and top-5 where there are classes.
+
+    With a reference also SQNR, cosine similarity and agreement. ``identity`` tells whether the user's own functions
+    changed (see :func:`scoring_identity`).
+    """
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
-    names = input_names(opened)
-    loaded = (samples.load(index, names) for index in dataset.indices)
-    outputs, notes = collect_outputs(opened, loaded, advance_by_one(), runtime.threads)
+    sizes: list[Sizes] = []
+    loaded = _loaded(samples, dataset, input_names(opened), sizes)
+    rows = collect_rows(opened, loaded, advance_by_one(), runtime.threads)
+    outputs, notes = stack(rows)
+    annotations = annotations_of(samples).take(dataset.indices)
     metrics: dict[str, float | None] = {}
-    if samples.labels is not None and dataset.labels is not None:
-        metrics |= classification_metrics(outputs, samples.labels[list(dataset.indices)])
+    if scoring and scoring.metrics:
+        aliases = output_aliases(opened)
+        each = [sample_outputs(rows, place, aliases) for place in range(len(dataset))]
+        metrics |= score(scoring, each, annotations, sizes)
+    elif annotations.labels is not None and dataset.labels is not None:
+        metrics |= classification_metrics(outputs, annotations.labels)
     if reference is not None:
         metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)
     return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
+
+
+def _loaded(samples: Samples, dataset: DatasetRef, names: tuple[str, ...], sizes: list[Sizes]) -> Iterator[Sample]:
+    """The samples, one at a time; their sizes are appended to ``sizes``."""
+    for index in dataset.indices:
+        sample = samples.load(index, names)
+        sizes.append(sizes_of(samples, index, sample[names[0]]))
+        yield sample

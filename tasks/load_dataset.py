@@ -1,8 +1,7 @@
 """Step: a data set becomes a fixed sequence of samples, each known by the digest of its content."""
 
 from tasks.caching import step
-from tasks.data.samples import digest_arrays
-from tasks.data.source import Source, open_source, source_files
+from tasks.data.source import Source, annotations_of, open_source, source_files
 from tasks.data.subset import select
 from tasks.records import DatasetRef, Runtime
 from tasks.store import file_identity
@@ -23,11 +22,10 @@ def load_dataset(
     """
     samples = open_source(source)
     indices = select(len(samples), subset_size, shuffle, seed)
-    labels = None if samples.labels is None else samples.labels[list(indices)]
     return DatasetRef(
         source=source,
         indices=indices,
         digests=tuple(samples.digest(index) for index in indices),
         available=len(samples),
-        labels=None if labels is None else digest_arrays({"labels": labels}),
+        labels=annotations_of(samples).take(indices).digest(),
     )

@@ -11,23 +11,33 @@ from tasks.store import Store, file_identity
 _NO_NAMES = ("model", "openvino_model", "saved_model", "inference", "best", "last")
 
 
-def find_model(path: str) -> tuple[Path, str]:
+def find_model(path: str, weights: str | None = None) -> tuple[Path, str]:
     """The file that ``model.path`` names and what tells whether it changed; InputError when there is none."""
     file = locate(path)
-    return file, file_identity(*model_files(file))
+    elsewhere = (locate(weights, "model.weights"),) if weights else ()
+    return file, file_identity(*model_files(file), *elsewhere)
 
 
 @step
-def load_model(path: Path, identity: str, runtime: Runtime, *, quantized: bool = False) -> ModelRef:
+def load_model(
+    path: Path,
+    identity: str,
+    runtime: Runtime,
+    *,
+    quantized: bool = False,
+    weights: str | None = None,
+    name: str | None = None,
+) -> ModelRef:
     """Read the model of any format, name its nodes and store it as IR.
 
-    ``identity`` tells whether the file changed since (see :func:`find_model`). Unless ``quantized`` is true,
+    ``weights`` is an IR's .bin file that does not lie beside it, ``name`` what the model is called, if not like its
+    file. ``identity`` tells whether the files changed since (see :func:`find_model`). Unless ``quantized`` is true,
     InputError is raised for a model that is quantized already.
     """
-    model = read_model(path)
+    model = read_model(path, locate(weights, "model.weights") if weights else None)
     if not quantized:
         require_float(model, path)
-    return Store(runtime.home).put_model(model, _name(path))
+    return Store(runtime.home).put_model(model, name or _name(path))
 
 
 def _name(path: Path) -> str:

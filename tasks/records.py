@@ -31,7 +31,7 @@ class DatasetRef:
     """The samples chosen from a data set, in order, each known by the digest of its content.
 
     ``indices`` are their numbers in ``source``, which has ``available`` samples in all; ``labels`` is the digest of
-    their labels, None where there are none.
+    what is to be predicted for them (classes, boxes, values), None where nothing is known.
     """
 
     source: Source = field(compare=False)

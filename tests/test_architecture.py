@@ -16,7 +16,8 @@ CORE = {
     "tasks.numerics": {"numpy"},
     "tasks.graph": {"numpy", "openvino", "tasks.numerics"},
     "tasks.algorithms": {"numpy", "openvino", "tasks.numerics", "tasks.graph"},
-    "tasks.data": {"numpy", "cv2"},
+    "tasks.data": {"numpy", "cv2", "PIL"},
+    "tasks.metrics": {"numpy", "cv2", "sklearn", "pycocotools", "skimage", "tasks.numerics", "tasks.data"},
     "tasks.data.digits": {"numpy", "sklearn", "tasks.data"},
     "tasks.digits": set(),
     "tasks.digits.train": {"numpy", "openvino", "torch", "tasks.digits", "tasks.data"},
@@ -25,7 +26,7 @@ PLUMBING = {
     "tasks.records": {"tasks.data.source"},
     "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.options", "tasks.records"},
+    | {"tasks.options", "tasks.records", "tasks.metrics"},
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "tasks.records", "tasks.staging"},
     "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
@@ -39,7 +40,7 @@ PLUMBING = {
     "tasks": set(),
 }
 STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps", "tasks.shards"} | {
-    f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data")
+    f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data", "metrics")
 }
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}

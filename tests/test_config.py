@@ -51,7 +51,7 @@ def problems(*arguments: str, name: str = "quantize") -> list[str]:
 
 def options() -> list[list[str]]:
     """One list of overrides for each file of a group."""
-    needed = {"arrays": "path=x.npz", "image_folder": "path=photos"}
+    needed = {"arrays": "path=x.npz", "image_folder": "path=photos", "callable": "path=my_data.make"}
     found = []
     for file in sorted(CONF.glob("*/*.yaml")):
         group, name = file.parent.name, file.stem
@@ -301,7 +301,9 @@ ARGUMENTS = {
     "two keys": Mistake("a.b.c=1 model.pth=x", ("a: unknown key 'a'. Allowed:", "model.pth: unknown key 'pth'. Did")),
     "option of a group": Mistake(
         "dataset=digit",
-        ("dataset: unknown value 'digit'. Did you mean 'digits'? Allowed: arrays, digits, image_folder",),
+        (
+            "dataset: unknown value 'digit'. Did you mean 'digits'? Allowed: annotated_files, arrays, callable, digits, image_folder",
+        ),
     ),
     "no option of a group": Mistake("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),
     "recipe": Mistake("experiment=nope", ("experiment: unknown value 'nope'. Allowed: ",)),

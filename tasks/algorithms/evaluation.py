@@ -1,6 +1,6 @@
 """The outputs of a model on a data set, and what they are worth."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,13 +16,10 @@ from tasks.numerics.metrics import agreement, cosine_similarity, sqnr, top_k
 Outputs = dict[str, NDArray[Any]]
 
 
-def collect_outputs(
+def collect_rows(
     model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
-) -> tuple[Outputs, tuple[str, ...]]:
-    """Every output of shape (samples, ...), in the order of the samples, and a note for each that cannot be stacked.
-
-    Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
-    """
+) -> dict[str, list[NDArray[Any]]]:
+    """Every output of every sample, in the order of the samples, with its batch axis where it has one."""
     remaining = iter(samples)
     first = next(remaining)
     prepared = one_sample_at_a_time(model, whole_inputs(model, first))
@@ -33,9 +30,25 @@ def collect_outputs(
         advance()
 
     count = infer(compile_for_samples(prepared, threads), chain([first], remaining), receive)
+    return {
+        name: [rows[index][position] for index in range(count)] for position, name in enumerate(output_names(model))
+    }
+
+
+def collect_outputs(
+    model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
+) -> tuple[Outputs, tuple[str, ...]]:
+    """What :func:`stack` makes of the outputs of all samples."""
+    return stack(collect_rows(model, samples, advance, threads))
+
+
+def stack(rows: Mapping[str, Sequence[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
+    """Every output of shape (samples, ...), and a note for each that cannot be stacked.
+
+    Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
+    """
     stacked, notes = {}, []
-    for position, name in enumerate(output_names(model)):
-        values = [rows[index][position] for index in range(count)]
+    for name, values in rows.items():
         shapes = {value.shape for value in values}
         if len(shapes) > 1:
             notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")
@@ -44,6 +57,15 @@ def collect_outputs(
             joined = np.concatenate(values) if values[0].ndim and values[0].shape[0] == 1 else np.stack(values)
             stacked[name] = joined
     return stacked, tuple(notes)
+
+
+def sample_outputs(
+    rows: Mapping[str, Sequence[NDArray[Any]]], place: int, aliases: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
+    """One sample's outputs without batch axes; the same again under their other names."""
+    bare = {name: values[place] for name, values in rows.items()}
+    bare = {name: value[0] if value.ndim and value.shape[0] == 1 else value for name, value in bare.items()}
+    return bare | {alias: bare[name] for alias, name in aliases.items()}
 
 
 def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[str, float]:

@@ -16,6 +16,15 @@ def output_names(model: ov.Model) -> tuple[str, ...]:
     return tuple(_any_name(port) or _source_name(port.get_node().input_value(0)) for port in model.outputs)
 
 
+def output_aliases(model: ov.Model) -> dict[str, str]:
+    """Every other name of an output, its other tensor names and its node's, with the one of :func:`output_names`."""
+    return {
+        alias: name
+        for port, name in zip(model.outputs, output_names(model), strict=True)
+        for alias in sorted({*port.get_names(), _source_name(port.get_node().input_value(0))} - {name})
+    }
+
+
 def name_nodes(model: ov.Model, *, automatic: bool) -> None:
     """Make friendly names unique, and with ``automatic`` replace those that OpenVINO numbered by a process's counter.
 

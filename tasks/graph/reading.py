@@ -17,7 +17,7 @@ SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
 _LOW_PRECISION = {"i8", "u8", "i4", "u4", "u1", "u2", "u3", "u6", "nf4", "f8e4m3", "f8e5m2", "f4e2m1"}
 
 
-def locate(path: str) -> Path:
+def locate(path: str, key: str = "model.path") -> Path:
     """The file a user means: a path, or ``pkg://package/file`` for one that is installed with a package.
 
     Raises InputError, naming the nearest file of the folder, when there is none.
@@ -26,7 +26,7 @@ def locate(path: str) -> Path:
     if found.exists():
         return found
     siblings = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
-    msg = f"model.path: there is no file '{path}'.{did_you_mean(found.name, siblings)}"
+    msg = f"{key}: there is no file '{path}'.{did_you_mean(found.name, siblings)}"
     raise InputError(msg)
 
 
@@ -54,18 +54,18 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return (path, *(file for file in neighbours if file.stem == path.stem or file.name.encode() in text))
 
 
-def read_model(path: Path) -> ov.Model:
-    """Read any format OpenVINO reads; names are made unique and stable.
+def read_model(path: Path, weights: Path | None = None) -> ov.Model:
+    """Read any format OpenVINO reads; names are made unique and stable. ``weights`` is an IR's .bin file elsewhere.
 
     Raises InputError when the file is broken, its weights are missing or cut off, or the format is not known.
     """
     is_ir = path.suffix == ".xml"
-    if is_ir and not path.with_suffix(".bin").is_file():
+    if is_ir and not weights and not path.with_suffix(".bin").is_file():
         msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
         raise InputError(msg)
     try:
         with _silenced():
-            model = ov.Core().read_model(path)
+            model = ov.Core().read_model(path, weights) if weights else ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
         reason = reason_of(failure)

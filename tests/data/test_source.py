@@ -8,7 +8,10 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.arrays import Arrays
+from tasks.data.classified import Files
+from tasks.data.custom import Custom
 from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.samples import Samples
@@ -23,7 +26,9 @@ EFFICIENTNET = SHARED / "models" / "efficientnet_lite0.xml"
 def specs(tmp_path: Path) -> tuple[Source, ...]:
     np.save(tmp_path / "data.npy", np.zeros((2, 3), np.float32))
     (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
-    return Arrays(tmp_path / "data.npy"), ImageFolder(tmp_path), Digits("training")
+    files = AnnotatedFiles(annotation=Files(pattern="*.png"), data_source=tmp_path)
+    function = Custom(path="tests.functions.make_samples", arguments={"count": 2})
+    return Arrays(tmp_path / "data.npy"), ImageFolder(tmp_path), Digits("training"), files, function
 
 
 def test_every_kind_opens_and_keeps_the_protocol(specs: tuple[Source, ...]) -> None:

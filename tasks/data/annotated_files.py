@@ -1,0 +1,204 @@
+"""Samples from files that an annotation lists: read, preprocessed and chosen as Accuracy Checker did it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tasks.data.annotations import Annotations
+from tasks.data.boxed import CocoDetection, VocDetection, convert_coco, convert_voc
+from tasks.data.callables import callable_file
+from tasks.data.classified import (
+    Cifar,
+    Csv,
+    Files,
+    ImageNet,
+    Mnist,
+    convert_cifar,
+    convert_csv,
+    convert_files,
+    convert_imagenet,
+    convert_mnist,
+)
+from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
+from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
+from tasks.data.samples import Array, Labels, listing, require_finite
+from tasks.errors import InputError
+
+Converter = Files | ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
+DEFAULT_SEED = 666  # Accuracy Checker's
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedFiles:
+    """A data set of Accuracy Checker.
+
+    ``annotation`` lists files of the folder ``data_source`` and what is known of them (None: all of its files, and
+    nothing is known); ``reader`` decodes them (None: as OpenCV does); ``preprocessing`` follows; ``layout`` orders the
+    axes of what then has three: nchw or nhwc, without a batch axis. ``subsample_size`` (a number, or a share like
+    ``10%``) takes some, drawn with ``subsample_seed`` unless ``shuffle`` is false.
+    """
+
+    annotation: Converter | None = None
+    data_source: Path | None = None
+    reader: Reader | None = None
+    preprocessing: tuple[Operation, ...] = ()
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    subsample_size: int | str | None = None
+    subsample_seed: int = DEFAULT_SEED
+    shuffle: bool = True
+    kind: Literal["annotated_files"] = "annotated_files"
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedSamples:
+    """Files that are read when they are asked for. ``sizes`` has an entry for each sample that was loaded."""
+
+    spec: AnnotatedFiles
+    annotations: Annotations
+    sizes: dict[int, Sizes] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files, relative to the data source."""
+        return self.annotations.names
+
+    @property
+    def labels(self) -> Labels | None:
+        """The class of every sample, where it has one."""
+        return self.annotations.labels
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.annotations)
+
+    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+        """Read sample ``index`` for the model's single input; float64 becomes float32.
+
+        Raises InputError for a model with more inputs, a file that cannot be read and an operation that fails.
+        """
+        if len(inputs) != 1:
+            raise InputError(
+                f"{self.spec.data_source}: annotated files feed models with one input;"
+                f" this one has {len(inputs)}: {listing(inputs)}."
+            )
+        reader = _reader(self.spec)
+        if self.annotations.images is not None:
+            image = like_read(self.annotations.images[index], reader)
+        else:
+            image = read_array(self._bytes(index), self._file(index), reader)
+        try:
+            array, self.sizes[index] = apply_operations(image, self.spec.preprocessing)
+        except InputError as error:
+            raise InputError(f"{self.names[index]}: {error}") from error
+        if array.ndim == 2 and reader.type != "numpy_reader":
+            array = array[:, :, None]
+        if array.ndim == 3 and self.spec.layout == "nchw":
+            array = array.transpose(2, 0, 1)
+        require_finite(array, self.names[index])
+        return {inputs[0]: np.array(array, np.float32 if array.dtype == np.float64 else array.dtype, order="C")}
+
+    def digest(self, index: int) -> str:
+        """Return the sha256 of the file's bytes and of all options that make an array of it, in hex."""
+        operations = [asdict(operation) for operation in self.spec.preprocessing]
+        options = [operations, asdict(_reader(self.spec)), self.spec.layout]
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode() + b"\n")
+        for operation in self.spec.preprocessing:
+            if isinstance(operation, CallOnImage) and (code := callable_file(operation.path)):
+                digest.update(hashlib.sha256(code.read_bytes()).digest())
+        image = None if self.annotations.images is None else self.annotations.images[index]
+        digest.update(self._bytes(index) if image is None else image.tobytes())
+        return digest.hexdigest()
+
+    def _file(self, index: int) -> Path:
+        return (self.spec.data_source or Path()) / self.names[index]
+
+    def _bytes(self, index: int) -> bytes:
+        try:
+            return self._file(index).read_bytes()
+        except OSError as error:
+            raise InputError(f"{self._file(index)}: cannot be read ({error.strerror}).") from error
+
+
+def open_annotated_files(spec: AnnotatedFiles) -> AnnotatedSamples:
+    """Read the annotation and choose the samples; the files themselves are read later.
+
+    Raises InputError for options out of range, an annotation that cannot be used and files that are missing.
+    """
+    check_operations(spec.preprocessing)
+    annotations = _convert(spec)
+    if not len(annotations):
+        raise InputError(f"annotation ({_annotation(spec).converter}): lists no file.")
+    chosen = annotations.take(_subsample(spec, len(annotations)))
+    if chosen.images is None:
+        folder = spec.data_source or Path()
+        if missing := [name for name in chosen.names if not (folder / name).is_file()]:
+            raise InputError(
+                f"annotation ({_annotation(spec).converter}): {len(missing)} of {len(chosen)} files are not in"
+                f" data_source {folder}: {listing(missing, shown=3)}."
+            )
+    return AnnotatedSamples(spec, chosen)
+
+
+def annotated_paths(spec: AnnotatedFiles) -> tuple[Path, ...]:
+    """The files and folders that the data set reads."""
+    paths = [value for value in vars(_annotation(spec)).values() if isinstance(value, Path)]
+    code = [callable_file(each.path) for each in spec.preprocessing if isinstance(each, CallOnImage)]
+    return tuple(path for path in (*paths, *code, spec.data_source) if path is not None)
+
+
+def _annotation(spec: AnnotatedFiles) -> Converter:
+    return spec.annotation or Files()
+
+
+def _reader(spec: AnnotatedFiles) -> Reader:
+    return spec.reader or OpenCVReader()
+
+
+def _convert(spec: AnnotatedFiles) -> Annotations:  # noqa: PLR0911 - one a converter
+    annotation = _annotation(spec)
+    if spec.data_source is None and not isinstance(annotation, Cifar | Mnist):
+        raise InputError(f"data_source: {annotation.converter} needs the folder with the files.")
+    if spec.data_source is not None and not spec.data_source.is_dir() and not isinstance(annotation, Cifar | Mnist):
+        found = "is a file" if spec.data_source.exists() else "does not exist"
+        raise InputError(f"{spec.data_source}: data_source {found}; expected a folder.")
+    match annotation:
+        case Files():
+            return convert_files(annotation, spec.data_source or Path())
+        case ImageNet():
+            return convert_imagenet(annotation)
+        case Cifar():
+            return convert_cifar(annotation)
+        case Mnist():
+            return convert_mnist(annotation)
+        case Csv():
+            return convert_csv(annotation)
+        case VocDetection():
+            return convert_voc(annotation)
+        case CocoDetection():
+            return convert_coco(annotation)
+
+
+def _subsample(spec: AnnotatedFiles, count: int) -> list[int]:
+    """Which samples: those that Accuracy Checker drew, by NumPy's old generator."""
+    asked = spec.subsample_size
+    if asked is None:
+        return list(range(count))
+    try:
+        share = float(asked[:-1]) if isinstance(asked, str) and asked.endswith("%") else None
+        size = int(asked) if share is None else int(share * count / 100) or int(share > 0)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise InputError(
+            f"subsample_size {asked!r}: expected a number of samples of at least 1, or a share like '10%'."
+        )
+    if size > count:
+        return list(range(count))
+    if not spec.shuffle:
+        return list(range(size))
+    return [int(index) for index in np.random.RandomState(spec.subsample_seed).choice(count, size, replace=False)]

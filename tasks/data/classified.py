@@ -1,0 +1,232 @@
+"""Annotations with one class or value a sample, in the formats of Accuracy Checker's converters and as plain csv."""
+
+import csv
+import gzip
+import io
+import pickle
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.data.annotations import BACKGROUND, Annotations, read_classes, read_text, require_file
+from tasks.data.readers import NumpyReader, read_array
+from tasks.data.samples import Array
+from tasks.errors import InputError, did_you_mean
+
+LARGEST_LABEL = 2**31 - 1
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Files without annotations: all of the data source, sorted by name.
+
+    ``pattern`` chooses some by a glob below it; ``list_file`` names them instead, one a line.
+    """
+
+    converter: Literal["files"] = "files"
+    pattern: str = "*"
+    list_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet:
+    """Lines ``file label``; of a file in folders the last part is the name, as Accuracy Checker had it."""
+
+    annotation_file: Path
+    converter: Literal["imagenet"] = "imagenet"
+    labels_file: Path | None = None
+    has_background: bool = False
+    dataset_meta_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar:
+    """A batch of CIFAR-10 or CIFAR-100 as published for Python; images are taken from it."""
+
+    data_batch_file: Path
+    converter: Literal["cifar"] = "cifar"
+    has_background: bool = False
+    num_classes: int = 10
+    dataset_meta_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist:
+    """Gzipped labels and images in the format of MNIST; images are taken from there."""
+
+    labels_file: Path
+    images_file: Path
+    converter: Literal["mnist"] = "mnist"
+    dataset_meta_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Csv:
+    """A table with a header, the column ``file``, and what is known of each file in the others.
+
+    That is ``label`` (a class index), ``reference`` (a ``.npy`` file with the array to be predicted, relative to the
+    table) or any columns of numbers, which together are the vector to be predicted.
+    """
+
+    annotation_file: Path
+    converter: Literal["csv"] = "csv"
+    dataset_meta_file: Path | None = None
+
+
+def convert_files(spec: Files, source: Path) -> Annotations:
+    """List files. Raises InputError where there are none, and for a listed file that is missing."""
+    if spec.list_file is not None:
+        lines = read_text(spec.list_file, "list_file").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        if missing := [name for name in names if not (source / name).is_file()]:
+            raise InputError(
+                f"{spec.list_file}: {len(missing)} of {len(names)} files are missing, first {missing[0]!r}."
+            )
+        return Annotations(names)
+    found = sorted(str(file.relative_to(source)) for file in source.glob(spec.pattern))
+    names = tuple(name for name in found if (source / name).is_file() and not Path(name).name.startswith("."))
+    if not names:
+        raise InputError(f"{source}: no file fits the pattern {spec.pattern!r}.")
+    return Annotations(names)
+
+
+def convert_imagenet(spec: ImageNet) -> Annotations:
+    """Read lines ``file label``. Raises InputError, with the line, for others."""
+    names, labels = [], []
+    for number, line in enumerate(read_text(spec.annotation_file, "annotation_file").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2:
+            raise InputError(f"{spec.annotation_file}:{number}: {line.strip()[:80]!r}; expected 'file label'.")
+        names.append(Path(words[0]).name.rpartition("@")[2])
+        labels.append(_label(words[1], f"{spec.annotation_file}:{number}") + spec.has_background)
+    classes = read_classes(spec.dataset_meta_file, background=spec.has_background)
+    if not classes and spec.labels_file is not None:
+        lines = read_text(spec.labels_file, "labels_file").splitlines()
+        classes = {
+            index + spec.has_background: line.strip().partition(" ")[2] or line.strip()
+            for index, line in enumerate(lines)
+        }
+    return _classified(tuple(names), labels, classes, background=spec.has_background)
+
+
+def convert_cifar(spec: Cifar) -> Annotations:
+    """Read a batch. Raises InputError for a file that is none; nothing but arrays, numbers and texts is unpickled."""
+    batch = _unpickle(spec.data_batch_file)
+    key = "fine_labels" if spec.num_classes == 100 else "labels"
+    if not isinstance(batch, dict) or key not in batch or not isinstance(batch.get("data"), np.ndarray):
+        raise InputError(f"{spec.data_batch_file}: expected a CIFAR batch with 'data' and {key!r}.")
+    images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
+    labels = [int(label) + spec.has_background for label in batch[key]]
+    if len(labels) != len(images):
+        raise InputError(f"{spec.data_batch_file}: {len(images)} images and {len(labels)} labels.")
+    classes = read_classes(spec.dataset_meta_file, background=spec.has_background)
+    if not classes and spec.num_classes == len(_CIFAR10):
+        classes = {index + spec.has_background: name for index, name in enumerate(_CIFAR10)}
+    names = tuple(map(str, batch.get("filenames") or range(len(images))))
+    return _classified(names, labels, classes, background=spec.has_background, images=images)
+
+
+def convert_mnist(spec: Mnist) -> Annotations:
+    """Read labels and images. Raises InputError for files that are damaged or do not belong together."""
+    labels = _gunzip(spec.labels_file, "labels_file", 8)
+    pixels = _gunzip(spec.images_file, "images_file", 16)
+    if len(pixels) != len(labels) * 28 * 28:
+        raise InputError(f"{spec.images_file}: {len(pixels)} pixels; expected {len(labels)} images of 28x28.")
+    classes = read_classes(spec.dataset_meta_file, background=False) or {index: str(index) for index in range(10)}
+    names = tuple(f"{index}.png" for index in range(len(labels)))
+    return _classified(names, [int(label) for label in labels], classes, images=pixels.reshape(-1, 28, 28))
+
+
+def convert_csv(spec: Csv) -> Annotations:
+    """Read the table. Raises InputError, with the line, for what is missing or no number."""
+    rows = list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
+    columns = list(rows[0]) if rows else []
+    if "file" not in columns or len(columns) < 2:
+        raise InputError(f"{spec.annotation_file}: expected a header with 'file' and more, got {', '.join(columns)}.")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise InputError(f"{spec.annotation_file}:{number}: expected {len(columns)} columns, as in the header.")
+    names = tuple(row["file"] for row in rows)
+    classes = read_classes(spec.dataset_meta_file, background=False)
+    if "label" in columns:
+        labels = [_label(row["label"], f"{spec.annotation_file}:{number}") for number, row in enumerate(rows, start=2)]
+        return _classified(names, labels, classes)
+    if "reference" in columns:
+        files = [spec.annotation_file.parent / row["reference"] for row in rows]
+        return Annotations(names, targets=tuple(_reference(file) for file in files))
+    others = [column for column in columns if column != "file"]
+    targets = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            targets.append(np.array([float(row[column]) for column in others]))
+        except ValueError as failure:
+            raise InputError(f"{spec.annotation_file}:{number}: {failure}; expected numbers.") from failure
+    return Annotations(names, targets=tuple(targets))
+
+
+def _classified(
+    names: tuple[str, ...],
+    labels: list[int],
+    classes: dict[int, str],
+    *,
+    background: bool = False,
+    images: Array | None = None,
+) -> Annotations:
+    if background:
+        classes = {BACKGROUND: "background"} | classes
+    return Annotations(
+        names,
+        labels=np.array(labels, np.int64),
+        classes=classes,
+        background=BACKGROUND if background else None,
+        images=images,
+    )
+
+
+def _label(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_LABEL):
+        raise InputError(f"{where}: label {text[:80]!r}; expected a class index, an integer >= 0.")
+    return int(text)
+
+
+def _reference(file: Path) -> Array:
+    require_file(file, "reference")
+    return read_array(file.read_bytes(), file, NumpyReader())
+
+
+def _gunzip(path: Path, what: str, header: int) -> Array:
+    require_file(path, what)
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as failure:
+        raise InputError(f"{path}: {what} is no whole gzip file ({failure}).") from failure
+    return np.frombuffer(data, np.uint8, offset=min(header, len(data)))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Arrays, numbers and texts only: any other name in a pickle could run foreign code."""
+
+    _allowed = frozenset(
+        {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+        | {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(f"it names {module}.{name}{did_you_mean(name, ['ndarray'])}")
+        return super().find_class(module, name)
+
+
+def _unpickle(path: Path) -> Any:
+    require_file(path, "data_batch_file")
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file, encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as failure:
+        raise InputError(f"{path}: expected a CIFAR batch; {failure}.") from failure

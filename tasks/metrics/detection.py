@@ -1,0 +1,155 @@
+"""Average precision of detections: COCO's evaluator, set up for COCO's figures and for those of Pascal VOC."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.annotations import Boxes
+from tasks.errors import InputError
+from tasks.numerics.detections import Detections
+
+_EVERY = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanAveragePrecision:
+    """Pascal VOC's: the area under precision over recall a class (``max``), or its mean at 11 recalls (``11point``).
+
+    ``ignore_difficult``: difficult objects count neither way. ``include_boundaries``: boxes include their last pixel.
+    A class that was annotated but never found counts 0. Each box found goes to the free object that it overlaps most.
+    """
+
+    type: Literal["map"] = "map"
+    name: str | None = None
+    overlap_threshold: float = 0.5
+    ignore_difficult: bool = True
+    include_boundaries: bool = True
+    integral: Literal["max", "11point"] = "max"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coco:
+    """COCO's average precision or recall over thresholds of overlap, ``start:step:stop`` or one number."""
+
+    type: Literal["coco_precision", "coco_recall"] = "coco_precision"
+    name: str | None = None
+    max_detections: int = 20
+    threshold: float | str = ".50:.05:.95"
+
+
+def mean_average_precision(
+    metric: MeanAveragePrecision, found: Sequence[Detections], known: Sequence[Boxes], classes: Sequence[int]
+) -> dict[int, float]:
+    """The average precision of each class that was annotated, from 0 to 1."""
+    scores = {}
+    for label in classes:
+        ignored = [boxes.ignored & metric.ignore_difficult for boxes in known]
+        positives = sum(int(((boxes.labels == label) & ~out).sum()) for boxes, out in zip(known, ignored, strict=True))
+        if not positives:
+            continue
+        # Recall rises in steps of 1 / positives: its interpolated precision at these is the area exactly.
+        steps = np.arange(1, positives + 1) / positives
+        recalls = steps if metric.integral == "max" else np.arange(0.0, 1.1, 0.1)
+        evaluation = _evaluate(
+            found,
+            known,
+            ignored,
+            [label],
+            thresholds=[metric.overlap_threshold],
+            most=_EVERY,
+            recalls=recalls,
+            boundary=metric.include_boundaries,
+        )
+        scores[label] = float(evaluation["precision"].mean())
+    return scores
+
+
+def coco(metric: Coco, found: Sequence[Detections], known: Sequence[Boxes], classes: Sequence[int]) -> dict[int, float]:
+    """The average precision or recall of each class that was annotated, from 0 to 1."""
+    evaluation = _evaluate(
+        found,
+        known,
+        [boxes.ignored for boxes in known],
+        classes,
+        thresholds=coco_thresholds(metric.threshold),
+        most=metric.max_detections,
+        recalls=np.linspace(0, 1, 101),
+        boundary=False,
+    )
+    values = evaluation["precision" if metric.type == "coco_precision" else "recall"]
+    by_class = values.reshape(-1, len(classes)) if values.ndim < 3 else values.reshape(-1, values.shape[2])
+    return {label: float(by_class[:, place].mean()) for place, label in enumerate(classes) if by_class[0, place] > -1}
+
+
+def coco_thresholds(given: float | str) -> list[float]:
+    """Thresholds of overlap. Raises InputError unless they lie between 0 and 1."""
+    try:
+        numbers = [float(part) for part in str(given).split(":")]
+        if len(numbers) == 3:
+            start, step, stop = numbers
+            numbers = [float(value) for value in np.linspace(start, stop, round((stop - start) / step) + 1)]
+        elif len(numbers) == 2:
+            raise ValueError
+    except (ValueError, ZeroDivisionError) as failure:
+        raise InputError(f"threshold {given!r}: expected a number or start:step:stop, like .50:.05:.95.") from failure
+    if not all(0 < number <= 1 for number in numbers):
+        raise InputError(f"threshold {given!r}: expected overlaps above 0 and up to 1.")
+    return numbers
+
+
+def _evaluate(
+    found: Sequence[Detections],
+    known: Sequence[Boxes],
+    ignored: Sequence[NDArray[np.bool_]],
+    classes: Sequence[int],
+    *,
+    thresholds: Sequence[float],
+    most: int,
+    recalls: NDArray[np.float64],
+    boundary: bool,
+) -> Mapping[str, Any]:
+    """The evaluator's ``precision`` (thresholds, recalls, classes) and ``recall`` (thresholds, classes)."""
+    from pycocotools.coco import COCO  # noqa: PLC0415 - only detection needs it
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    def described(image: int, label: int, corners: NDArray[np.float64], **more: Any) -> dict[str, Any]:
+        width, height = (float(side) + boundary for side in corners[2:] - corners[:2])
+        box = [float(corners[0]), float(corners[1]), width, height]
+        return {"image_id": image, "category_id": label, "bbox": box, "area": width * height, **more}
+
+    objects = [
+        described(image, int(label), corners, iscrowd=int(out))
+        for image, (boxes, outs) in enumerate(zip(known, ignored, strict=True))
+        for label, corners, out in zip(boxes.labels, boxes.corners, outs, strict=True)
+    ]
+    detections = [
+        described(image, int(label), corners, iscrowd=0, score=float(score))
+        for image, each in enumerate(found)
+        for label, score, corners in zip(each.labels, each.scores, each.corners, strict=True)
+    ]
+    sides = []
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
+        for entries in (objects, detections):
+            side = COCO()
+            side.dataset = {
+                "images": [{"id": image} for image in range(len(known))],
+                "categories": [{"id": label} for label in classes],
+                "annotations": [{"id": number, **entry} for number, entry in enumerate(entries, start=1)],
+            }
+            side.createIndex()
+            sides.append(side)
+        evaluator = COCOeval(*sides, "bbox")
+        evaluator.params.imgIds = list(range(len(known)))
+        evaluator.params.catIds = list(classes)
+        evaluator.params.iouThrs = np.array(thresholds)
+        evaluator.params.recThrs = recalls
+        evaluator.params.maxDets = [most]
+        evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluator.evaluate()
+        evaluator.accumulate()
+    return {"precision": evaluator.eval["precision"][..., 0, 0], "recall": evaluator.eval["recall"][..., 0, 0]}

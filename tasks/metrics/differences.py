@@ -1,0 +1,98 @@
+"""How far the values that a model predicts are from those that were annotated: errors, and the quality of images."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.annotations import Annotations
+from tasks.errors import InputError
+from tasks.metrics.predictions import Prediction
+
+Array = NDArray[Any]
+# Luma of BT.601 in video range, by which Accuracy Checker weighted the errors of red, green and blue.
+_LUMA = np.array([65.738, 129.057, 25.064]) / 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """The error of a sample's values, mean and standard deviation over samples."""
+
+    type: Literal["mse", "rmse", "mae"] = "mse"
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Psnr:
+    """Peak signal to noise ratio in dB, of the luma of three channels, without ``scale_border`` pixels at each side."""
+
+    type: Literal["psnr"] = "psnr"
+    name: str | None = None
+    scale_border: int = 4
+    color_order: Literal["RGB", "BGR"] = "RGB"
+    normalized_images: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssim:
+    """Structural similarity as scikit-image computes it; needs the extra ``ssim``."""
+
+    type: Literal["ssim"] = "ssim"
+    name: str | None = None
+
+
+Difference = Error | Psnr | Ssim
+
+
+def differences(metric: Difference, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:
+    """Mean and standard deviation over samples. Raises InputError where shapes differ, axes of length 1 aside."""
+    values = []
+    for name, found, target in zip(annotations.names, predictions, annotations.targets or (), strict=True):
+        if not isinstance(found, np.ndarray) or found.squeeze().shape != target.squeeze().shape:
+            shape = found.shape if isinstance(found, np.ndarray) else "boxes"
+            raise InputError(f"{name}: the model predicts {shape}, the annotation has {target.shape}.")
+        values.append(_difference(metric)(target.squeeze().astype(np.float64), found.squeeze().astype(np.float64)))
+    return {"": float(np.mean(values)), "@std": float(np.std(values))}
+
+
+def _difference(metric: Difference) -> Callable[[Array, Array], float]:
+    if isinstance(metric, Psnr):
+        return lambda target, found: _psnr(metric, target, found)
+    if isinstance(metric, Ssim):
+        similarity = structural_similarity()
+        return lambda target, found: float(
+            similarity(target, found, data_range=255, channel_axis=-1 if target.ndim == 3 else None)
+        )
+    from sklearn import metrics  # noqa: PLC0415 - takes a second
+
+    function = {
+        "mse": metrics.mean_squared_error,
+        "rmse": metrics.root_mean_squared_error,
+        "mae": metrics.mean_absolute_error,
+    }[metric.type]
+    return lambda target, found: float(function(target.reshape(-1), found.reshape(-1)))
+
+
+def _psnr(metric: Psnr, target: Array, found: Array) -> float:
+    border = metric.scale_border
+    inner = slice(border, -border or None)
+    target, found = target[inner, inner], found[inner, inner]
+    if target.ndim == 3 and target.shape[2] == 3:
+        weights = _LUMA if metric.color_order == "RGB" else _LUMA[::-1]
+        target, found = target @ weights, found @ weights
+    if np.array_equal(target, found):
+        return math.inf
+    return float(cv2.PSNR(target, found, 1.0 if metric.normalized_images else 255.0))
+
+
+def structural_similarity() -> Callable[..., Any]:
+    """The function of scikit-image. Raises InputError where that is not installed."""
+    try:
+        from skimage.metrics import structural_similarity  # noqa: PLC0415 - an extra
+    except ImportError as failure:
+        raise InputError("metric ssim needs scikit-image; install it with: pip install scikit-image") from failure
+    return structural_similarity  # type: ignore[no-any-return]

@@ -1,0 +1,145 @@
+"""Adapters: what a model's outputs say about one sample. Names and options are those of Accuracy Checker's adapters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.callables import load_callable
+from tasks.data.operations import Sizes
+from tasks.errors import InputError, did_you_mean
+from tasks.metrics.yolo import Yolo, YoloV2, decode_yolo, decode_yolo_v2
+from tasks.numerics.detections import Detections
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Array]
+Prediction = Array | Detections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """Scores of classes, one a class; with ``argmax_output`` the output is the class itself."""
+
+    type: Literal["classification"] = "classification"
+    classification_output: str | None = None
+    argmax_output: bool = False
+    do_softmax: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssd:
+    """Rows ``image, class, score, x_min, y_min, x_max, y_max`` up to the first image -1; coordinates from 0 to 1."""
+
+    type: Literal["ssd"] = "ssd"
+    output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """The values of the output as they are."""
+
+    type: Literal["regression"] = "regression"
+    output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProcessing:
+    """An image (height, width, channels): values times ``std`` plus ``mean``, rounded down to 8 bits if wanted."""
+
+    type: Literal["image_processing"] = "image_processing"
+    output: str | None = None
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 255.0
+    reverse_channels: bool = False
+    cast_to_uint8: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallAdapter:
+    """A function of the user's: ``f(outputs)`` with arrays by name, without batch axes.
+
+    It returns an array, or for detection a dictionary with ``labels`` (n,), ``scores`` (n,) and ``boxes`` (n, 4).
+    """
+
+    path: str
+    type: Literal["callable"] = "callable"
+
+
+Adapter = Classification | Ssd | Yolo | YoloV2 | Regression | ImageProcessing | CallAdapter
+
+
+def predict(adapter: Adapter, outputs: Outputs, sizes: Sizes) -> Prediction:  # noqa: PLR0911 - one an adapter
+    """What the outputs of one sample, without batch axes, say. Raises InputError for other names or shapes."""
+    match adapter:
+        case Classification(classification_output=name):
+            return _scores(adapter, choose_output(outputs, name).reshape(-1))
+        case Ssd(output=name):
+            return _ssd(choose_output(outputs, name))
+        case Yolo(outputs=names):
+            return decode_yolo(adapter, [choose_output(outputs, name) for name in names], sizes.fed)
+        case YoloV2(output=name):
+            return decode_yolo_v2(adapter, choose_output(outputs, name))
+        case Regression(output=name):
+            return choose_output(outputs, name)
+        case ImageProcessing(output=name):
+            return _image(adapter, choose_output(outputs, name))
+        case CallAdapter(path=path):
+            result = load_callable(path, "adapter")(dict(outputs))
+            return as_detections(result, path) if isinstance(result, dict) else _checked(result, path)
+
+
+def choose_output(outputs: Outputs, name: str | None) -> Array:
+    """The output of that name, or the first. A number behind a colon, as older versions had it, may be missing."""
+    if name is None:
+        return next(iter(outputs.values()))
+    bare = {key.rpartition(":")[0] if key.rpartition(":")[2].isdigit() else key: key for key in outputs}
+    if name not in outputs and name not in bare:
+        raise InputError(f"the model has no output {name!r}; it has {', '.join(outputs)}.{did_you_mean(name, outputs)}")
+    return outputs[name if name in outputs else bare[name]]
+
+
+def as_detections(result: Mapping[str, Any], path: str) -> Detections:
+    """Detections of a dictionary that a user's function returned. Raises InputError unless the shapes fit."""
+    wanted = ("labels", "scores", "boxes")
+    if set(result) != set(wanted):
+        raise InputError(f"{path} returned keys {', '.join(map(str, result))}; expected {', '.join(wanted)}.")
+    labels, scores, boxes = (np.asarray(result[key]) for key in wanted)
+    if labels.ndim != 1 or scores.shape != labels.shape or boxes.shape != (len(labels), 4):
+        raise InputError(
+            f"{path} returned labels {labels.shape}, scores {scores.shape} and boxes {boxes.shape};"
+            " expected (n,), (n,) and (n, 4)."
+        )
+    return Detections(labels.astype(np.int64), scores.astype(np.float64), boxes.astype(np.float64))
+
+
+def _scores(adapter: Classification, scores: Array) -> Array:
+    if adapter.argmax_output:
+        return np.asarray(scores[:1], np.int64)
+    if adapter.do_softmax:
+        exponents = np.exp(scores - scores.max())
+        return np.asarray(exponents / exponents.sum())
+    return scores
+
+
+def _ssd(output: Array) -> Detections:
+    if output.shape[-1] != 7:
+        raise InputError(f"adapter ssd: the output has shape {list(output.shape)}; expected rows of 7 numbers.")
+    rows = output.reshape(-1, 7).astype(np.float64)
+    ends = np.flatnonzero(rows[:, 0] == -1)
+    rows = rows[: ends[0]] if ends.size else rows
+    return Detections(rows[:, 1].astype(np.int64), rows[:, 2], rows[:, 3:])
+
+
+def _image(adapter: ImageProcessing, output: Array) -> Array:
+    image = output.transpose(1, 2, 0) if output.ndim == 3 and output.shape[0] in (1, 3) else output
+    image = image[:, :, ::-1] if adapter.reverse_channels else image
+    image = image * np.asarray(adapter.std) + np.asarray(adapter.mean)
+    return np.asarray(np.clip(image, 0, 255), np.uint8) if adapter.cast_to_uint8 else np.asarray(image)
+
+
+def _checked(result: Any, path: str) -> Array:
+    if not isinstance(result, np.ndarray) or result.dtype.kind not in "biuf":
+        raise InputError(f"{path} returned {type(result).__name__}; expected an array of numbers or a dictionary.")
+    return result

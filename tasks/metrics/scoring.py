@@ -1,0 +1,240 @@
+"""Metrics of a model on annotated samples, with the names and options of Accuracy Checker's metrics.
+
+A function of the user's own, for example in ``my_metrics.py`` beside where the command is started::
+
+    def within_one(predictions, annotations):
+        return float(np.mean([abs(p.argmax() - label) <= 1 for p, label in zip(predictions, annotations.labels)]))
+
+    ptq-evaluate ... evaluation.metrics=[{type:callable,path:my_metrics.within_one}]
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.annotations import Annotations, Boxes
+from tasks.data.callables import load_callable
+from tasks.data.operations import Sizes
+from tasks.errors import InputError
+from tasks.metrics.boxes import Postprocessor, postprocess
+from tasks.metrics.detection import Coco, MeanAveragePrecision, coco, coco_thresholds, mean_average_precision
+from tasks.metrics.differences import Difference, Error, Psnr, Ssim, differences, structural_similarity
+from tasks.metrics.predictions import Adapter, Classification, Outputs, Prediction, predict
+from tasks.numerics.detections import Detections
+from tasks.numerics.metrics import top_k
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The share of samples whose class is among the ``top_k`` largest scores; also class by class, if so named."""
+
+    type: Literal["accuracy", "accuracy_per_class"] = "accuracy"
+    name: str | None = None
+    top_k: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class F1Score:
+    """The F1 score of the class ``pos_label``, or of each class and their mean."""
+
+    type: Literal["f1-score", "classification_f1-score"] = "f1-score"
+    name: str | None = None
+    pos_label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallMetric:
+    """A function of the user's: ``f(predictions, annotations)`` returns a number or a dictionary of numbers.
+
+    ``predictions`` holds what the adapter made of each sample; ``annotations`` is
+    :class:`tasks.data.annotations.Annotations`.
+    """
+
+    path: str
+    type: Literal["callable"] = "callable"
+    name: str | None = None
+
+
+Metric = Accuracy | F1Score | MeanAveragePrecision | Coco | Difference | CallMetric
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How outputs become metrics: an adapter reads them, boxes are postprocessed, each metric is computed."""
+
+    adapter: Adapter = field(default_factory=Classification)
+    postprocessing: tuple[Postprocessor, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+
+    def callables(self) -> Iterator[str]:
+        """The dotted paths of the user's functions."""
+        for part in (self.adapter, *self.postprocessing, *self.metrics):
+            if part.type == "callable":
+                yield part.path
+
+
+def metric_name(metric: Metric) -> str:
+    """What a metric is called in reports."""
+    return metric.name or (metric.path.rpartition(".")[2] if isinstance(metric, CallMetric) else metric.type)
+
+
+def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
+    """Raise InputError for metrics that share a name, lack a function or a library, or what the samples do not have."""
+    names = [metric_name(metric) for metric in scoring.metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"metrics: {twice[0]!r} twice; give each a name of its own.")
+    for path in scoring.callables():
+        load_callable(path, "function")
+    for metric in scoring.metrics:
+        needed, there = _needed(metric, annotations)
+        if not there:
+            raise InputError(f"metrics: {metric_name(metric)} needs {needed}; the samples' annotations have none.")
+        if isinstance(metric, Coco):
+            coco_thresholds(metric.threshold)
+        if isinstance(metric, Ssim):
+            structural_similarity()
+        if isinstance(metric, Accuracy) and metric.top_k < 1:
+            raise InputError(f"metrics: {metric_name(metric)}: top_k {metric.top_k}; expected at least 1.")
+
+
+def score(
+    scoring: Scoring, outputs: Sequence[Outputs], annotations: Annotations, sizes: Sequence[Sizes]
+) -> dict[str, float]:
+    """Every metric by its name; ``name/class`` where it has values a class and ``name@std`` where it varies.
+
+    ``outputs`` are those of each sample, without batch axes. Raises InputError for outputs that do not fit.
+    """
+    check_scoring(scoring, annotations)
+    predictions = [predict(scoring.adapter, each, size) for each, size in zip(outputs, sizes, strict=True)]
+    known = annotations.boxes or ()
+    if known:
+        _require_detections(scoring, predictions)
+        pairs = [
+            postprocess(found, boxes, scoring.postprocessing, size)
+            for found, boxes, size in zip(predictions, known, sizes, strict=True)
+            if isinstance(found, Detections)
+        ]
+        predictions, known = [found for found, _ in pairs], tuple(boxes for _, boxes in pairs)
+    values: dict[str, float] = {}
+    for metric in scoring.metrics:
+        for suffix, value in _evaluate(metric, predictions, annotations, known).items():
+            values[metric_name(metric) + suffix] = value
+    return values
+
+
+def _needed(metric: Metric, annotations: Annotations) -> tuple[str, bool]:
+    match metric:
+        case Accuracy() | F1Score():
+            return "classes", annotations.labels is not None
+        case MeanAveragePrecision() | Coco():
+            return "boxes", annotations.boxes is not None
+        case Error() | Psnr() | Ssim():
+            return "values to be predicted", annotations.targets is not None
+        case CallMetric():
+            return "", True
+
+
+def _require_detections(scoring: Scoring, predictions: Sequence[Prediction]) -> None:
+    if not all(isinstance(found, Detections) for found in predictions):
+        raise InputError(
+            f"adapter {scoring.adapter.type} finds no boxes, which the samples' annotations have; try ssd."
+        )
+
+
+def _evaluate(
+    metric: Metric, predictions: Sequence[Prediction], annotations: Annotations, known: Sequence[Boxes]
+) -> dict[str, float]:
+    """The values of a metric by what is added to its name."""
+    classes = _classes(annotations)
+    match metric:
+        case Accuracy():
+            return _accuracy(metric, _scores(predictions), _labels(annotations), classes)
+        case F1Score():
+            return _f1(metric, _scores(predictions), _labels(annotations), classes)
+        case MeanAveragePrecision():
+            return _per_class(mean_average_precision(metric, _found(predictions), known, list(classes)), classes)
+        case Coco():
+            return _per_class(coco(metric, _found(predictions), known, list(classes)), classes)
+        case Error() | Psnr() | Ssim():
+            return differences(metric, predictions, annotations)
+        case CallMetric(path=path):
+            return _called(path, predictions, annotations)
+
+
+def _labels(annotations: Annotations) -> NDArray[np.int64]:
+    assert annotations.labels is not None  # noqa: S101 - check_scoring saw to it
+    return annotations.labels
+
+
+def _found(predictions: Sequence[Prediction]) -> list[Detections]:
+    return [each for each in predictions if isinstance(each, Detections)]
+
+
+def _classes(annotations: Annotations) -> Mapping[int, str]:
+    """The classes that are no background; those that occur where none has a name."""
+    if annotations.classes:
+        return {label: name for label, name in annotations.classes.items() if label != annotations.background}
+    occurring = [annotations.labels] if annotations.labels is not None else []
+    occurring += [boxes.labels for boxes in annotations.boxes or ()]
+    return {int(label): str(label) for label in np.unique(np.concatenate(occurring))} if occurring else {}
+
+
+def _scores(predictions: Sequence[Prediction]) -> Array:
+    """(samples, classes); predicted classes instead of scores count as the only ones."""
+    lengths = {each.size for each in predictions if isinstance(each, np.ndarray)}
+    if len(lengths) != 1 or any(isinstance(each, Detections) for each in predictions):
+        raise InputError("metrics of classes need one score a class from every sample; try the adapter classification.")
+    return np.stack([each.reshape(-1) for each in predictions if isinstance(each, np.ndarray)])
+
+
+def _hits(scores: Array, labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """For each sample, whether its class is found."""
+    if scores.dtype.kind in "iu" and scores.shape[1] == 1:
+        return np.asarray(scores[:, 0] == labels)
+    if labels.max() >= scores.shape[1]:
+        raise InputError(f"labels go up to {labels.max()}, but the output has {scores.shape[1]} classes.")
+    return np.array([top_k(row[None], labels[place][None], k) == 1 for place, row in enumerate(scores)])
+
+
+def _accuracy(
+    metric: Accuracy, scores: Array, labels: NDArray[np.int64], classes: Mapping[int, str]
+) -> dict[str, float]:
+    hits = _hits(scores, labels, metric.top_k)
+    if metric.type == "accuracy":
+        return {"": float(hits.mean())}
+    return _per_class({int(label): float(hits[labels == label].mean()) for label in np.unique(labels)}, classes)
+
+
+def _f1(metric: F1Score, scores: Array, labels: NDArray[np.int64], classes: Mapping[int, str]) -> dict[str, float]:
+    from sklearn.metrics import f1_score  # noqa: PLC0415 - takes a second
+
+    predicted = scores[:, 0] if scores.dtype.kind in "iu" and scores.shape[1] == 1 else scores.argmax(axis=1)
+    occurring = [int(label) for label in np.unique(np.concatenate([labels, predicted]))]
+    values = f1_score(labels, predicted, labels=occurring, average=None, zero_division=0)
+    by_class = dict(zip(occurring, map(float, values), strict=True))
+    if metric.pos_label is None:
+        return _per_class(by_class, classes)
+    return {"": by_class.get(metric.pos_label, 0.0)}
+
+
+def _per_class(values: Mapping[int, float], classes: Mapping[int, str]) -> dict[str, float]:
+    """The mean, then each class by its name. Nothing annotated gives 0, as in Accuracy Checker."""
+    mean = float(np.mean(list(values.values()))) if values else 0.0
+    return {"": mean, **{f"/{classes.get(label, label)}": value for label, value in values.items()}}
+
+
+def _called(path: str, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:
+    try:
+        result = load_callable(path, "metric")(predictions, annotations)
+    except Exception as failure:
+        raise InputError(f"{path}: {type(failure).__name__}: {failure}.") from failure
+    named = {f"/{name}": value for name, value in result.items()} if isinstance(result, dict) else {"": result}
+    for value in named.values():
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            raise InputError(f"{path} returned {value!r}; expected a finite number, or a dictionary of such.")
+    return {name: float(value) for name, value in named.items()}
