@@ -73,17 +73,39 @@ def quantize() -> None:
     tracking.start()
     from tasks.config import QuantizeConfig
 
-    def load_flow() -> Flow:
-        from flows.quantize import quantize as flow
-        from flows.workers import on_workers
+    _run("quantize", QuantizeConfig, _load_quantize)
 
-        def run(config: QuantizeConfig, overrides: tuple[str, ...]) -> object:
-            with on_workers(flow, config.runtime) as reaching:
-                return reaching(config, overrides)
 
-        return run
+@command
+def pot() -> None:
+    """``ptq-pot``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
+    from flows.pot import parse
+    from flows.pot import pot as run
 
-    _run("quantize", QuantizeConfig, load_flow)
+    arguments = parse(sys.argv[1:])
+    if not arguments.to_hydra:
+        tracking.start()
+    with _failures():
+        code = run(arguments, lambda quantizes: _load_quantize() if quantizes else _load_align())
+    sys.exit(code)
+
+
+def _load_quantize() -> Flow:
+    from flows.quantize import quantize as flow
+    from flows.workers import on_workers
+    from tasks.config import QuantizeConfig
+
+    def run(config: QuantizeConfig, overrides: tuple[str, ...]) -> object:
+        with on_workers(flow, config.runtime) as reaching:
+            return reaching(config, overrides)
+
+    return run
+
+
+def _load_align() -> Flow:
+    from flows.align import align
+
+    return align
 
 
 @command
@@ -144,10 +166,17 @@ def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow
 def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: Callable[[], Flow], *, serves: bool) -> None:
     from flows.environment import prepared, require_extra
 
-    try:
+    with _failures():
         require_extra(config.runtime)
         with prepared(config.runtime.home, serves=serves):
             load_flow()(config, overrides)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What goes wrong in here ends the process with one readable line, where that says all."""
+    try:
+        yield
     except InputError as mistake:
         _fail(str(mistake))
     except tracking.TrackingError as failure:

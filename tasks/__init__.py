@@ -29,6 +29,7 @@ Plumbing: what steps and flows stand on.
     taps          a model with its taps, compiled once a process, and the samples of a shard
     caching       the one cache policy of all steps: inputs, code, libraries
     write_output  the files a user gets, put in place at once
+    pot/          configurations of the Post-training Optimization Tool -> settings of this project
     tracking      MLflow, in a process of its own
     progress      one progress bar while a stage lasts
     errors        the error for what a user can mend

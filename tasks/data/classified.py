@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from tasks.data.annotations import BACKGROUND, Annotations, read_classes, read_text, require_file
@@ -24,11 +25,13 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 class Files:
     """Files without annotations: all of the data source, sorted by name.
 
-    ``pattern`` chooses some by a glob below it; ``list_file`` names them instead, one a line.
+    ``pattern`` chooses some by a glob below it, ``images_only`` what OpenCV can read; ``list_file`` names them instead,
+    one a line.
     """
 
     converter: Literal["files"] = "files"
     pattern: str = "*"
+    images_only: bool = False
     list_file: Path | None = None
 
 
@@ -89,8 +92,11 @@ def convert_files(spec: Files, source: Path) -> Annotations:
         return Annotations(names)
     found = sorted(str(file.relative_to(source)) for file in source.glob(spec.pattern))
     names = tuple(name for name in found if (source / name).is_file() and not Path(name).name.startswith("."))
+    if spec.images_only:
+        names = tuple(name for name in names if cv2.haveImageReader(str(source / name)))
     if not names:
-        raise InputError(f"{source}: no file fits the pattern {spec.pattern!r}.")
+        what = "image" if spec.images_only else "file"
+        raise InputError(f"{source}: no {what} fits the pattern {spec.pattern!r}.")
     return Annotations(names)
 
 

@@ -1,0 +1,270 @@
+"""``ptq-pot``: configuration files and flags of POT, translated and run by the same flow as ``ptq-quantize``.
+
+Output lies where POT put it: ``<output-dir>/<model>_<algorithms>/<time>/optimized/<model>.xml`` and ``.bin``, with
+``log.txt``, ``report.json`` and ``manifest.json`` in the folder above.
+"""
+
+import logging
+import os
+import shlex
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from flows.environment import prepare, require_extra
+from flows.preflight import find_problems
+from tasks.config import QuantizeConfig, from_hydra
+from tasks.errors import InputError
+from tasks.pot.overrides import spelled
+from tasks.pot.translation import Translation, translate, translate_flags
+from tasks.pot.uncompressed import uncompress_weights
+from tasks.records import Report
+
+Flow = Callable[[Any, tuple[str, ...]], Any]
+
+LOG = logging.getLogger("ptq-pot")
+LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+_OF_QUANTIZE = {"model": "-m", "weights": "-w", "name": "-n", "preset": "--preset", "ac_config": "--ac-config"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration, translated and checked, and what Hydra was given for it."""
+
+    translation: Translation
+    config: QuantizeConfig
+    overrides: tuple[str, ...]
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """The flags of POT's command line, and ours. Exits with 2 for others."""
+    parser = ArgumentParser("ptq-pot", description="Run configurations of OpenVINO's Post-training Optimization Tool.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-c", "--config", action="append", type=Path, help="a configuration file; several: one run each")
+    what.add_argument("-q", "--quantize", choices=["default", "accuracy_aware"], help="no file: flags say it all")
+    parser.add_argument("--preset", choices=["performance", "mixed"], help="with -q; default: performance")
+    parser.add_argument("-m", "--model", help="with -q: the model's .xml file")
+    parser.add_argument("-w", "--weights", help="with -q: its .bin file")
+    parser.add_argument("-n", "--name", help="with -q: what the model is called")
+    parser.add_argument("--engine", choices=["accuracy_checker", "simplified"], help="with -q")
+    parser.add_argument("--ac-config", help="with -q: an Accuracy Checker file")
+    parser.add_argument("--data-source", help="with -q and the simplified engine: a folder, pattern, list or .npz")
+    parser.add_argument("--max-drop", help="of accuracy_aware, which there is not")
+    parser.add_argument("-e", "--evaluate", action="store_true", help="compute the metrics; prints name : value")
+    parser.add_argument("--output-dir", type=Path, default=Path("results"), help="default: ./results")
+    parser.add_argument("-d", "--direct-dump", action="store_true", help="write into the output folder itself")
+    parser.add_argument("--log-level", choices=LEVELS, type=str.upper, default="INFO")
+    parser.add_argument("--progress-bar", "--stream-output", action="store_true", help="show progress bars")
+    parser.add_argument("--keep-uncompressed-weights", action="store_true", help="float weights, FakeQuantize")
+    parser.add_argument("--lenient", action="store_true", help="keys without meaning are named, not refused")
+    parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
+    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
+    return parser.parse_intermixed_args(arguments)
+
+
+def pot(arguments: Namespace, load_flow: Callable[[], Flow]) -> int:
+    """Run every configuration, after all were checked; returns the exit code.
+
+    Raises InputError for mistakes in any of them; one that fails later does not stop the others.
+    """
+    with _logging(arguments.log_level):
+        runs = _all_checked(_translations(arguments), arguments)
+        if arguments.to_hydra:
+            for run in runs:
+                print(_as_hydra(run))
+            return 0
+        if arguments.direct_dump and len(runs) > 1:
+            raise InputError("-d: several configurations would overwrite each other; give one -c, or leave -d out.")
+        require_extra(runs[0].config.runtime)
+        prepare(runs[0].config.runtime.home)
+        flow = load_flow()
+        failed = [run for run in runs if not _run(run, flow, arguments)]
+        return 2 if failed else 0
+
+
+def _translations(arguments: Namespace) -> list[Translation]:
+    given = [flag for name, flag in _OF_QUANTIZE.items() if getattr(arguments, name) is not None]
+    if arguments.config:
+        if given:
+            raise InputError(f"either --config or {given[0]} should be specified")
+        return _all(
+            lambda file: translate(file, evaluate=arguments.evaluate, lenient=arguments.lenient), arguments.config
+        )
+    if arguments.quantize == "accuracy_aware" or arguments.max_drop:
+        raise InputError("-q accuracy_aware: not supported; use -q default and look at the report.")
+    if not arguments.model:
+        raise InputError("-q default needs -m, the model's .xml file.")
+    simplified = arguments.engine == "simplified" or (arguments.engine is None and arguments.data_source)
+    source = arguments.data_source if simplified else arguments.ac_config
+    if not source:
+        flag = "--data-source" if simplified else "--ac-config, or --engine simplified with --data-source"
+        raise InputError(f"-q default needs samples: {flag}.")
+    return [
+        translate_flags(
+            arguments.model,
+            arguments.weights,
+            arguments.name,
+            preset=arguments.preset or "performance",
+            engine="simplified" if simplified else "accuracy_checker",
+            source=source,
+            evaluate=arguments.evaluate,
+        )
+    ]
+
+
+def _all(translate_file: Callable[[Path], Translation], files: Sequence[Path]) -> list[Translation]:
+    """Every file translated. Raises InputError with the mistakes of all of them."""
+    found, mistakes = [], []
+    for file in files:
+        try:
+            found.append(translate_file(file))
+        except InputError as mistake:
+            mistakes.append(str(mistake))
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return found
+
+
+def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> list[Run]:
+    """Every configuration composed. Raises InputError with the mistakes of all of them."""
+    runs: list[Run] = []
+    mistakes = []
+    for translation in translations:
+        folder, copies = _output_folder(translation, arguments), 1
+        while not arguments.direct_dump and any(run.config.output_dir == folder for run in runs):
+            copies += 1
+            folder = folder.with_name(f"{folder.name.partition('.')[0]}.{copies}")
+        try:
+            runs.append(_checked(translation, folder, arguments))
+        except InputError as mistake:
+            mistakes.append(str(mistake))
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return runs
+
+
+def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Run:
+    """The composed configuration. Raises InputError with the lines of POT's file that are wrong."""
+    own = [f"output_dir={spelled(str(folder))}"]
+    if not arguments.to_hydra:
+        own.append(f"runtime.progress={spelled(arguments.progress_bar)}")
+    overrides = [*translation.overrides, *own, *arguments.overrides]
+    if problems := find_problems("quantize", QuantizeConfig, overrides):
+        raise InputError(translation.explain("\n".join(problems)))
+    with initialize_config_module("conf", version_base="1.3"):
+        config = from_hydra(compose("quantize", overrides=overrides), QuantizeConfig)
+    return Run(translation, config, tuple(overrides))
+
+
+def _output_folder(translation: Translation, arguments: Namespace) -> Path:
+    if arguments.direct_dump:
+        return Path(arguments.output_dir)
+    parent = arguments.output_dir / "_".join([translation.name, *translation.algorithms])
+    return Path(parent) if arguments.to_hydra else Path(parent) / time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _as_hydra(run: Run) -> str:
+    """The command line and the same as the yaml of an experiment."""
+    words = " \\\n  ".join(map(shlex.quote, run.overrides))
+    groups = [key for key in ("dataset", "validation", "evaluation") if key in run.translation.settings]
+    tree = OmegaConf.create({})
+    for key, value in run.translation.settings.items():
+        if key not in groups:
+            OmegaConf.update(tree, key, value)
+    defaults = [f"  - override /{key}: {run.translation.settings[key]}" for key in groups]
+    if groups == ["dataset"]:
+        defaults.append(f"  - override /validation: {run.translation.settings['dataset']}")
+    header = "\n".join(["# @package _global_", "defaults:", *defaults]) if groups else "# @package _global_"
+    return f"ptq-quantize \\\n  {words}\n\n{header}\n{OmegaConf.to_yaml(tree)}"
+
+
+def _run(run: Run, flow: Flow, arguments: Namespace) -> bool:
+    """Run one configuration; returns whether it went well."""
+    folder = run.config.output_dir
+    for notice in run.translation.notices:
+        LOG.warning(notice)
+    LOG.info("%s: quantizing %s", run.translation.origin, run.translation.name)
+    try:
+        report: Report = flow(run.config, run.overrides)
+    except InputError as mistake:
+        LOG.error("%s: %s", run.translation.origin, mistake)
+        return False
+    files = _put_in_place(folder, run.translation.name)
+    if arguments.keep_uncompressed_weights:
+        uncompress_weights(files[0])
+    with _log_file(folder / "log.txt"):
+        _log_report(run, report, arguments)
+    if arguments.evaluate:
+        for name, value in _declared(run, report).items():
+            print(f"{name} : {value}")
+    print(f"model: {files[0]}")
+    return True
+
+
+def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
+    """The model goes where POT put it, its weights first."""
+    optimized = folder / "optimized"
+    optimized.mkdir(exist_ok=True)
+    files = optimized / f"{name}.xml", optimized / f"{name}.bin"
+    for source, target in zip(("model.bin", "model.xml"), reversed(files), strict=True):
+        os.replace(folder / source, target)  # noqa: PTH105 - the atomic rename is the point
+    return files
+
+
+def _declared(run: Run, report: Report) -> dict[str, float | None]:
+    """The INT8 model's values of the metrics that the configuration names."""
+    ours = {"sqnr_db", "cosine", "agreement", "latency_ms", "throughput_fps"}
+    return {
+        name: value
+        for name, value in report.metrics["int8"].items()
+        if name not in ours and not name.startswith("sqnr_db/") and run.config.evaluation.metrics
+    }
+
+
+def _log_report(run: Run, report: Report, arguments: Namespace) -> None:
+    """What happened, line by line, into the log file alone: the terminal has seen it."""
+    lines = [
+        ("info", f"configuration: {run.translation.origin}"),
+        *(("info", f"setting: {word}") for word in run.overrides),
+        *(("warning", notice) for notice in run.translation.notices),
+        *(("info", f"{stage.name}: {stage.state}, {stage.seconds:.2f} s") for stage in report.stages),
+        *(("info", f"note: {note}") for note in report.notes),
+    ]
+    if arguments.evaluate:
+        lines += [("info", f"{name} : {value}") for name, value in _declared(run, report).items()]
+    for level, line in lines:
+        getattr(LOG, level)(line, extra={"silent": True})
+
+
+@contextmanager
+def _logging(level: str) -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: not getattr(record, "silent", False))
+    LOG.setLevel(level)
+    LOG.propagate = False
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+
+
+@contextmanager
+def _log_file(file: Path) -> Iterator[None]:
+    handler = logging.FileHandler(file, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        handler.close()

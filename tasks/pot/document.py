@@ -1,0 +1,131 @@
+"""JSON with comments and YAML, with the line and column of everything in them."""
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.errors import InputError, did_you_mean
+
+SUFFIXES = (".json", ".yaml", ".yml")
+Place = tuple[Hashable, ...]
+
+# A string, or a comment outside of strings.
+_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """YAML whose numbers are those of JSON as well: 1e-4 is none in YAML 1.1."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a file. ``marks`` has line and column, from 1, for the key of each value, or an item of a list."""
+
+    file: Path
+    content: Any
+    marks: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
+
+    def where(self, place: Place = ()) -> str:
+        """``file:line:column`` of a value; of the nearest one around it that has a mark."""
+        for length in range(len(place), -1, -1):
+            if place[:length] in self.marks:
+                line, column = self.marks[place[:length]]
+                return f"{self.file}:{line}:{column}"
+        return str(self.file)
+
+
+def read_document(file: Path, what: str) -> Document:
+    """Read a ``.json``, ``.yaml`` or ``.yml`` file.
+
+    Raises InputError, with line and column, for a file that is missing, of another kind or broken, and for keys that
+    stand twice in one object.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{file}: {what} has the suffix {file.suffix!r}; expected {', '.join(SUFFIXES)}.")
+    if not file.is_file():
+        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        found = "is a folder" if file.is_dir() else "does not exist"
+        raise InputError(f"{file}: {what} {found}.{did_you_mean(file.name, siblings)}")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise InputError(f"{file}: {what} cannot be read as UTF-8 text ({failure}).") from failure
+    is_json = file.suffix.lower() == ".json"
+    text = without_comments(text) if is_json else text
+    content = _load_json(text, file) if is_json else None
+    # Tabs may indent JSON but not YAML, which tells where things are.
+    node, loader = _compose(text.replace("\t", " ") if is_json else text, file)
+    marks = dict(_marks(node, (), file)) if node else {}
+    return Document(file, content if is_json else _construct(loader, node, file), marks)
+
+
+def without_comments(text: str) -> str:
+    """The text with ``//`` and ``/* */`` comments blanked; everything else stays where it was."""
+
+    def blank(match: re.Match[str]) -> str:
+        found = match[0]
+        return found if found.startswith('"') else re.sub(r"[^\n]", " ", found)
+
+    return _COMMENT.sub(blank, text)
+
+
+def _load_json(text: str, file: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as failure:
+        hint = " Text needs double quotes; no comma stands behind the last entry." if text.strip() else ""
+        raise InputError(f"{file}:{failure.lineno}:{failure.colno}: no JSON: {failure.msg}.{hint}") from failure
+
+
+def _compose(text: str, file: Path) -> tuple[yaml.Node | None, _Loader]:
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node(), loader
+    except yaml.YAMLError as failure:
+        raise _broken(failure, file) from failure
+
+
+def _construct(loader: _Loader, node: yaml.Node | None, file: Path) -> Any:
+    try:
+        return loader.construct_document(node) if node else None
+    except yaml.YAMLError as failure:
+        raise _broken(failure, file) from failure
+
+
+def _broken(failure: yaml.YAMLError, file: Path) -> InputError:
+    mark = getattr(failure, "problem_mark", None)
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    return InputError(f"{file}{place}: no YAML: {getattr(failure, 'problem', None) or failure}.")
+
+
+def _marks(node: yaml.Node, place: Place, file: Path) -> Iterator[tuple[Place, tuple[int, int]]]:
+    if not place:
+        yield place, _position(node)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, value in node.value:
+            name = key.value
+            if name in seen:
+                line, column = _position(key)
+                raise InputError(f"{file}:{line}:{column}: the key {name!r} stands here a second time.")
+            seen.add(name)
+            yield (*place, name), _position(key)
+            yield from _marks(value, (*place, name), file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*place, index), _position(item)
+            yield from _marks(item, (*place, index), file)
+
+
+def _position(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1

@@ -1,0 +1,90 @@
+"""The section ``engine``: where samples come from, in POT's three ways."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.pot.checker import translate_file, translate_model
+from tasks.pot.model_input import ImageInput
+from tasks.pot.section import Section
+
+TYPES = ("accuracy_checker", "simplified")
+_REQUESTS = ("stat_requests_number", "eval_requests_number")
+_ARRAYS = (".npz", ".npy")
+_WILD = "*?["
+
+
+def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: bool) -> None:
+    """Find the settings of data sets and of the evaluation. Raises InputError for a file that cannot be read."""
+    kind = engine.take("type", "accuracy_checker")
+    engine.ignore(*_REQUESTS)
+    if any(engine.content.get(key) for key in _REQUESTS):
+        key = next(key for key in _REQUESTS if engine.content.get(key))
+        engine.notice(key, "OpenVINO chooses the number of requests; runtime.threads limits it.")
+    if kind == "simplified":
+        _simplified(engine, model, evaluate=evaluate)
+    elif kind == "data_free":
+        engine.mistake(
+            "type",
+            "data_free made statistics of synthetic images and lost accuracy with them; give some samples without"
+            " annotations: type simplified and data_source.",
+        )
+    elif kind != "accuracy_checker":
+        engine.unknown_name("type", kind, TYPES, "engine type")
+    elif "config" in engine:
+        path = Path(str(engine.take("config")))
+        engine.ignore("device")
+        engine.finish()
+        translate_file(engine.findings, path, model, evaluate=evaluate)
+    elif "launchers" in engine or "datasets" in engine:
+        engine.ignore("device")
+        translate_model(engine, model, None, evaluate=evaluate)
+    else:
+        expected = "config (an Accuracy Checker file), launchers and datasets, or type simplified with data_source"
+        engine.mistake(None, f"expected {expected}.")
+
+
+def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) -> None:
+    """Images as they are, cut and resized to what the model reads: BGR, no mean and no scale."""
+    findings, where = engine.findings, engine.where("data_source")
+    source = engine.take("data_source")
+    layout, fraction = engine.take("layout"), engine.take("central_fraction")
+    if engine.take("device", "CPU") != "CPU":
+        engine.notice("device", "samples are inferred on the CPU.")
+    engine.finish()
+    if evaluate:
+        engine.mistake("type", "-e needs annotations and metrics, which the simplified engine does not have.")
+    if not isinstance(source, str) or not source:
+        engine.mistake(
+            "data_source", f"expected a folder, a pattern, a .txt list or a .npz or .npy file, got {source!r}."
+        )
+        return
+    if Path(source).suffix in _ARRAYS:
+        findings.set("dataset", "arrays", where)
+        findings.set("dataset.path", source, where)
+        return
+    if model is None or not model.height or not model.width:
+        engine.mistake("type", "the simplified engine needs a model with one image of a fixed size, or data in a .npz.")
+        return
+    findings.set("dataset", "annotated_files", where)
+    folder, files = _files(source)
+    findings.set("dataset.data_source", folder, where)
+    findings.set("dataset.annotation", files, where)
+    crop = [{"type": "crop", "central_fraction": fraction}] if fraction else []
+    resize = {"type": "resize", "dst_height": model.height, "dst_width": model.width}
+    findings.set("dataset.preprocessing", [*crop, resize], engine.where("central_fraction" if fraction else None))
+    flag = "gray" if model.channels == 1 else "color"
+    findings.set("dataset.reader", {"type": "opencv_imread", "reading_flag": flag}, where)
+    findings.set("dataset.layout", model.layout, engine.where("layout" if layout else None))
+
+
+def _files(source: str) -> tuple[str, dict[str, Any]]:
+    """The folder and the annotation for a folder, a pattern or a list of files."""
+    path = Path(source)
+    if path.suffix == ".txt" and not path.is_dir():
+        return str(path.parent), {"converter": "files", "list_file": source}
+    parts = path.parts
+    wild = next((place for place, part in enumerate(parts) if any(sign in part for sign in _WILD)), None)
+    images = {"converter": "files", "images_only": True}
+    if wild is None or path.exists():
+        return source, images
+    return str(Path(*parts[:wild])), images | {"pattern": str(Path(*parts[wild:]))}

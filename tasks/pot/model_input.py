@@ -1,0 +1,58 @@
+"""What image a model reads, which POT's simplified engine and Accuracy Checker took from the model itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import openvino as ov
+
+from tasks.errors import InputError
+
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """Height, width and channels of the input, None where they are free, and whether channels come last."""
+
+    height: int | None
+    width: int | None
+    channels: int | None
+    layout: str  # nchw or nhwc
+
+
+def image_input(model: Path, weights: Path | None, layout: str | None = None) -> ImageInput | None:
+    """The only image that the model reads; None where it reads none, several inputs or none of three or four axes.
+
+    ``layout`` names the axes, NCHW or CHW and the like; else the model's own says, or an axis of 1 or 3 is the
+    channels. Raises InputError for a file that is no model and a layout that does not fit.
+    """
+    try:
+        read = ov.Core().read_model(model, weights) if weights else ov.Core().read_model(model)
+    except RuntimeError as failure:
+        reason = [line.strip() for line in str(failure).splitlines() if line.strip()][-1]
+        raise InputError(f"OpenVINO cannot read '{model}': {reason}") from failure
+    if len(read.inputs) != 1 or read.input().get_partial_shape().rank.is_dynamic:
+        return None
+    shape = read.input().get_partial_shape()
+    rank = shape.rank.get_length()
+    if rank not in (3, 4):
+        return None
+    axes = (layout or _own_layout(read) or _guess(shape, rank)).upper()
+    if sorted(axes) != sorted("NCHW"[-rank:]):
+        raise InputError(f"layout {axes!r}: expected the axes of the input {shape}, like {'NCHW'[-rank:]}.")
+    lengths = {name: shape[axis].get_length() if shape[axis].is_static else None for axis, name in enumerate(axes)}
+    order = "nhwc" if axes.endswith("C") else "nchw"
+    return ImageInput(lengths["H"], lengths["W"], lengths["C"], order)
+
+
+def _own_layout(model: ov.Model) -> str | None:
+    text = model.get_parameters()[0].layout.to_string().strip("[]").replace(",", "")
+    return text if text and set(text) <= set("NCHW") else None
+
+
+def _guess(shape: ov.PartialShape, rank: int) -> str:
+    first, last = shape[rank - 3], shape[rank - 1]
+    channels_last = last.is_static and last.get_length() in _CHANNELS
+    if channels_last and not (first.is_static and first.get_length() in _CHANNELS):
+        return "NHWC"[-rank:] if rank == 4 else "HWC"
+    return "NCHW"[-rank:]

@@ -1,0 +1,112 @@
+"""Reading an object of a configuration key by key, and collecting everything that is wrong with it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.errors import did_you_mean
+from tasks.pot.document import Document, Place
+
+
+@dataclass
+class Findings:
+    """What a translation found: settings by dotted key, where each comes from, notices and mistakes, one line each.
+
+    With ``lenient`` keys that mean nothing are notices instead of mistakes.
+    """
+
+    lenient: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    def set(self, key: str, value: Any, where: str) -> None:
+        """A setting. Two values for one are a mistake."""
+        if key in self.settings and self.settings[key] != value:
+            self.mistakes.append(f"{where}: {value!r} here and {self.settings[key]!r} at {self.origins[key]}.")
+        self.settings[key] = value
+        self.origins[key] = where
+
+
+class Section:
+    """An object of a document. What nobody asked for until :meth:`finish` is unknown."""
+
+    def __init__(self, findings: Findings, document: Document, place: Place, content: dict[str, Any]) -> None:
+        self.findings, self.document, self.place, self.content = findings, document, place, content
+        self._known: set[str] = set()
+
+    @classmethod
+    def of(cls, findings: Findings, document: Document, place: Place, content: Any) -> "Section":
+        """The section of a value that has to be an object; an empty one, and a mistake, if it is none."""
+        if not isinstance(content, dict):
+            findings.mistakes.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
+            content = {}
+        return cls(findings, document, place, {str(key): value for key, value in content.items()})
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.content
+
+    def where(self, key: str | None = None) -> str:
+        """``file:line:column`` and the name of this section's key, for the start of a line."""
+        place = self.place if key is None else (*self.place, key)
+        return f"{self.document.where(place)}: {'.'.join(map(str, place))}".rstrip(": ")
+
+    def take(self, key: str, default: Any = None) -> Any:
+        """The value of a key, which is known from now on."""
+        self._known.add(key)
+        return self.content.get(key, default)
+
+    def section(self, key: str) -> "Section | None":
+        """The object of a key, None where there is none."""
+        value = self.take(key)
+        return None if value is None else Section.of(self.findings, self.document, (*self.place, key), value)
+
+    def sections(self, key: str) -> "list[Section]":
+        """The objects of a list; one object alone counts as a list of one."""
+        value = self.take(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            value, places = [value], [(*self.place, key)]
+        else:
+            places = [(*self.place, key, index) for index in range(len(value))]
+        return [
+            Section.of(self.findings, self.document, place, item) for place, item in zip(places, value, strict=True)
+        ]
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that are known and say nothing that matters here."""
+        self._known.update(keys)
+
+    def mistake(self, key: str | None, text: str) -> None:
+        """Something wrong with the value of a key, or with the section."""
+        self.findings.mistakes.append(f"{self.where(key)}: {text}")
+
+    def notice(self, key: str | None, text: str) -> None:
+        """Something to know about the value of a key, or about the section."""
+        self.findings.notices.append(f"{self.where(key)}: {text}")
+
+    def unknown_name(self, key: str, name: Any, supported: Sequence[str], what: str) -> None:
+        """The mistake for a name that is not among those there are."""
+        text = (
+            f"{what} {name!r} is not supported.{did_you_mean(str(name), supported)} Supported: {', '.join(supported)}."
+        )
+        self.mistake(key, text)
+
+    def finish(self) -> None:
+        """Report every key that nobody asked for."""
+        for key in self.unread():
+            text = f"unknown key.{did_you_mean(key, sorted(self._known))}"
+            if self.findings.lenient:
+                self.notice(key, f"{text} It is ignored.")
+            else:
+                self.mistake(key, f"{text} Known: {', '.join(sorted(self._known))}.")
+
+    def unread(self) -> Iterator[str]:
+        """Keys that nobody asked for."""
+        return (key for key in self.content if key not in self._known)
+
+
+def _named(place: Place) -> str:
+    return f"{'.'.join(map(str, place))}: " if place else ""

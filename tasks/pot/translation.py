@@ -1,0 +1,149 @@
+"""From a file or flags of POT to the settings that ``ptq-quantize`` takes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import InputError, did_you_mean
+from tasks.pot.compression import translate_compression
+from tasks.pot.document import Document, read_document
+from tasks.pot.engine import translate_engine
+from tasks.pot.model_input import ImageInput, image_input
+from tasks.pot.overrides import as_overrides
+from tasks.pot.section import Findings, Section
+
+SECTIONS = ("model", "engine", "compression")
+# Without -e nothing is evaluated in POT; some outputs are compared here all the same.
+COMPARED_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A configuration of POT as settings by dotted key, with the origin of each for messages, and notices."""
+
+    origin: str
+    name: str
+    algorithms: tuple[str, ...]
+    settings: dict[str, Any]
+    origins: dict[str, str]
+    notices: tuple[str, ...]
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings on Hydra's command line."""
+        return as_overrides(self.settings)
+
+    def explain(self, mistakes: str) -> str:
+        """Mistakes found in the composed configuration, one a line, with the lines of POT's file in front."""
+        return "\n".join(self._explained(line) for line in mistakes.splitlines())
+
+    def _explained(self, line: str) -> str:
+        key = line.partition(":")[0]
+        while key and key not in self.origins:
+            key = key.rpartition(".")[0]
+        return f"{self.origins[key] if key else self.origin}: {line}"
+
+
+def translate(file: Path, *, evaluate: bool, lenient: bool) -> Translation:
+    """Translate a configuration file.
+
+    Raises InputError with every mistake, one a line, beginning with file, line and column.
+    """
+    return _translate(read_document(file, "configuration"), evaluate=evaluate, lenient=lenient)
+
+
+def translate_flags(
+    model: str,
+    weights: str | None,
+    name: str | None,
+    *,
+    preset: str,
+    engine: str,
+    source: str | None,
+    evaluate: bool,
+) -> Translation:
+    """Translate what the flags of ``-q default`` say; ``source`` is the Accuracy Checker file or the data."""
+    simplified = engine == "simplified"
+    content = {
+        "model": {"model": model} | ({"weights": weights} if weights else {}) | ({"model_name": name} if name else {}),
+        "engine": {"type": engine} | ({"data_source" if simplified else "config": source} if source else {}),
+        "compression": {
+            "algorithms": [{"name": "DefaultQuantization", "params": {"preset": preset, "stat_subset_size": 300}}]
+        },
+    }
+    return _translate(Document(Path("-q default"), content), evaluate=evaluate, lenient=False)
+
+
+def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translation:
+    findings = Findings(lenient)
+    top = Section.of(findings, document, (), document.content)
+    model, engine, compression = (top.section(key) for key in SECTIONS)
+    if "optimizer" in top:
+        top.take("optimizer")
+        top.mistake("optimizer", "searches of parameters are sweeps here: ptq-quantize -m.")
+    top.finish()
+    read = None
+    name = ""
+    if model is None:
+        top.mistake("model", "expected the section with the model's file.")
+    else:
+        name, read = _model(model, engine)
+    if engine is None:
+        top.mistake("engine", "expected the section that says where samples come from.")
+    else:
+        try:
+            translate_engine(engine, read, evaluate=evaluate)
+        except InputError as mistake:
+            findings.mistakes.append(f"{engine.where('config')}: {mistake}")
+    algorithms: tuple[str, ...] = ()
+    if compression is None:
+        top.mistake("compression", "expected the section with the algorithms; without it nothing would be quantized.")
+    else:
+        algorithms = translate_compression(compression)
+    if findings.mistakes:
+        raise InputError("\n".join(dict.fromkeys(findings.mistakes)))
+    if not evaluate:
+        findings.settings["evaluation.subset_size"] = COMPARED_SAMPLES
+    notices = tuple(dict.fromkeys(findings.notices))
+    return Translation(str(document.file), name, algorithms, findings.settings, findings.origins, notices)
+
+
+def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | None]:
+    """Find the model's files; returns its name and what image it reads."""
+    findings = model.findings
+    path, weights = model.take("model"), model.take("weights")
+    name = model.take("model_name")
+    model.ignore("framework")
+    if "cascade" in model:
+        model.take("cascade")
+        model.mistake("cascade", "several models in turn are not supported; quantize each by itself.")
+        return "", None
+    model.finish()
+    if not isinstance(path, str) or not path:
+        model.mistake("model", f"expected the path of the model's .xml file, got {path!r}.")
+        return "", None
+    name = str(name or Path(path).stem)
+    files = {
+        key: _file(model, key, value) for key, value in (("model", path), ("weights", weights)) if value is not None
+    }
+    findings.set("model.path", path, model.where("model"))
+    findings.set("model.name", name, model.where("model_name" if "model_name" in model else "model"))
+    if weights is not None and Path(str(weights)) != Path(path).with_suffix(".bin"):
+        findings.set("model.weights", str(weights), model.where("weights"))
+    if not all(files.values()):
+        return name, None
+    layout = engine.content.get("layout") if engine is not None else None
+    try:
+        return name, image_input(Path(path), files.get("weights"), layout if isinstance(layout, str) else None)
+    except InputError as mistake:
+        model.mistake("model", str(mistake))
+        return name, None
+
+
+def _file(model: Section, key: str, value: Any) -> Path | None:
+    path = Path(str(value)).expanduser()
+    if path.is_file():
+        return path
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    model.mistake(key, f"there is no file '{value}'.{did_you_mean(path.name, siblings)}")
+    return None
