@@ -70,14 +70,17 @@ def parse(arguments: Sequence[str]) -> Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def pot(arguments: Namespace, load_flow: Callable[[], Flow]) -> int:
+def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
     """Run every configuration, after all were checked; returns the exit code.
 
+    ``load_flow`` gives the flow that quantizes, or the one for parts that leave the model float.
     Raises InputError for mistakes in any of them; one that fails later does not stop the others.
     """
     with _logging(arguments.log_level):
         runs = _all_checked(_translations(arguments), arguments)
         if arguments.to_hydra:
+            if floating := [run for run in runs if not run.translation.quantizes]:
+                raise InputError(f"{floating[0].translation.origin}: quantizes nothing, which ptq-quantize cannot say")
             for run in runs:
                 print(_as_hydra(run))
             return 0
@@ -85,8 +88,7 @@ def pot(arguments: Namespace, load_flow: Callable[[], Flow]) -> int:
             raise InputError("-d: several configurations would overwrite each other; give one -c, or leave -d out.")
         require_extra(runs[0].config.runtime)
         prepare(runs[0].config.runtime.home)
-        flow = load_flow()
-        failed = [run for run in runs if not _run(run, flow, arguments)]
+        failed = [run for run in runs if not _run(run, load_flow(run.translation.quantizes), arguments)]
         return 2 if failed else 0
 
 
@@ -220,11 +222,11 @@ def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _declared(run: Run, report: Report) -> dict[str, float | None]:
-    """The INT8 model's values of the metrics that the configuration names."""
+    """The new model's values of the metrics that the configuration names."""
     ours = {"sqnr_db", "cosine", "agreement", "latency_ms", "throughput_fps"}
     return {
         name: value
-        for name, value in report.metrics["int8"].items()
+        for name, value in list(report.metrics.values())[-1].items()
         if name not in ours and not name.startswith("sqnr_db/") and run.config.evaluation.metrics
     }
 

@@ -35,7 +35,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     model = stages.run(
         load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run
     )
-    calibration, validation = _load_datasets(stages, config)
+    calibration, validation = load_datasets(stages, config)
     scoring = config.evaluation.scoring
     evaluated = {
         "dataset": validation,
@@ -66,7 +66,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     return report
 
 
-def _load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
+def load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
     """The samples to calibrate on and those to evaluate on."""
     options = config.quantization
     calibration, validation = stages.map(

@@ -21,17 +21,23 @@ _UNITS = {
 
 def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
     """Print the table of metrics, what was quantized, the notes and the places."""
-    table = metrics_table(f"{report.model}: float and INT8", report.metrics)
-    sizes = [report.sizes[role]["bin"] for role in ("float", "int8")]
+    table = metrics_table(f"{report.model}: {_titles(report)}", report.metrics)
+    sizes = [size["bin"] for size in report.sizes.values()]
     table.add_row("weights MB", *(f"{size / 1e6:.3f}" for size in sizes), f"{sizes[1] / sizes[0]:.3f} x")
     console.print(table)
     quantizers = " and ".join(f"{count} of {role}" for role, count in report.quantizers.items())
     kernels = f"; {report.kernels['int8']} of {report.kernels['all']} kernels run in INT8" if report.kernels else ""
-    console.print(f"Quantizers: {quantizers}{kernels}. Left float: {len(report.float_operations)} operations.")
+    console.print(
+        f"Quantizers: {quantizers or 'none'}{kernels}. Left float: {len(report.float_operations)} operations."
+    )
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for name, place in places.items():
         console.print(f"{name}: {escape(place)}", highlight=False, soft_wrap=True)
+
+
+def _titles(report: Report) -> str:
+    return " and ".join("INT8" if role == "int8" else role for role in report.metrics)
 
 
 def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -7,7 +7,6 @@ from tasks.pot.section import Findings, Section
 QUANTIZE = ("DefaultQuantization", "MinMaxQuantization")
 PARTS = ("ActivationChannelAlignment", "MinMaxQuantization", "FastBiasCorrection", "BiasCorrection")
 SUPPORTED = ("DefaultQuantization", *PARTS)
-EVERYTHING = [{"re": ".*"}]
 
 _ACCURACY_AWARE = "use DefaultQuantization and look at the report, which says what every step costs"
 _SEARCH = "sweep over parameters with ptq-quantize -m"
@@ -87,8 +86,7 @@ def _steps(findings: Findings, compression: Section, names: tuple[str, ...]) -> 
     if corrects:
         findings.set("quantization.use_fast_bias", "BiasCorrection" not in names, where)
     if not set(names) & set(QUANTIZE):
-        findings.settings["quantization.ignored.scope"] = EVERYTHING
-        findings.origins["quantization.ignored.scope"] = where
+        findings.quantizes = False
         text = "nothing is quantized without MinMaxQuantization or DefaultQuantization"
         findings.notices.append(f"{where}: {text}{', so there is no bias to correct' if corrects else ''}.")
 
@@ -187,7 +185,8 @@ def _ignored(params: Section) -> None:
         entry.finish()
         operations.append(operation)
     if ignored.take("skip_model"):
-        names = EVERYTHING
+        ignored.notice("skip_model", "nothing is quantized.")
+        params.findings.quantizes = False
     ignored.finish()
     if names:
         params.findings.set("quantization.ignored.scope", names, ignored.where("scope"))

@@ -12,10 +12,12 @@ from tasks.pot.document import Document, Place
 class Findings:
     """What a translation found: settings by dotted key, where each comes from, notices and mistakes, one line each.
 
-    With ``lenient`` keys that mean nothing are notices instead of mistakes.
+    With ``lenient`` keys that mean nothing are notices instead of mistakes. ``quantizes`` is false for algorithms that
+    leave the model float.
     """
 
     lenient: bool = False
+    quantizes: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)

@@ -19,7 +19,10 @@ COMPARED_SAMPLES = 32
 
 @dataclass(frozen=True)
 class Translation:
-    """A configuration of POT as settings by dotted key, with the origin of each for messages, and notices."""
+    """A configuration of POT as settings by dotted key, with the origin of each for messages, and notices.
+
+    ``quantizes`` is false where the algorithms leave the model float.
+    """
 
     origin: str
     name: str
@@ -27,6 +30,7 @@ class Translation:
     settings: dict[str, Any]
     origins: dict[str, str]
     notices: tuple[str, ...]
+    quantizes: bool
 
     @property
     def overrides(self) -> list[str]:
@@ -105,7 +109,9 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
     if not evaluate:
         findings.settings["evaluation.subset_size"] = COMPARED_SAMPLES
     notices = tuple(dict.fromkeys(findings.notices))
-    return Translation(str(document.file), name, algorithms, findings.settings, findings.origins, notices)
+    return Translation(
+        str(document.file), name, algorithms, findings.settings, findings.origins, notices, findings.quantizes
+    )
 
 
 def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | None]:

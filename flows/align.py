@@ -1,0 +1,73 @@
+"""The flow for parts of DefaultQuantization that leave the model float: channels are aligned, or nothing changes."""
+
+from dataclasses import asdict
+
+from prefect import flow
+from prefect.runtime import flow_run
+from rich.console import Console
+
+from flows.quantize import load_datasets
+from flows.stages import Stages
+from flows.summary import print_summary
+from tasks.align_channels import align_channels
+from tasks.config import QuantizeConfig, flatten
+from tasks.evaluate_model import evaluate_model, scoring_identity
+from tasks.load_model import find_model, load_model
+from tasks.log_run import log_run
+from tasks.records import DatasetRef, ModelRef, Report
+from tasks.write_output import describe_run, file_sizes, require_writable, write_output
+
+
+@flow(name="align", validate_parameters=False)
+def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
+    """Align the channels of a model, if ``config`` says so, and write, evaluate and log it as it is then: float.
+
+    Raises InputError for input that cannot be used; nothing is written then.
+    """
+    path, identity = find_model(config.model.path, config.model.weights)
+    require_writable(config.output_dir)
+    stages, run = Stages(Console(stderr=True), show_progress=config.runtime.progress), config.runtime
+    model: ModelRef = stages.run(
+        load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run
+    )
+    calibration, validation = load_datasets(stages, config)
+    aligned, notes = _aligned(stages, config, model, calibration)
+
+    scoring = config.evaluation.scoring
+    evaluated = {"dataset": validation, "scoring": scoring, "identity": scoring_identity(scoring, validation)}
+    before = stages.run(evaluate_model, model=model, reference=None, runtime=run, size=len(validation), **evaluated)
+    after = stages.run(evaluate_model, model=aligned, reference=before, runtime=run, size=len(validation), **evaluated)
+    report = Report(
+        model=model.name,
+        metrics={"float": dict(before.metrics), "aligned": dict(after.metrics)},
+        sizes={role: file_sizes(ref, run) for role, ref in (("float", model), ("aligned", aligned))},
+        stages=stages.done,
+        quantizers={},
+        float_operations=(),
+        kernels={},
+        samples={"calibration": len(calibration), "validation": len(validation)},
+        decisions=(),
+        notes=notes,
+    )
+    models, datasets = {"float": model, "aligned": aligned}, {"calibration": calibration, "validation": validation}
+    files = write_output(config.output_dir, aligned, report, describe_run(asdict(config), models, datasets), run)
+    logged = log_run(
+        options=config.tracking,
+        report=report,
+        parameters=flatten(config),
+        tags={"prefect.flow_run_id": str(flow_run.id), "model.digest": model.digest},
+        files=files,
+        texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
+        runtime=run,
+    )
+    print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged})
+    return report
+
+
+def _aligned(
+    stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
+) -> tuple[ModelRef, tuple[str, ...]]:
+    if not config.quantization.channel_alignment:
+        return model, ("nothing was asked for that changes the model",)
+    aligned = stages.run(align_channels, model=model, samples=samples, runtime=config.runtime, size=len(samples))
+    return aligned.model, (f"channels were aligned in front of {len(aligned.operations)} operations; all stay float",)
