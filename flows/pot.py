@@ -96,7 +96,7 @@ def _translations(arguments: Namespace) -> list[Translation]:
     given = [flag for name, flag in _OF_QUANTIZE.items() if getattr(arguments, name) is not None]
     if arguments.config:
         if given:
-            raise InputError(f"either --config or {given[0]} should be specified")
+            raise InputError(f"either --config or {given[0]} option should be specified")
         return _all(
             lambda file: translate(file, evaluate=arguments.evaluate, lenient=arguments.lenient), arguments.config
         )

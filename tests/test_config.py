@@ -302,7 +302,8 @@ ARGUMENTS = {
     "option of a group": Mistake(
         "dataset=digit",
         (
-            "dataset: unknown value 'digit'. Did you mean 'digits'? Allowed: annotated_files, arrays, callable, digits, image_folder",
+            "dataset: unknown value 'digit'. Did you mean 'digits'? "
+            "Allowed: annotated_files, arrays, callable, digits, image_folder",
         ),
     ),
     "no option of a group": Mistake("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),

@@ -203,12 +203,19 @@ def _apply(image: Array, operation: Operation) -> Array:
             values = image if mean is None else image - np.asarray(_numbers(mean), np.float64)
             return values if std is None else values / np.asarray(_numbers(std), np.float64)
         case SwapChannels():
+            _require_color(image)
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         case ToGray(type=kind, cast_to_float=cast):
+            _require_color(image)
             gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if kind == "bgr_to_gray" else cv2.COLOR_RGB2GRAY)
             return gray[:, :, None].astype(np.float32) if cast else gray[:, :, None]
         case CallOnImage(path=path):
             return _call(image, path)
+
+
+def _require_color(image: Array) -> None:
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError("expected three channels")
 
 
 def _resize(image: Array, operation: Resize) -> Array:

@@ -71,8 +71,9 @@ def like_read(image: Array, reader: Reader) -> Array:
     if isinstance(reader, OpenCVReader) and reader.reading_flag == "color":
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
     if isinstance(reader, OpenCVReader) and image.ndim == 3:
-        to_gray = reader.reading_flag == "gray"
-        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if to_gray else cv2.COLOR_RGB2BGR)
+        # Decoders have a luma of their own, so it has to come from one.
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        return read_array(encoded.tobytes(), "image", reader)
     return image
 
 

@@ -49,14 +49,18 @@ Difference = Error | Psnr | Ssim
 
 
 def differences(metric: Difference, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:
-    """Mean and standard deviation over samples. Raises InputError where shapes differ, axes of length 1 aside."""
+    """Mean and, of finite values, standard deviation over samples.
+
+    Raises InputError where shapes differ, axes of length 1 aside.
+    """
     values = []
     for name, found, target in zip(annotations.names, predictions, annotations.targets or (), strict=True):
         if not isinstance(found, np.ndarray) or found.squeeze().shape != target.squeeze().shape:
             shape = found.shape if isinstance(found, np.ndarray) else "boxes"
             raise InputError(f"{name}: the model predicts {shape}, the annotation has {target.shape}.")
         values.append(_difference(metric)(target.squeeze().astype(np.float64), found.squeeze().astype(np.float64)))
-    return {"": float(np.mean(values)), "@std": float(np.std(values))}
+    spread = {"@std": float(np.std(values))} if np.isfinite(values).all() else {}
+    return {"": float(np.mean(values)), **spread}
 
 
 def _difference(metric: Difference) -> Callable[[Array, Array], float]:

@@ -95,11 +95,11 @@ def _algorithm(entry: Section, device: str) -> str | None:
     name = entry.take("name")
     params = entry.section("params") or Section(entry.findings, entry.document, (*entry.place, "params"), {})
     entry.finish()
+    if name in _INSTEAD:
+        entry.mistake("name", f"{name} is not available; {_INSTEAD[name]}. Supported: {', '.join(SUPPORTED)}.")
+    elif name not in SUPPORTED:
+        entry.unknown_name("name", name, SUPPORTED, "algorithm")
     if name not in SUPPORTED:
-        hint = f" Instead: {_INSTEAD[name]}." if name in _INSTEAD else ""
-        entry.unknown_name("name", name, SUPPORTED, f"algorithm{hint and ' of POT'}")
-        if hint:
-            entry.findings.mistakes[-1] += hint
         return None
     _parameters(params, device)
     return str(name)

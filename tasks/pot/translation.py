@@ -42,10 +42,13 @@ class Translation:
         return "\n".join(self._explained(line) for line in mistakes.splitlines())
 
     def _explained(self, line: str) -> str:
-        key = line.partition(":")[0]
+        named, _, text = line.partition(": ")
+        key = named
         while key and key not in self.origins:
             key = key.rpartition(".")[0]
-        return f"{self.origins[key] if key else self.origin}: {line}"
+        if not key:
+            return f"{self.origin}: {line}"
+        return f"{self.origins[key]}{named[len(key) :]}: {text}"
 
 
 def translate(file: Path, *, evaluate: bool, lenient: bool) -> Translation:
@@ -80,6 +83,9 @@ def translate_flags(
 
 def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translation:
     findings = Findings(lenient)
+    if not isinstance(document.content, dict):
+        sections = ", ".join(SECTIONS)
+        raise InputError(f"{document.where()}: expected an object with {sections}, got {document.content!r}.")
     top = Section.of(findings, document, (), document.content)
     model, engine, compression = (top.section(key) for key in SECTIONS)
     if "optimizer" in top:

@@ -1,0 +1,525 @@
+"""Every file of the corpus is translated to the parameters that stand here, or refused with the lines that do."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.pot import Run, _all_checked, _translations, parse
+from tasks.data.source import annotations_of, open_source
+from tasks.errors import InputError
+
+CORPUS = Path(__file__).with_name("corpus")
+PARAMS = "compression.algorithms.0.params"
+DATASET = "models.0.datasets.0"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A configuration that is accepted: settings by dotted key, and the beginnings of all notices."""
+
+    settings: dict[str, Any]
+    notices: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    samples: int | None = None
+    quantizes: bool = True
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A configuration that is refused: the beginnings of all lines, and what has to be in one of them."""
+
+    lines: tuple[str, ...]
+    hints: tuple[str, ...] = field(default=())
+    flags: tuple[str, ...] = ()
+
+
+E = ("-e",)
+SIMPLIFIED = {"dataset.kind": "annotated_files", "dataset.layout": "nchw", "evaluation.subset_size": 32}
+RESIZED = {"type": "resize", "dst_height": 64, "dst_width": 64}
+
+RUN = {
+    "template.json": Runs(
+        {
+            "model.path": "model.xml",
+            "model.name": "model_name",
+            "quantization.preset": "performance",
+            "quantization.stat_subset_size": 300,
+            "quantization.target_device": "ANY",
+        },
+        samples=12,
+    ),
+    "simplified_folder.json": Runs(SIMPLIFIED | {"quantization.stat_subset_size": 10}, samples=12),
+    "simplified_pattern.json": Runs(
+        SIMPLIFIED | {"dataset.annotation.pattern": "00001*.png", "dataset.preprocessing.0.central_fraction": 0.875},
+        samples=2,
+    ),
+    "simplified_list.json": Runs(
+        {"dataset.annotation.list_file": "voc/images.txt", "quantization.stat_subset_size": None}, samples=3
+    ),
+    "simplified_arrays.json": Runs({"dataset.kind": "arrays", "dataset.path": "samples.npz"}, samples=6),
+    "weights_elsewhere.json": Runs({"model.weights": "model.bin", "model.name": "elsewhere"}),
+    "default.yaml": Runs(
+        {
+            "quantization.target_device": "CPU",
+            "quantization.preset": "mixed",
+            "quantization.activations.range_estimator.max.outlier_prob": 1e-4,
+            "quantization.activations.range_estimator.max.aggregator": "max",
+        },
+        ("default.yaml:6:3: engine.stat_requests_number: OpenVINO chooses",),
+    ),
+    "asymmetric.json": Runs(
+        {"quantization.preset": "mixed"}, (f"asymmetric.json:9:21: {PARAMS}.preset: 'asymmetric'",)
+    ),
+    "accuracy_on_gna.json": Runs(
+        {"quantization.preset": "accuracy", "quantization.target_device": "GNA"},
+        (f"accuracy_on_gna.json:10:21: {PARAMS}.preset: 'mixed' was accuracy on GNA",),
+    ),
+    "weights.json": Runs(
+        {
+            "quantization.weights.bits": 8,
+            "quantization.weights.mode": "asymmetric",
+            "quantization.weights.granularity": "pertensor",
+            "quantization.weights.level_low": -128,
+            "quantization.weights.level_high": 127,
+            "quantization.weights.range_estimator.max.type": "quantile",
+            "quantization.weights.range_estimator.max.outlier_prob": 1e-4,
+            "quantization.activations.mode": None,
+        }
+    ),
+    "activations.json": Runs(
+        {
+            "quantization.activations.range_estimator.preset": "quantile",
+            "quantization.activations.range_estimator.min.clipping_value": 0,
+            "quantization.activations.range_estimator.min.aggregator": "mean",
+            "quantization.activations.range_estimator.max.clipping_value": 6,
+            "quantization.activations.range_estimator.max.aggregator": "hl_estimator",
+            "quantization.activations.range_estimator.max.type": "abs_quantile",
+            "quantization.activations.range_estimator.max.outlier_prob": 1e-3,
+            "quantization.weights.range_estimator.preset": "default",
+        }
+    ),
+    "common_estimator.json": Runs(
+        {
+            "quantization.weights.range_estimator.preset": "quantile",
+            "quantization.weights.range_estimator.max.aggregator": None,
+            "quantization.activations.range_estimator.preset": "quantile",
+            "quantization.activations.range_estimator.max.aggregator": "max",
+            "quantization.activations.mode": "asymmetric",
+        }
+    ),
+    "own_estimator.json": Runs(
+        {
+            "quantization.weights.range_estimator.preset": "quantile",
+            "quantization.activations.range_estimator.preset": "default",
+            "quantization.activations.range_estimator.max.aggregator": "median",
+        }
+    ),
+    "statistic_granularity.json": Runs({"quantization.weights.range_estimator.max.type": "abs_max"}),
+    "ignored.json": Runs(
+        {
+            "quantization.ignored.scope": ("Convolution.2", "Loop.1|Add.3"),
+            "quantization.ignored.operations.0.type": "Convolution",
+            "quantization.ignored.operations.0.attributes.strides": (2, 2),
+            "quantization.ignored.operations.0.attributes.auto_pad": "explicit",
+            "quantization.ignored.operations.1.type": "ReLU",
+        }
+    ),
+    "skip_model.json": Runs({}, (f"skip_model.json:9:33: {PARAMS}.ignored.skip_model",), quantizes=False),
+    "parts.json": Runs(
+        {
+            "quantization.channel_alignment": True,
+            "quantization.bias_correction": True,
+            "quantization.use_fast_bias": False,
+            "quantization.preset": "mixed",
+            "quantization.threshold": 1000,
+            "quantization.stat_subset_size": 50,
+        }
+    ),
+    "minmax.json": Runs(
+        {
+            "quantization.channel_alignment": False,
+            "quantization.bias_correction": False,
+            "quantization.activations.range_estimator.preset": "quantile",
+        }
+    ),
+    "fast_bias_alone.json": Runs(
+        {"quantization.channel_alignment": False},
+        ("fast_bias_alone.json:5:9: compression.algorithms: nothing is quantized",),
+        quantizes=False,
+    ),
+    "alignment_alone.json": Runs(
+        {"quantization.channel_alignment": True, "quantization.bias_correction": False},
+        ("alignment_alone.json:5:9: compression.algorithms: nothing is quantized",),
+        quantizes=False,
+    ),
+    "transformer.json": Runs(
+        {
+            "quantization.target_device": "GPU",
+            "quantization.model_type": "transformer",
+            "quantization.inplace_statistics": False,
+        },
+        ("transformer.json:6:9: compression.dump_intermediate_model: ",),
+    ),
+    "published_keys.json": Runs(
+        {
+            "quantization.stat_batch_size": 4,
+            "quantization.model_type": "transformer",
+            "quantization.inplace_statistics": True,
+            "quantization.shuffle_data": True,
+            "quantization.seed": 7,
+            "quantization.stat_subset_size": None,
+        }
+    ),
+    "full_bias.json": Runs(
+        {
+            "quantization.use_fast_bias": False,
+            "quantization.threshold": 2.5,
+            "quantization.apply_for_all_nodes": True,
+            "quantization.saturation_fix": "no",
+            "quantization.channel_alignment": True,
+        }
+    ),
+    "tuning.json": Runs(
+        {"quantization.bias_correction": True},
+        (
+            f"tuning.json:9:21: {PARAMS}.use_layerwise_tuning: ",
+            f"tuning.json:10:21: {PARAMS}.num_samples_for_tuning: has no meaning",
+        ),
+    ),
+    "inline.json": Runs(
+        {
+            "dataset.annotation": None,
+            "dataset.preprocessing.0.type": "crop",
+            "dataset.preprocessing.1.size": 64,
+            "validation.annotation.annotation_file": "labels.txt",
+            "validation.preprocessing.0.dst_height": 64,
+            "evaluation.metrics.0.name": "accuracy@top1",
+            "evaluation.adapter.type": "classification",
+            "evaluation.subset_size": None,
+        },
+        ("inline.json:17:9: engine.stat_requests_number: ",),
+        E,
+        samples=12,
+    ),
+    "lenient.json": Runs(
+        {"quantization.stat_subset_size": 5},
+        (f"lenient.json:10:21: {PARAMS}.maximal_drop: unknown key. It is ignored.",),
+        ("--lenient",),
+    ),
+    "with_voc.json": Runs(
+        {
+            "dataset.annotation.converter": "voc_detection",
+            "dataset.annotation.dataset_meta_file": "meta.json",
+            "dataset.annotation.has_background": False,
+            "evaluation.adapter.type": "yolo_v3",
+            "evaluation.adapter.anchors": (18, 18, 28, 28),
+            "evaluation.postprocessing.1.type": "class_aware_nms",
+            "evaluation.postprocessing.2.apply_to": "prediction",
+            "evaluation.metrics.0.integral": "11point",
+        },
+        flags=E,
+        samples=12,
+    ),
+    "with_coco.json": Runs(
+        {
+            "dataset.annotation.converter": "mscoco_detection",
+            "dataset.preprocessing.0.interpolation": "BICUBIC",
+            "dataset.preprocessing.0.aspect_ratio_scale": "fit_to_window",
+            "dataset.preprocessing.1.mean": (1, 2, 3),
+            "dataset.preprocessing.1.std": (255, 255, 255),
+            "evaluation.metrics.0.threshold": "0.5:0.05:0.95",
+            "evaluation.metrics.1.type": "coco_recall",
+        },
+        flags=E,
+        samples=12,
+    ),
+    "with_imagenet.json": Runs(
+        {
+            "dataset.reader.type": "pillow_imread",
+            "dataset.annotation.has_background": True,
+            "dataset.subsample_size": "50%",
+            "dataset.subsample_seed": 5,
+            "dataset.shuffle": False,
+            "dataset.preprocessing.1.use_pillow": True,
+            "dataset.preprocessing.3.mean": "imagenet",
+            "evaluation.metrics.1.top_k": 5,
+            "evaluation.metrics.3.type": "classification_f1-score",
+        },
+        flags=E,
+        samples=6,
+    ),
+    "with_cifar.json": Runs(
+        {f"dataset.preprocessing.0.{key}": value for key, value in RESIZED.items()}, flags=E, samples=5
+    ),
+    "with_mnist.json": Runs({"dataset.annotation.images_file": "mnist/images.gz"}, flags=E, samples=3),
+    "with_csv.json": Runs(
+        {"dataset.reader.type": "numpy_reader", "evaluation.metrics.1.name": "absolute"}, flags=E, samples=4
+    ),
+    "with_defined.json": Runs(
+        {"dataset.preprocessing.0.size": 64, "evaluation.metrics.0.type": "map", "evaluation.adapter.type": "ssd"},
+        flags=E,
+        samples=12,
+    ),
+}
+
+FAIL = {
+    "broken_comma.json": Fails(("broken_comma.json:3:36: no JSON: ",)),
+    "broken_text.json": Fails(("broken_text.json:2:36: no JSON: ",)),
+    "broken_comment.json": Fails(("broken_comment.json:2:5: no JSON: ",)),
+    "broken.yaml": Fails(("broken.yaml:3:2: no YAML: ",)),
+    "twice.json": Fails(("twice.json:11:21: the key 'preset' stands here a second time.",)),
+    "no_object.json": Fails(("no_object.json:1:1: expected an object with model, engine, compression",)),
+    "unknown_parameter.json": Fails(
+        (f"unknown_parameter.json:10:21: {PARAMS}.stat_subset_siz: unknown key.",),
+        ("Did you mean 'stat_subset_size'?",),
+    ),
+    "unknown_keys.json": Fails(
+        (
+            "unknown_keys.json:17:5: compresion: unknown key. Did you mean 'compression'?",
+            "unknown_keys.json:2:37: model.wieghts: unknown key. Did you mean 'weights'?",
+            "unknown_keys.json:3:37: engine.devise: unknown key. Did you mean 'device'?",
+            "unknown_keys.json:9:17: compression.algorithms.0.parameters: unknown key. Did you mean 'params'?",
+            f"unknown_keys.json:11:65: {PARAMS}.ignored.operations.0.attribute: unknown key. Did you mean",
+            f"unknown_keys.json:12:33: {PARAMS}.weights.bit: unknown key. Did you mean 'bits'?",
+            f"unknown_keys.json:12:71: {PARAMS}.weights.range_estimator.max.outlier: unknown key. Did you mean",
+            "unknown_keys.json:5:9: compression.inplase_statistics: unknown key. Did you mean 'inplace_statistics'?",
+        )
+    ),
+    "no_compression.json": Fails(("no_compression.json:1:1: compression: expected the section",)),
+    "no_algorithms.json": Fails(("no_algorithms.json:1:84: compression.algorithms: expected at least one of",)),
+    "accuracy_aware.json": Fails(
+        ("accuracy_aware.json:7:17: compression.algorithms.0.name: AccuracyAwareQuantization is not available; use ",)
+    ),
+    "misspelt_algorithm.json": Fails(
+        ("misspelt_algorithm.json:7:17: compression.algorithms.0.name: algorithm 'DefaultQuantisation'",),
+        ("Did you mean 'DefaultQuantization'?",),
+    ),
+    "sparsity.json": Fails(("sparsity.json:7:17: compression.algorithms.0.name: MagnitudeSparsity",), ("NNCF",)),
+    "data_free.json": Fails(("data_free.json:3:16: engine.type: data_free made statistics of synthetic images",)),
+    "engine_type.json": Fails(("engine_type.json:3:16: engine.type: ",), ("Did you mean 'simplified'?",)),
+    "no_source.json": Fails(("no_source.json:3:5: engine: expected config",)),
+    "wrong_structure.json": Fails(
+        (
+            f"wrong_structure.json:10:33: {PARAMS}.ignored.scope: expected a list of names, got 'conv1'.",
+            f"wrong_structure.json:10:66: {PARAMS}.ignored.operations.0: expected an object, got 'ReLU'.",
+            f"wrong_structure.json:9:21: {PARAMS}.weights: expected an object, got 8.",
+        )
+    ),
+    "wrong_values.json": Fails(
+        (
+            f"wrong_values.json:10:21: {PARAMS}.preset: unknown value 'fast'. Allowed: performance, mixed, accuracy",
+            f"wrong_values.json:11:21: {PARAMS}.stat_subset_size: input should be greater than or equal to 1, got 0",
+            f"wrong_values.json:12:21: {PARAMS}.seed: ",
+            "wrong_values.json:5:9: compression.target_device: unknown value 'VPU'.",
+            f"wrong_values.json:13:44: {PARAMS}.weights.mode: unknown value 'symetric'. Did you mean 'symmetric'?",
+        )
+    ),
+    "weights_aggregator.json": Fails(
+        (f"weights_aggregator.json:9:61: {PARAMS}.weights.range_estimator.max.aggregator: weights are no samples",)
+    ),
+    "estimator_granularity.json": Fails(
+        (f"estimator_granularity.json:9:65: {PARAMS}.activations.range_estimator.min.granularity: ",)
+    ),
+    "two_values.json": Fails(
+        ("two_values.json:7:55: compression.algorithms.1.params.stat_subset_size: 200 here and 100 at two",)
+    ),
+    "too_many.json": Fails(
+        (
+            "too_many.json:5:9: compression.algorithms: DefaultQuantization twice",
+            "too_many.json:5:9: compression.algorithms: MinMaxQuantization is part of DefaultQuantization",
+        )
+    ),
+    "missing_model.json": Fails(
+        (
+            "missing_model.json:2:15: model.model: there is no file 'modle.xml'. Did you mean 'model.xml'?",
+            "missing_model.json:2:37: model.weights: there is no file 'nowhere/model.bin'.",
+        )
+    ),
+    "missing_file.json": Fails(
+        ("missing_file.json:3:16: engine.config: vox.yml: ",), ("does not exist. Did you mean 'voc.yml'?",)
+    ),
+    "cascade.json": Fails(("cascade.json:2:38: model.cascade: ",)),
+    "optimizer.json": Fails(("optimizer.json:5:5: optimizer: ",)),
+    "ac_wrong_names.json": Fails(
+        (
+            "wrong_names.yml:7:9: models.0.launchers.0.adapter.type: adapter 'yolo_v8' is not supported.",
+            f"wrong_names.yml:12:11: {DATASET}.annotation_conversion.converter: converter 'voc_detecton'",
+            f"wrong_names.yml:13:9: {DATASET}.reader.type: reader 'tf_imread' is not supported.",
+            f"wrong_names.yml:15:13: {DATASET}.preprocessing.0.type: preprocessing 'resise' is not supported.",
+            f"wrong_names.yml:17:13: {DATASET}.preprocessing.1.type: preprocessing 'padding' is not supported.",
+            f"wrong_names.yml:19:13: {DATASET}.postprocessing.0.type: postprocessing 'soft_nms' is not supported.",
+            f"wrong_names.yml:21:13: {DATASET}.metrics.0.type: metric 'mean_iou' is not supported.",
+        ),
+        ("Did you mean 'voc_detection'?", "Did you mean 'resize'?", "Supported: opencv_imread, pillow_imread, numpy"),
+        E,
+    ),
+    "ac_wrong_keys.json": Fails(
+        (
+            "wrong_keys.yml:7:30: models.0.launchers.0.adapter.outputs: unknown key. Did you mean 'output'?",
+            f"wrong_keys.yml:14:11: {DATASET}.annotation_conversion.annotation_fil: unknown key.",
+            f"wrong_keys.yml:17:13: {DATASET}.preprocessing.0.siz: unknown key. Did you mean 'size'?",
+            f"wrong_keys.yml:22:13: {DATASET}.preprocessing.2.use_tensorflow: images are not resized by TensorFlow",
+            f"wrong_keys.yml:10:9: {DATASET}.data_sourse: unknown key. Did you mean 'data_source'?",
+            f"wrong_keys.yml:25:13: {DATASET}.metrics.0.topk: unknown key. Did you mean 'top_k'?",
+        ),
+        flags=E,
+    ),
+    "ac_pickled.json": Fails(
+        (
+            f"pickled.yml:11:9: {DATASET}.annotation: a converted annotation is a pickle",
+            f"pickled.yml:12:9: {DATASET}.subset_file: is not supported.",
+        )
+    ),
+    "ac_module.json": Fails(("module.yml:1:1: evaluations: ",)),
+    "ac_launcher.json": Fails(("launcher.yml:3:5: models.0.launchers: expected a launcher of the framework openvino",)),
+}
+
+
+def translated(name: str, *flags: str) -> Run:
+    """What ``ptq-pot -c name flags`` would run."""
+    arguments = parse(["-c", name, *flags])
+    return _all_checked(_translations(arguments), arguments)[0]
+
+
+def value(config: Any, key: str) -> Any:
+    """The value of a dotted key in a configuration."""
+    for part in key.split("."):
+        config = config[int(part)] if isinstance(config, list | tuple) else config[part]
+    return str(config) if isinstance(config, Path) else config
+
+
+def test_every_file_of_the_corpus_stands_here() -> None:
+    configurations = {file.name for file in CORPUS.iterdir() if file.suffix in (".json", ".yaml")}
+    assert configurations == {*RUN, *FAIL, "ac_missing_data.json"}
+    assert len(configurations) >= 30
+
+
+@pytest.mark.parametrize("name", RUN)
+@pytest.mark.usefixtures("workspace")
+def test_is_translated(name: str) -> None:
+    row = RUN[name]
+    run = translated(name, *row.flags)
+    config = asdict(run.config)
+    assert {key: value(config, key) for key in row.settings} == row.settings
+    assert len(run.translation.notices) == len(row.notices)
+    for notice, beginning in zip(run.translation.notices, row.notices, strict=True):
+        assert notice.startswith(beginning)
+    assert run.translation.quantizes == row.quantizes
+    if row.samples is not None:
+        samples = open_source(run.config.dataset)
+        assert len(samples) == row.samples
+        assert samples.load(0, ["image"])["image"].shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("name", FAIL)
+@pytest.mark.usefixtures("workspace")
+def test_is_refused(name: str) -> None:
+    row = FAIL[name]
+    with pytest.raises(InputError) as caught:
+        translated(name, *row.flags)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(row.lines), lines
+    for line, beginning in zip(lines, row.lines, strict=True):
+        assert line.startswith(beginning)
+    for hint in row.hints:
+        assert hint in str(caught.value)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_missing_data_are_named_when_they_are_opened() -> None:
+    config = translated("ac_missing_data.json").config
+    with pytest.raises(InputError, match="nowhere: data_source does not exist"):
+        open_source(config.dataset)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_what_is_only_evaluated_need_not_be_supported_to_calibrate() -> None:
+    lines = FAIL["ac_wrong_names.json"].lines
+    with pytest.raises(InputError) as caught:
+        translated("ac_wrong_names.json")
+    unsupported = [line for line in lines if "adapter" not in line and "postpro" not in line and "metrics" not in line]
+    assert len(str(caught.value).splitlines()) == len(unsupported) == 4
+
+
+@pytest.mark.usefixtures("workspace")
+def test_classes_are_those_of_the_converters() -> None:
+    voc = annotations_of(open_source(translated("with_voc.json").config.dataset))
+    assert dict(voc.classes) == {0: "circle", 1: "square", 2: "triangle"}
+    defined = annotations_of(open_source(translated("with_defined.json").config.dataset))
+    assert dict(defined.classes) == {0: "__background__", 1: "circle", 2: "square", 3: "triangle"}
+    assert defined.background == 0
+    assert voc.boxes is not None
+    assert defined.boxes is not None
+    assert [list(each.labels + 1) for each in voc.boxes] == [list(each.labels) for each in defined.boxes]
+
+
+def test_base_folders_come_from_the_environment(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(workspace))
+    config = translated("with_voc.json").config
+    assert value(asdict(config), "dataset.data_source") == str(workspace / "voc/JPEGImages")
+    assert value(asdict(config), "dataset.annotation.imageset_file") == str(workspace / "voc/test.txt")
+
+
+def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFINITIONS_FILE", str(workspace / "definitions.yml"))
+    config = translated("with_voc.json", "-e").config
+    # What the file itself says comes first.
+    assert value(asdict(config), "dataset.preprocessing.0.size") == 64
+    assert value(asdict(config), "evaluation.metrics.0.integral") == "11point"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("-c", "template.json", "-m", "model.xml"), "either --config or -m option should be specified"),
+        (("-q", "default"), "-q default needs -m"),
+        (("-q", "default", "-m", "model.xml"), "-q default needs samples: --ac-config"),
+        (("-q", "default", "-m", "model.xml", "--engine", "simplified"), "-q default needs samples: --data-source"),
+        (("-q", "accuracy_aware", "-m", "model.xml", "--max-drop", "0.01"), "accuracy_aware: not supported"),
+        (("-q", "default", "-m", "modle.xml", "--ac-config", "voc.yml"), "there is no file 'modle.xml'"),
+        (("-c", "simplified_folder.json", "-e"), "-e needs annotations and metrics"),
+        (("-c", "nowhere.json"), "nowhere.json: configuration does not exist"),
+        (("-c", "labels.txt"), "labels.txt: configuration has the suffix '.txt'; expected .json, .yaml, .yml"),
+        (("-c", "template.json", "quantization.bit=8"), "quantization.bit: unknown key 'bit'"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
+    arguments = parse(flags)
+    with pytest.raises(InputError) as caught:
+        _all_checked(_translations(arguments), arguments)
+    (line,) = str(caught.value).splitlines()
+    assert message in line
+
+
+@pytest.mark.usefixtures("workspace")
+def test_flags_without_a_file_are_the_built_in_template() -> None:
+    arguments = parse(["-q", "default", "-m", "model.xml", "-w", "model.bin", "-n", "mine", "--ac-config", "voc.yml"])
+    (run,) = _all_checked(_translations(arguments), arguments)
+    assert run.translation.name == "mine"
+    assert run.config.quantization.preset == "performance"
+    assert run.config.quantization.stat_subset_size == 300
+    assert run.config.output_dir.parent == Path("results/mine_DefaultQuantization")
+    arguments = parse(
+        ["-q", "default", "-m", "model.xml", "--preset", "mixed", "--data-source", "voc/JPEGImages", "-d"]
+    )
+    (run,) = _all_checked(_translations(arguments), arguments)
+    assert run.config.quantization.preset == "mixed"
+    assert run.config.output_dir == Path("results")
+
+
+@pytest.mark.usefixtures("workspace")
+def test_mistakes_of_all_files_come_at_once() -> None:
+    arguments = parse(["-c", "cascade.json", "-c", "template.json", "-c", "optimizer.json"])
+    with pytest.raises(InputError) as caught:
+        _all_checked(_translations(arguments), arguments)
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["cascade.json", "optimizer.json"]
+
+
+@pytest.mark.usefixtures("workspace")
+def test_runs_of_the_same_model_get_folders_of_their_own() -> None:
+    arguments = parse(["-c", "template.json", "-c", "template.json", "-c", "template.json"])
+    folders = [run.config.output_dir for run in _all_checked(_translations(arguments), arguments)]
+    assert len(set(folders)) == 3
