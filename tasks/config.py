@@ -78,18 +78,20 @@ class ModelOptions:
 class EvaluationOptions:
     """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
 
-    ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; top-1 and top-5 without metrics.
+    ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; without metrics top-1 and top-5 do.
     """
 
     subset_size: Count | None = None
     speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     adapter: Annotated[Adapter, _TYPE] | None = None
     postprocessing: tuple[Annotated[Postprocessor, _TYPE], ...] = ()
-    metrics: tuple[Annotated[Metric, _TYPE], ...] = ()
+    metrics: tuple[Annotated[Metric, _TYPE], ...] | None = None
 
     @property
-    def scoring(self) -> Scoring:
-        """The same as the core reads it."""
+    def scoring(self) -> Scoring | None:
+        """The same as the core reads it; None where nothing was asked for."""
+        if self.metrics is None:
+            return None
         return Scoring(self.adapter or Classification(), self.postprocessing, self.metrics)
 
 

@@ -16,8 +16,10 @@ from tasks.records import DatasetRef, Evaluation, ModelRef, Runtime
 from tasks.store import Store, file_identity
 
 
-def scoring_identity(scoring: Scoring, dataset: DatasetRef) -> str:
+def scoring_identity(scoring: Scoring | None, dataset: DatasetRef) -> str:
     """What tells whether the user's own functions changed. Raises InputError for metrics that cannot be computed."""
+    if scoring is None:
+        return ""
     if scoring.metrics:
         check_scoring(scoring, annotations_of(open_source(dataset.source)))
     files = {file for path in scoring.callables() if (file := callable_file(path))}
@@ -34,7 +36,7 @@ def evaluate_model(
     scoring: Scoring | None = None,
     identity: str = "",
 ) -> Evaluation:
-    """The metrics of ``scoring``; without any, top-1 and top-5 where there are classes.
+    """The metrics of ``scoring``; without it, top-1 and top-5 where there are classes.
 
     With a reference also SQNR, cosine similarity and agreement. ``identity`` tells whether the user's own functions
     changed (see :func:`scoring_identity`).
@@ -47,11 +49,11 @@ def evaluate_model(
     outputs, notes = stack(rows)
     annotations = annotations_of(samples).take(dataset.indices)
     metrics: dict[str, float | None] = {}
-    if scoring and scoring.metrics:
+    if scoring is not None and scoring.metrics:
         aliases = output_aliases(opened)
         each = [sample_outputs(rows, place, aliases) for place in range(len(dataset))]
         metrics |= score(scoring, each, annotations, sizes)
-    elif annotations.labels is not None and dataset.labels is not None:
+    elif scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
     if reference is not None:
         metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)

@@ -1,5 +1,6 @@
 """Step: a run of the flow becomes a run in MLflow. Never cached."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from prefect import task
 from tasks import tracking
 from tasks.config import TrackingOptions
 from tasks.records import Report, Runtime
+
+
+def _allowed(name: str) -> str:
+    """The name with what MLflow does not take as part of one, like the @ of ``accuracy@top1``, replaced."""
+    return re.sub(r"[^/\w.\- :]", "_", name)
 
 
 @task(name="log_run")
@@ -22,7 +28,9 @@ def log_run(
     runtime: Runtime,
 ) -> str:
     """Log parameters, the report's metrics, files and texts (by file name); returns MLflow's run identifier."""
-    metrics = {f"{role}/{name}": value for role, values in report.metrics.items() for name, value in values.items()}
+    metrics = {
+        _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
+    }
     for stage in report.stages:  # a step that ran several times counts in all
         name = f"seconds/{stage.name}"
         metrics[name] = (metrics.get(name) or 0.0) + stage.seconds

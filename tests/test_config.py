@@ -56,6 +56,7 @@ def options() -> list[list[str]]:
     for file in sorted(CONF.glob("*/*.yaml")):
         group, name = file.parent.name, file.stem
         overrides = [f"dataset={name}"] if group == "validation" else []
+        overrides += ["dataset=annotated_files"] if group == "preprocessing" else []
         if group in ("dataset", "validation") and name in needed:
             overrides.append(f"dataset.{needed[name]}")
         found.append([*overrides, f"{group}={name}"])

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,13 +24,15 @@ from tasks.data.classified import (
     convert_files,
     convert_imagenet,
     convert_mnist,
+    referenced_files,
 )
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
 from tasks.data.samples import Array, Labels, listing, require_finite
 from tasks.errors import InputError
 
-Converter = Files | ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
+Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
+Converter = Files | Listing
 DEFAULT_SEED = 666  # Accuracy Checker's
 
 
@@ -146,7 +149,11 @@ def open_annotated_files(spec: AnnotatedFiles) -> AnnotatedSamples:
 
 def annotated_paths(spec: AnnotatedFiles) -> tuple[Path, ...]:
     """The files and folders that the data set reads."""
-    paths = [value for value in vars(_annotation(spec)).values() if isinstance(value, Path)]
+    annotation = _annotation(spec)
+    paths = [value for value in vars(annotation).values() if isinstance(value, Path)]
+    paths += (
+        referenced_files(annotation) if isinstance(annotation, Csv) and annotation.annotation_file.is_file() else ()
+    )
     code = [callable_file(each.path) for each in spec.preprocessing if isinstance(each, CallOnImage)]
     return tuple(path for path in (*paths, *code, spec.data_source) if path is not None)
 
@@ -159,16 +166,29 @@ def _reader(spec: AnnotatedFiles) -> Reader:
     return spec.reader or OpenCVReader()
 
 
-def _convert(spec: AnnotatedFiles) -> Annotations:  # noqa: PLR0911 - one a converter
-    annotation = _annotation(spec)
-    if spec.data_source is None and not isinstance(annotation, Cifar | Mnist):
+def _require_source(spec: AnnotatedFiles) -> None:
+    annotation, folder = _annotation(spec), spec.data_source
+    if isinstance(annotation, Cifar | Mnist):
+        return  # which hold their images themselves
+    if folder is None:
         raise InputError(f"data_source: {annotation.converter} needs the folder with the files.")
-    if spec.data_source is not None and not spec.data_source.is_dir() and not isinstance(annotation, Cifar | Mnist):
-        found = "is a file" if spec.data_source.exists() else "does not exist"
-        raise InputError(f"{spec.data_source}: data_source {found}; expected a folder.")
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{folder}: data_source {found}; expected a folder.")
+
+
+def _stamp(annotation: Listing) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether the files of an annotation changed."""
+    paths = [value for value in vars(annotation).values() if isinstance(value, Path)]
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+# Every shard of samples opens its source again.
+@lru_cache(maxsize=4)
+def _converted(annotation: Listing, stamp: tuple[tuple[str, int, int], ...]) -> Annotations:
+    del stamp  # only tells one state of the files from another
     match annotation:
-        case Files():
-            return convert_files(annotation, spec.data_source or Path())
         case ImageNet():
             return convert_imagenet(annotation)
         case Cifar():
@@ -181,6 +201,14 @@ def _convert(spec: AnnotatedFiles) -> Annotations:  # noqa: PLR0911 - one a conv
             return convert_voc(annotation)
         case CocoDetection():
             return convert_coco(annotation)
+
+
+def _convert(spec: AnnotatedFiles) -> Annotations:
+    _require_source(spec)
+    annotation = _annotation(spec)
+    if isinstance(annotation, Files):
+        return convert_files(annotation, spec.data_source or Path())
+    return _converted(annotation, _stamp(annotation))
 
 
 def _subsample(spec: AnnotatedFiles, count: int) -> list[int]:

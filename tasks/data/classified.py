@@ -149,9 +149,14 @@ def convert_mnist(spec: Mnist) -> Annotations:
     return _classified(names, [int(label) for label in labels], classes, images=pixels.reshape(-1, 28, 28))
 
 
+def referenced_files(spec: Csv) -> tuple[Path, ...]:
+    """The arrays that a table names. Raises InputError for a table that cannot be read."""
+    return tuple(spec.annotation_file.parent / row["reference"] for row in _rows(spec) if row.get("reference"))
+
+
 def convert_csv(spec: Csv) -> Annotations:
     """Read the table. Raises InputError, with the line, for what is missing or no number."""
-    rows = list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
+    rows = _rows(spec)
     columns = list(rows[0]) if rows else []
     if "file" not in columns or len(columns) < 2:
         raise InputError(f"{spec.annotation_file}: expected a header with 'file' and more, got {', '.join(columns)}.")
@@ -174,6 +179,10 @@ def convert_csv(spec: Csv) -> Annotations:
         except ValueError as failure:
             raise InputError(f"{spec.annotation_file}:{number}: {failure}; expected numbers.") from failure
     return Annotations(names, targets=tuple(targets))
+
+
+def _rows(spec: Csv) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
 
 
 def _classified(

@@ -113,7 +113,7 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
     if findings.mistakes:
         raise InputError("\n".join(dict.fromkeys(findings.mistakes)))
     if not evaluate:
-        findings.settings["evaluation.subset_size"] = COMPARED_SAMPLES
+        findings.settings |= {"evaluation.subset_size": COMPARED_SAMPLES, "evaluation.metrics": []}
     notices = tuple(dict.fromkeys(findings.notices))
     return Translation(
         str(document.file), name, algorithms, findings.settings, findings.origins, notices, findings.quantizes

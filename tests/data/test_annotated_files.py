@@ -273,6 +273,17 @@ def test_a_function_that_changes_changes_digests(folder: Path, monkeypatch: pyte
 def test_paths_are_those_of_the_annotation_too(folder: Path) -> None:
     assert folder / "labels.txt" in annotated_paths(labelled(folder).spec)
     assert folder / "coco" / "images" in annotated_paths(labelled(folder).spec)
+    (folder / "table.csv").write_text("file,reference\n0001.png,deep/reference.npy\n")
+    spec = AnnotatedFiles(annotation=Csv(annotation_file=folder / "table.csv"), data_source=folder)
+    assert folder / "deep" / "reference.npy" in annotated_paths(spec)
+
+
+def test_annotations_that_change_are_read_again(folder: Path) -> None:
+    assert labelled(folder).labels is not None
+    (folder / "labels.txt").write_text("0003.png 9\n")
+    again = labelled(folder)
+    assert again.labels is not None
+    assert (again.names, list(again.labels)) == (("0003.png",), [9])
 
 
 # --- what is refused

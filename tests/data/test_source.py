@@ -10,10 +10,11 @@ import pytest
 
 from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.arrays import Arrays
-from tasks.data.classified import Files
+from tasks.data.classified import Files, ImageNet
 from tasks.data.custom import Custom
 from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
+from tasks.data.operations import Crop, Normalization, Resize, SwapChannels
 from tasks.data.samples import Samples
 from tasks.data.source import Source, open_source
 
@@ -68,3 +69,29 @@ def test_photos_reach_the_accuracy_of_the_network() -> None:
     ]
     assert len(right) == 250
     assert np.mean(right) >= 0.85
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photos are not here")
+def test_the_recipe_of_the_photos_is_the_same_by_both_kinds() -> None:
+    folder, labels = PHOTOS / "validation", PHOTOS / "validation.txt"
+    ours = open_source(
+        ImageFolder(folder, labels, resize_shorter=256, crop=224, interpolation="cubic", mean=127.0, scale=128.0)
+    )
+    theirs = open_source(
+        AnnotatedFiles(
+            annotation=ImageNet(annotation_file=labels),
+            data_source=folder,
+            preprocessing=(
+                Resize(size=256, aspect_ratio_scale="greater", interpolation="CUBIC"),
+                Crop(size=224),
+                SwapChannels(),
+                Normalization(mean=127.0, std=128.0),
+            ),
+        )
+    )
+    assert ours.names == theirs.names
+    assert ours.labels is not None
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    for index in range(0, len(ours), 50):
+        one, other = (samples.load(index, ["x"])["x"] for samples in (ours, theirs))
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)

@@ -36,7 +36,7 @@ class Fails:
 
 
 E = ("-e",)
-SIMPLIFIED = {"dataset.kind": "annotated_files", "dataset.layout": "nchw", "evaluation.subset_size": 32}
+SIMPLIFIED = {"dataset.kind": "annotated_files", "evaluation.subset_size": 32, "evaluation.metrics": ()}
 RESIZED = {"type": "resize", "dst_height": 64, "dst_width": 64}
 
 RUN = {
