@@ -17,6 +17,7 @@ _UNITS = {
     "latency_ms": ("latency", "ms"),
     "throughput_fps": ("throughput", "samples/s"),
 }
+_MOST_ROWS = 24
 
 
 def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
@@ -47,6 +48,8 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]])
     for column in columns if len(columns) == 1 else [*columns, "difference"]:
         table.add_column("INT8" if column == "int8" else column, justify="right")
     others = {name: (name, "") for values in metrics.values() for name in values if not name.startswith("sqnr_db/")}
+    if len(others) > _MOST_ROWS:  # the report has the values of every class
+        others = {name: label for name, label in others.items() if "/" not in name}
     for name, (label, unit) in (_UNITS | {name: others[name] for name in others if name not in _UNITS}).items():
         values = [metrics[column].get(name) for column in columns]
         if any(name in metrics[column] for column in columns):

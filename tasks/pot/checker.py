@@ -28,7 +28,7 @@ _OF_LAUNCHERS = (
 )
 _OF_PRESENTATION = (
     *("presenter", "reference", "abs_threshold", "rel_threshold", "label_map", "vectorial", "calculate_mean"),
-    *("metric_target", "profile", "max_error", "distinct_conf"),
+    *("metric_target", "profile"),
 )
 # What converters also took: to check files, or to write images that are read from their source here.
 _OF_CONVERTERS = ("images_dir", "convert_images", "converted_images_dir", "batch_meta_file")

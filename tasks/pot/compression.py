@@ -95,6 +95,9 @@ def _algorithm(entry: Section, device: str) -> str | None:
     name = entry.take("name")
     params = entry.section("params") or Section(entry.findings, entry.document, (*entry.place, "params"), {})
     entry.finish()
+    if not isinstance(name, str):
+        entry.mistake("name", f"expected the name of an algorithm, got {name!r}.")
+        return None
     if name in _INSTEAD:
         entry.mistake("name", f"{name} is not available; {_INSTEAD[name]}. Supported: {', '.join(SUPPORTED)}.")
     elif name not in SUPPORTED:
@@ -102,7 +105,7 @@ def _algorithm(entry: Section, device: str) -> str | None:
     if name not in SUPPORTED:
         return None
     _parameters(params, device)
-    return str(name)
+    return name
 
 
 def _parameters(params: Section, device: str) -> None:

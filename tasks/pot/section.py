@@ -37,14 +37,17 @@ class Section:
     def __init__(self, findings: Findings, document: Document, place: Place, content: dict[str, Any]) -> None:
         self.findings, self.document, self.place, self.content = findings, document, place, content
         self._known: set[str] = set()
+        self._reported = False
 
     @classmethod
     def of(cls, findings: Findings, document: Document, place: Place, content: Any) -> "Section":
-        """The section of a value that has to be an object; an empty one, and a mistake, if it is none."""
-        if not isinstance(content, dict):
-            findings.mistakes.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
-            content = {}
-        return cls(findings, document, place, {str(key): value for key, value in content.items()})
+        """The section of a value that has to be an object; if it is none, that is a mistake, and the only one."""
+        if isinstance(content, dict):
+            return cls(findings, document, place, {str(key): value for key, value in content.items()})
+        findings.mistakes.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
+        empty = cls(findings, document, place, {})
+        empty._reported = True
+        return empty
 
     def __contains__(self, key: str) -> bool:
         return key in self.content
@@ -83,7 +86,8 @@ class Section:
 
     def mistake(self, key: str | None, text: str) -> None:
         """Something wrong with the value of a key, or with the section."""
-        self.findings.mistakes.append(f"{self.where(key)}: {text}")
+        if not self._reported:
+            self.findings.mistakes.append(f"{self.where(key)}: {text}")
 
     def notice(self, key: str | None, text: str) -> None:
         """Something to know about the value of a key, or about the section."""

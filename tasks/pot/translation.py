@@ -135,6 +135,8 @@ def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | No
         model.mistake("model", f"expected the path of the model's .xml file, got {path!r}.")
         return "", None
     name = str(name or Path(path).stem)
+    if Path(name).name != name:
+        model.mistake("model_name", f"{name!r} becomes the name of files; expected no folder in it.")
     files = {
         key: _file(model, key, value) for key, value in (("model", path), ("weights", weights)) if value is not None
     }

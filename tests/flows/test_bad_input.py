@@ -40,7 +40,7 @@ REFUSED_AT_ONCE = {
         ("quantization.preset", "stat_subset_size: input should be greater than or equal to 1, got 0"),
         lines=2,
     ),
-    "unknown option of a group": Bad("dataset=digit", ("dataset", "'digit'", "arrays, digits, image_folder")),
+    "unknown option of a group": Bad("dataset=digit", ("dataset", "'digit'", "arrays, callable, digits, image_folder")),
     "point of a sweep": Bad(
         "quantization.preset=mixed,accurcy --multirun", ("quantization.preset", "Did you mean 'accuracy'?")
     ),

@@ -1,14 +1,18 @@
 """Every file of the corpus is translated to the parameters that stand here, or refused with the lines that do."""
 
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_module
 
-from flows.pot import Run, _all_checked, _translations, parse
+from flows.pot import Run, _all_checked, _as_hydra, _translations, parse
+from tasks.config import QuantizeConfig, from_hydra
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
+from tasks.pot.document import without_comments
 
 CORPUS = Path(__file__).with_name("corpus")
 PARAMS = "compression.algorithms.0.params"
@@ -523,3 +527,49 @@ def test_runs_of_the_same_model_get_folders_of_their_own() -> None:
     arguments = parse(["-c", "template.json", "-c", "template.json", "-c", "template.json"])
     folders = [run.config.output_dir for run in _all_checked(_translations(arguments), arguments)]
     assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["template.json", "inline.json", "with_coco.json", "ignored.json", "simplified_arrays.json"]
+)
+@pytest.mark.usefixtures("workspace")
+def test_the_yaml_for_hydra_composes_to_the_same(name: str, tmp_path: Path) -> None:
+    flags = RUN[name].flags
+    printed = _as_hydra(translated(name, *flags, "--to-hydra"))
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "from_pot.yaml").write_text(printed.partition("\n\n")[2], encoding="utf-8")
+    overrides = [f"hydra.searchpath=['file://{tmp_path}']", "experiment=from_pot"]
+    with initialize_config_module("conf", version_base="1.3"):
+        composed = from_hydra(compose("quantize", overrides=overrides), QuantizeConfig)
+    expected = translated(name, *flags, "--to-hydra").config
+    assert replace(composed, output_dir=expected.output_dir) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("compression", "algorithms", 0, "name"), ["DefaultQuantization"], "expected the name of an algorithm"),
+        (("compression", "algorithms", 0, "params", "preset"), ["mixed"], "preset: "),
+        (("compression", "algorithms"), "DefaultQuantization", "compression.algorithms: expected an object"),
+        (("compression", "target_device"), {"CPU": 1}, "compression.target_device: "),
+        (("model", "model"), 5, "model.model: expected the path"),
+        (("model", "model_name"), "../up", "model.model_name: '../up' becomes the name of files"),
+        (("engine",), "voc.yml", "engine: expected an object"),
+        (("engine", "type"), ["simplified"], "engine.type: engine type"),
+        (("engine", "config"), 5, "engine.config: 5: "),
+    ],
+)
+def test_values_of_other_types_are_one_line(
+    workspace: Path, place: tuple[str | int, ...], value: Any, message: str
+) -> None:
+    content: Any = json.loads(without_comments((workspace / "template.json").read_text(encoding="utf-8")))
+    node = content
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    (workspace / "changed.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        translated("changed.json")
+    (line,) = str(caught.value).splitlines()
+    assert message in line
+    assert line.startswith("changed.json:1:")
