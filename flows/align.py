@@ -6,10 +6,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 from rich.console import Console
 
-from flows.calibrate import observe
 from flows.quantize import load_datasets
 from flows.stages import Stages
 from flows.summary import print_summary
+from flows.variants import find_variants
 from tasks.config import QuantizeConfig, flatten
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_model import find_model, load_model
@@ -69,5 +69,5 @@ def _aligned(
 ) -> tuple[ModelRef, tuple[str, ...]]:
     if not config.quantization.channel_alignment:
         return model, ("nothing was asked for that changes the model",)
-    aligned = observe(stages, config, model, replace(samples, labels=None))[-1].aligned
+    aligned = find_variants(stages, config, model, replace(samples, labels=None))[-1].aligned
     return aligned.model, (f"channels were aligned in front of {len(aligned.operations)} operations; all stay float",)

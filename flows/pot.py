@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from flows.environment import prepare, require_extra
-from flows.preflight import find_problems
-from tasks.config import QuantizeConfig, from_hydra
+from flows.environment import prepared, require_extra
+from flows.preflight import check
+from tasks.config import QuantizeConfig
 from tasks.errors import InputError
 from tasks.pot.overrides import spelled
 from tasks.pot.translation import Translation, translate, translate_flags
@@ -87,8 +86,8 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
         if arguments.direct_dump and len(runs) > 1:
             raise InputError("-d: several configurations would overwrite each other; give one -c, or leave -d out.")
         require_extra(runs[0].config.runtime)
-        prepare(runs[0].config.runtime.home)
-        failed = [run for run in runs if not _run(run, load_flow(run.translation.quantizes), arguments)]
+        with prepared(runs[0].config.runtime.home):
+            failed = [run for run in runs if not _run(run, load_flow(run.translation.quantizes), arguments)]
         return 2 if failed else 0
 
 
@@ -159,11 +158,12 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
     if not arguments.to_hydra:
         own.append(f"runtime.progress={spelled(arguments.progress_bar)}")
     overrides = [*translation.overrides, *own, *arguments.overrides]
-    if problems := find_problems("quantize", QuantizeConfig, overrides):
-        raise InputError(translation.explain("\n".join(problems)))
-    with initialize_config_module("conf", version_base="1.3"):
-        config = from_hydra(compose("quantize", overrides=overrides), QuantizeConfig)
-    return Run(translation, config, tuple(overrides))
+    checked = check("quantize", QuantizeConfig, overrides)
+    if checked.problems:
+        raise InputError(translation.explain("\n".join(checked.problems)))
+    if checked.config is None:
+        raise InputError(f"{translation.origin}: settings of Hydra itself have no meaning here")
+    return Run(translation, checked.config, tuple(overrides))
 
 
 def _output_folder(translation: Translation, arguments: Namespace) -> Path:

@@ -28,7 +28,7 @@ from tasks.data.classified import (
 )
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
-from tasks.data.samples import Array, Labels, listing, require_finite
+from tasks.data.samples import Labels, Sample, listing, require_finite
 from tasks.errors import InputError
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
@@ -79,7 +79,7 @@ class AnnotatedSamples:
         """Return the number of samples."""
         return len(self.annotations)
 
-    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+    def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read sample ``index`` for the model's single input; float64 becomes float32.
 
         Raises InputError for a model with more inputs, a file that cannot be read and an operation that fails.
@@ -103,7 +103,8 @@ class AnnotatedSamples:
         if array.ndim == 3 and self.spec.layout == "nchw":
             array = array.transpose(2, 0, 1)
         require_finite(array, self.names[index])
-        return {inputs[0]: np.array(array, np.float32 if array.dtype == np.float64 else array.dtype, order="C")}
+        values = np.array(array, np.float32 if array.dtype == np.float64 else array.dtype, order="C")
+        return Sample(str(self._file(index)), {inputs[0]: values})
 
     def digest(self, index: int) -> str:
         """Return the sha256 of the file's bytes and of all options that make an array of it, in hex."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from tasks.data.annotations import Annotations, Boxes
 from tasks.data.callables import callable_file, load_callable
-from tasks.data.samples import Array, Labels, digest_arrays, listing, require_finite
+from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
 from tasks.errors import InputError
 
 _BOXES = ("labels", "boxes")
@@ -84,7 +84,7 @@ class CustomSamples:
             case _:
                 return Annotations(self.names, targets=tuple(np.asarray(truth, np.float64) for truth in truths))
 
-    def load(self, index: int, inputs: Sequence[str]) -> dict[str, Array]:
+    def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read sample ``index``. Raises InputError for inputs that it does not have and values that are no numbers."""
         sample = self._item(index)[0]
         arrays = sample if isinstance(sample, dict) else dict.fromkeys(inputs[:1], sample)
@@ -92,7 +92,8 @@ class CustomSamples:
             raise InputError(
                 f"{self.spec.path}: sample {index} has no array for {listing(missing)}; it has {listing(list(arrays))}."
             )
-        return {name: self._checked(index, arrays[name]) for name in inputs}
+        checked = {name: self._checked(index, arrays[name]) for name in inputs}
+        return Sample(f"{self.spec.path}: sample {index}", checked)
 
     def digest(self, index: int) -> str:
         """Return the sha256 of the sample's arrays, in hex."""
