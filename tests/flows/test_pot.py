@@ -115,7 +115,6 @@ def test_a_detector_is_as_good_in_int8_on_images_of_another_size(place: Place) -
     assert evaluated(outcome)["map/circle"] == after["map/circle"]
 
 
-@pytest.mark.slow
 def test_hydra_does_the_same(place: Place) -> None:
     printed = place.run("-c", "template.json", "--to-hydra", "-e")
     assert printed.code == 0, printed.err
@@ -133,7 +132,6 @@ def test_hydra_does_the_same(place: Place) -> None:
         assert hydra.read_bytes() == (place.folder / "direct" / "optimized" / f"model_name.{suffix}").read_bytes()
 
 
-@pytest.mark.slow
 def test_several_files_share_the_cache_and_one_that_fails_stops_no_other(place: Place) -> None:
     outcome = place.run("-c", "simplified_folder.json", "-c", "ac_missing_data.json", "-c", "minmax.json", QUICK)
     assert outcome.code == 2
@@ -158,7 +156,6 @@ def test_parts_that_quantize_nothing_leave_a_float_model(place: Place) -> None:
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_weights_may_stay_uncompressed(place: Place) -> None:
     outcome = place.run("-c", "simplified_folder.json", "--keep-uncompressed-weights", QUICK)
     assert outcome.code == 0, outcome.err
