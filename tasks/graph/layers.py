@@ -95,7 +95,7 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
         sizes = [shape[2 + axis] if shape else None for shape in (before, after)]
         step, dilation = attributes["strides"][axis], attributes["dilations"][axis]
         along = _shares_along(
-            length, sizes[0], sizes[1], step, dilation, _pad_begin(attributes, axis, length, sizes), backwards
+            length, sizes[0], sizes[1], step, dilation, pad_begin(attributes, axis, length, sizes), backwards
         )
         shares = shares[..., None] * along
     return shares
@@ -113,7 +113,7 @@ def _shares_along(
     return np.asarray(((place >= 0) & (place < still)).sum(axis=1) / after)
 
 
-def _pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[int | None]) -> int:
+def pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[int | None]) -> int:
     """Padding in front; ``auto_pad`` is worked out as the operation's page says."""
     kind = attributes["auto_pad"]
     before, after = sizes

@@ -1,0 +1,216 @@
+"""Layers of a quantized model tuned one group after the other, so that each answers like the float model's layer.
+
+A group is observed in one pass over the samples (:mod:`tasks.algorithms.layer_moments`), behind the groups tuned before:
+its layers get the inputs that the tuned network really gives them, and make up for their errors. Then codes, scales
+and biases are solved for from the moments alone (:mod:`tasks.numerics.reconstruction`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import openvino as ov
+
+from tasks.algorithms.activation_scales import find_limits, write_factor
+from tasks.algorithms.bias_correction import bias_of
+from tasks.algorithms.inference import Sample
+from tasks.algorithms.layer_moments import Gathered, Observed, gather
+from tasks.graph.biases import bias_input, change_bias, find_bias, read_constant, write_constant
+from tasks.graph.columns import Form, form_of
+from tasks.graph.ignoring import find_ignored
+from tasks.graph.layer_groups import Groups, depends_on, independent_groups, joined
+from tasks.graph.layers import Layer, find_layers
+from tasks.graph.operations import Operation, read_operations
+from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
+from tasks.graph.scope import IgnoredScope
+from tasks.graph.traversal import nodes_by_name
+from tasks.numerics.moments import Array, merge
+from tasks.numerics.reconstruction import Grid, reconstruct
+
+Parameter = Literal["biases", "weights", "scales"]
+ALL_PARAMETERS: tuple[Parameter, ...] = ("biases", "weights", "scales")
+# A layer that sums over more inputs has moments too large for memory: 300 MB a matrix, of which some are needed.
+MOST_INPUTS = 6144
+ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class TunedLayer:
+    """The mean squared error of a layer's output on the samples, in units of the output's variance, before and after.
+
+    ``ridge`` held the weights near the float ones where they make up for errors of the inputs; None where they don't.
+    ``range_factor`` is what the limits of the activations in front of it were multiplied by.
+    """
+
+    layer: str
+    before: float
+    after: float
+    ridge: float | None
+    range_factor: float
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """The names of the layers to tune, in groups, and those that are not, each with the reason."""
+
+    groups: tuple[tuple[str, ...], ...]
+    skipped: tuple[str, ...]
+
+
+def plan_tuning(model: ov.Model, quantized: ov.Model, ignored: IgnoredScope, passes: int | None) -> TuningPlan:
+    """Which layers are tuned, in which groups: as many as there are passes over the samples, ``passes`` at most.
+
+    Raises InputError for ignored entries without effect.
+    """
+    operations, nodes = read_operations(model), nodes_by_name(quantized)
+    layers = find_layers(operations)
+    own = {layer.operation for layer in layers}
+    left = find_ignored(operations, ignored, lambda each: None if each in own else "it is no layer with weights")
+    reasons: dict[Layer, str] = {}
+    for layer in layers:
+        weights = find_quantized_weights(nodes[layer.name], layer.weights.port, _form(layer))
+        reason = "ignored" if layer.operation in left else weights if isinstance(weights, str) else _reason(layer)
+        if model.get_sinks():
+            reason = "the model has a state"
+        if reason:
+            reasons[layer] = reason
+    groups = independent_groups([layer for layer in layers if layer not in reasons])
+    return TuningPlan(
+        tuple(tuple(layer.name for layer in group) for group in (joined(groups, passes) if passes else groups)),
+        tuple(f"{layer.name}: {reason}" for layer, reason in reasons.items()),
+    )
+
+
+def tune_layers(
+    model: ov.Model,
+    quantized: ov.Model,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    *,
+    parameters: Sequence[Parameter] = ALL_PARAMETERS,
+    seed: int = 0,
+    threads: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[TunedLayer, ...]:
+    """Tune one group of layers of ``quantized`` in place, from one pass over the samples.
+
+    No layer's error rises: a row of weights that would be worse keeps its codes, its scale and its bias.
+    """
+    layers = [layer for layer in find_layers(read_operations(model)) if layer.name in set(names)]
+    nodes = nodes_by_name(quantized)
+    group = [_observed(layer, layers, nodes, parameters) for layer in layers]
+    observed = quantized.clone()
+    others = nodes_by_name(observed)
+    for each in group:
+        if any(other.dependent for other in group):
+            # What layers behind it read is then near what they will read when it is tuned.
+            weights = read_constant(each.layer.operation.node, each.layer.weights.port)
+            write_constant(others[each.layer.name], each.layer.weights.port, weights, "float")
+    gathered = gather(model, observed, group, samples, seed=seed, threads=threads, advance=advance)
+    factors = {each.limits.name: found.factor for each, found in zip(group, gathered, strict=True) if each.limits}
+    for name, factor in factors.items():
+        if factor != 1:
+            write_factor(nodes[name], factor)
+    tuned = tuple(_tune(each, found, nodes, parameters) for each, found in zip(group, gathered, strict=True))
+    quantized.validate_nodes_and_infer_types()
+    return tuned
+
+
+def _observed(
+    layer: Layer, group: Sequence[Layer], nodes: Mapping[str, ov.Node], parameters: Sequence[Parameter]
+) -> Observed:
+    form = _form(layer)
+    weights = form.matrices(read_constant(layer.operation.node, layer.weights.port))
+    names = frozenset(each.name for each in group)
+    node = nodes[layer.name]
+    limits = find_limits(node, layer.data.port, layer.data_axis, form, names) if "scales" in parameters else None
+    dependent = depends_on(layer, {each.operation for each in group[: group.index(layer)]})
+    return Observed(layer, form, weights, _float_bias(layer, form), dependent, _clip(layer, form), limits)
+
+
+def _tune(
+    each: Observed, found: Gathered, nodes: Mapping[str, ov.Node], parameters: Sequence[Parameter]
+) -> TunedLayer:
+    layer, form = each.layer, each.form
+    weights = find_quantized_weights(nodes[layer.name], layer.weights.port, form)
+    assert isinstance(weights, QuantizedWeights)  # noqa: S101 - the plan holds no other layers
+    codes, grid = weights.codes(), _grid(weights)
+    add = bias_of(layer, nodes)
+    bias = _channels(read_constant(*bias_input(add)), layer, form)
+    moments = merge(found.folds)
+    solved = reconstruct(
+        each.weights,
+        codes,
+        grid,
+        bias,
+        () if each.dependent else found.folds,
+        moments,
+        tune_codes="weights" in parameters,
+        tune_scales="scales" in parameters,
+        tune_bias="biases" in parameters,
+        passes=ITERATIONS,
+    )
+    before, after = float(solved.before.sum()), float(solved.after.sum())
+    if after > before:
+        msg = f"'{layer.name}': the error rose from {before} to {after}; it must not"
+        raise ArithmeticError(msg)
+    weights.write(solved.codes, solved.grid.scale)
+    change_bias(add, layer.output_axis, (solved.bias - bias).reshape(-1), suffix="tuned")
+    variance = max(float(moments.energy.sum()), float(np.finfo(np.float32).tiny))
+    return TunedLayer(layer.name, before / variance, after / variance, solved.ridge, found.factor)
+
+
+def _grid(weights: QuantizedWeights) -> Grid:
+    """The grid of a layer's weights: no code lies beyond those that are used, which a saturation fix relies on."""
+    codes, zero_point = weights.codes(), weights.zero_point()
+    low, high = int(codes.min()), int(codes.max())
+    if not zero_point.any():
+        high = max(-low, high)
+        low = max(-high, -128)
+        high = min(high, 127)
+    return Grid(low, high, weights.scale(), zero_point, weights.shared_scale)
+
+
+def _form(layer: Layer) -> Form:
+    return form_of(layer, tuple(layer.operation.node.get_input_shape(layer.weights.port)))
+
+
+def _reason(layer: Layer) -> str:
+    """Why a layer cannot be tuned, whatever its weights; empty for one that can."""
+    form = _form(layer)
+    if form.inputs > MOST_INPUTS:
+        return f"it sums over {form.inputs} inputs, more than {MOST_INPUTS}: their moments are too large"
+    bias = find_bias(layer.operation, layer.output_axis)
+    if bias is None:
+        return ""
+    values = read_constant(*bias_input(bias.node))
+    by_channel = values.ndim + layer.output_axis
+    if any(size > 1 and axis != by_channel for axis, size in enumerate(values.shape)):
+        return "its bias differs by position"
+    return ""
+
+
+def _float_bias(layer: Layer, form: Form) -> Array:
+    bias = find_bias(layer.operation, layer.output_axis)
+    return _channels(read_constant(*bias_input(bias.node)) if bias else np.zeros(1), layer, form)
+
+
+def _channels(bias: Array, layer: Layer, form: Form) -> Array:
+    """A number an output, (groups, outputs), of a bias."""
+    del layer
+    return np.array(np.broadcast_to(bias.reshape(-1), (form.groups * form.outputs,))).reshape(form.groups, -1)
+
+
+def _clip(layer: Layer, form: Form) -> tuple[float, float] | None:
+    """Between which values the activation behind a depthwise layer keeps differences."""
+    last: Operation = find_bias(layer.operation, layer.output_axis) or layer.operation
+    readers = [reader.operation for reader in last.readers]
+    if form.outputs != 1 or form.groups == 1 or len(readers) != 1:
+        return None
+    if readers[0].type == "ReLU":
+        return 0.0, np.inf
+    if readers[0].type == "Clamp":
+        attributes = readers[0].node.get_attributes()
+        return float(attributes["min"]), float(attributes["max"])
+    return None

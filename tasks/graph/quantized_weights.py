@@ -1,0 +1,86 @@
+"""Weights of a quantized model: ``Constant(i8) -> Convert [-> Subtract] -> Multiply [-> Reshape] -> layer``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.graph.biases import read_constant, write_constant
+from tasks.graph.columns import Form
+from tasks.graph.traversal import constant_value
+from tasks.numerics.moments import Array
+
+
+@dataclass(frozen=True)
+class QuantizedWeights:
+    """The operations that hold the weights of one layer, and its form."""
+
+    multiply: ov.Node
+    convert: ov.Node
+    subtract: ov.Node | None
+    form: Form
+
+    @property
+    def shared_scale(self) -> bool:
+        """Whether there is one scale for all weights."""
+        return bool(np.prod(self.multiply.get_input_shape(1)) == 1)
+
+    def codes(self) -> Array:
+        """The integers, (groups, outputs, inputs), in float64."""
+        return self._matrices(read_constant(self.convert, 0))
+
+    def scale(self) -> Array:
+        """(groups, outputs)."""
+        return self._rows(read_constant(self.multiply, 1))
+
+    def zero_point(self) -> Array:
+        """(groups, outputs)."""
+        return self._rows(np.zeros(1) if self.subtract is None else read_constant(self.subtract, 1))
+
+    def scales_by_row(self) -> bool:
+        """Whether scales and zero points are the same for all inputs of an output."""
+        constants = [read_constant(each, 1) for each in (self.multiply, self.subtract) if each is not None]
+        return all((spread == spread[:, :, :1]).all() for spread in map(self._matrices, constants))
+
+    def write(self, codes: Array, scale: Array) -> None:
+        """Put new codes (groups, outputs, inputs) and scales (groups, outputs) in the place of the old ones."""
+        shape = tuple(self.convert.get_input_shape(0))
+        constant = ops.constant(np.ascontiguousarray(self.form.weights(codes).reshape(shape), np.int8))
+        constant.set_friendly_name(f"{self.convert.get_friendly_name()}/tuned")
+        self.convert.input(0).replace_source_output(constant.output(0))
+        everywhere = self.form.weights(np.broadcast_to(scale[:, :, None], codes.shape)).reshape(shape)
+        own = tuple(self.multiply.get_input_shape(1))
+        kept = everywhere[tuple(slice(size) for size in (1,) * (len(shape) - len(own)) + own)]
+        write_constant(self.multiply, 1, kept.reshape(own), "tuned")
+
+    def _matrices(self, values: NDArray[np.float64]) -> Array:
+        spread = np.broadcast_to(values, tuple(self.convert.get_input_shape(0)))
+        return np.array(self.form.matrices(spread.reshape(self.form.shape)))
+
+    def _rows(self, values: NDArray[np.float64]) -> Array:
+        return self._matrices(values)[:, :, 0]
+
+
+def find_quantized_weights(node: ov.Node, port: int, form: Form) -> QuantizedWeights | str:
+    """The weights that a layer of a quantized model reads at a port, or why they cannot be changed."""
+    output = node.input_value(port)
+    while output.get_node().get_type_name() == "Reshape" and len(output.get_target_inputs()) == 1:
+        output = output.get_node().input_value(0)
+    multiply = output.get_node()
+    if multiply.get_type_name() != "Multiply":
+        return "its weights are not quantized to 8 bits or less"
+    if len(output.get_target_inputs()) > 1:
+        return "its weights are shared with other operations"
+    below = multiply.input_value(0).get_node()
+    subtract = below if below.get_type_name() == "Subtract" else None
+    convert = below.input_value(0).get_node() if subtract else below
+    if convert.get_type_name() != "Convert" or convert.get_input_element_type(0) != ov.Type.i8:
+        return "its weights are not quantized to 8 bits or less"
+    found = QuantizedWeights(multiply, convert, subtract, form)
+    if not found.scales_by_row():
+        return "its scales differ along the inputs that are summed over"
+    if not constant_value(convert.input_value(0)).any():
+        return "its weights are zero"
+    return found

@@ -1,0 +1,257 @@
+"""Layer-wise least squares: weights on a grid that bring a quantized layer's output near the float layer's.
+
+With the moments of a layer (see :mod:`tasks.numerics.moments`) its mean squared error is ``tr(Wq G Wq') - 2 tr(C Wq')``
+and a constant, ``G`` being the covariance of the inputs that the quantized network gives it, ``C`` that of the float
+network's answers with them. So
+
+* :func:`compensate` finds the unrounded weights that make up best for the error of the inputs: least squares, held
+  near the float weights by a ridge that is chosen by cross-validation;
+* :func:`search_scales` rounds them on grids of several scales, each column's rounding error spread over the columns
+  to come (Frantar et al. 2022, "GPTQ", arXiv:2210.17323, blocked as in section 3), and keeps the best scale of each row;
+* :func:`descend` moves one code after the other to its optimum: the error can only fall;
+* :func:`fit_scales` gives each row the scale that suits its codes best, which is linear.
+
+Weights have the shape (groups, outputs, inputs); a depthwise convolution has a group a channel, others mostly one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tasks.numerics.moments import Array, Moments, best_bias, error, merge
+
+# Ridges tried, in units of the mean variance of the inputs.
+RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+# Of the mean variance: keeps rounding from relying on covariances that few samples do not tell for sure.
+DAMPING = 1e-2
+# What does not vary at all gets this share of the largest variance instead.
+LEAST_VARIANCE = 1e-9
+FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FINE_FACTORS = (0.925, 0.95, 0.975, 1.0, 1.025, 1.05)
+ROUNDS = 3
+BLOCK = 64
+# Coordinate descent ends when a pass lowers the error by less than this share.
+LEAST_GAIN = 1e-4
+# Elements of the largest array while several scales are tried at once.
+MOST_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values that weights may take: ``(code - zero_point) * scale`` for integers from ``low`` to ``high``.
+
+    ``scale`` and ``zero_point`` have the shape (groups, outputs). ``shared``: there is one scale for all rows.
+    """
+
+    low: int
+    high: int
+    scale: Array
+    zero_point: Array
+    shared: bool = False
+
+    def nearest(self, values: Array) -> Array:
+        """The values of the grid nearest to ``values``, (groups, outputs) or with an axis of inputs behind."""
+        scale, zero = (_spread(each, values) for each in (self.scale, self.zero_point))
+        return np.asarray((np.clip(np.rint(values / scale + zero), self.low, self.high) - zero) * scale)
+
+    def codes(self, weights: Array) -> Array:
+        """The integers of weights that lie on the grid."""
+        return np.rint(weights / self.scale[:, :, None] + self.zero_point[:, :, None])
+
+    def values(self, codes: Array) -> Array:
+        """The weights that codes (groups, outputs, inputs) stand for."""
+        return np.asarray((codes - self.zero_point[:, :, None]) * self.scale[:, :, None])
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Codes, the grid they are on, the bias that fits them, and the mean squared errors, (groups, outputs) each.
+
+    ``before`` is the error of the codes and the bias that there were, ``after`` never more, in each row or, with a
+    shared scale, in all together. ``ridge`` is what
+    held the compensation near the float weights, None where inputs were not compensated for.
+    """
+
+    codes: Array
+    grid: Grid
+    bias: Array
+    before: Array
+    after: Array
+    ridge: float | None
+
+
+def reconstruct(
+    weights: Array,
+    codes: Array,
+    grid: Grid,
+    bias: Array,
+    folds: Sequence[Moments],
+    moments: Moments,
+    *,
+    tune_codes: bool = True,
+    tune_scales: bool = True,
+    tune_bias: bool = True,
+    passes: int = 20,
+) -> Reconstruction:
+    """Tune the ``codes`` of a layer, its scales and its bias; ``weights`` are the float ones.
+
+    ``moments`` are those of all columns, ``folds`` those of disjoint parts, of two samples or more in all, or none, which
+    leaves errors of the inputs alone. A row that got worse keeps what it had; rows that share a scale do so together.
+    """
+    before = error(grid.values(codes), moments, bias)
+    target, ridge = compensate(weights, moments, folds) if len(folds) > 1 else (weights, None)
+    hessian = damped(moments.gram)
+    found, new = grid.values(codes), grid
+    if tune_codes:
+        found, new = _round(target, hessian, grid, passes, tune_scales=tune_scales)
+    elif tune_scales:
+        found, new = fit_scales(found, grid, hessian, target @ hessian)
+    new_bias = best_bias(found, moments) if tune_bias else bias
+    after = error(found, moments, new_bias)
+    # Rows that share a scale stand or fall together.
+    worse = np.broadcast_to(after.sum() > before.sum(), after.shape) if grid.shared else after > before
+    kept = Grid(grid.low, grid.high, np.where(worse, grid.scale, new.scale), grid.zero_point, grid.shared)
+    kept_codes = np.where(worse[:, :, None], codes, new.codes(found))
+    kept_bias = np.where(worse, bias, new_bias)
+    after = np.where(worse, before, after)
+    return Reconstruction(kept_codes, kept, kept_bias, before, after, ridge)
+
+
+def damped(gram: Array) -> Array:
+    """The covariance of the inputs, (groups, inputs, inputs), made positive definite."""
+    diagonal = np.einsum("gdd->gd", gram)
+    least = LEAST_VARIANCE * diagonal.max(initial=0.0) + np.finfo(np.float32).tiny
+    return _with_ridge(gram, DAMPING * diagonal.mean(axis=1) + least)
+
+
+def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> tuple[Array, float | None]:
+    """Unrounded weights for the inputs that the quantized network gives, and the ridge; the float ones where none helps.
+
+    ``W + (C - W G) (G + ridge)^-1``. Each ridge is judged by the error of what the other folds tell on the one left out.
+    """
+    others = [merge([fold for fold in folds if fold is not left]) for left in folds]
+
+    def judged(fit: Sequence[Array]) -> float:
+        return sum(float(left.count.sum() * error(each, left).sum()) for each, left in zip(fit, folds, strict=True))
+
+    scores = [judged([_least_squares(weights, other, ridge) for other in others]) for ridge in RIDGES]
+    best = int(np.argmin(scores))
+    if not scores[best] < judged([weights] * len(folds)):
+        return weights, None
+    return _least_squares(weights, moments, RIDGES[best]), RIDGES[best]
+
+
+def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[float]) -> tuple[Array, Grid]:
+    """Round ``target`` on the grid with its scales times each factor; the best weights of each row, and their grid."""
+    inverse = np.linalg.inv(hessian)
+    upper = np.swapaxes(np.linalg.cholesky((inverse + np.swapaxes(inverse, 1, 2)) / 2), 1, 2)
+    least = np.full(grid.scale.shape, np.inf)
+    found, best = np.empty_like(target), grid.scale
+    for some in np.array_split(np.asarray(factors), -(-target.size * len(factors) // MOST_ELEMENTS)):
+        if not some.size:
+            continue
+        tried = replace(
+            grid,
+            scale=np.concatenate([grid.scale * factor for factor in some], axis=1),
+            zero_point=np.tile(grid.zero_point, some.size),
+        )
+        rounded = round_in_turn(np.tile(target, (1, some.size, 1)), upper, tried)
+        for factor, each in zip(some, np.split(rounded, some.size, axis=1), strict=True):
+            missed = each - target
+            loss = np.einsum("god,god->go", missed @ hessian, missed)
+            if grid.shared:
+                loss = np.full_like(loss, loss.sum())
+            better = loss < least
+            least = np.where(better, loss, least)
+            found = np.where(better[:, :, None], each, found)
+            best = np.where(better, grid.scale * factor, best)
+    return found, replace(grid, scale=best)
+
+
+def round_in_turn(target: Array, upper: Array, grid: Grid) -> Array:
+    """Round column after column; those to come make up for the error as well as they can.
+
+    ``upper`` (groups, inputs, inputs) is the upper triangle whose ``upper' upper`` is the inverse of the covariance.
+    """
+    rest, rounded, size = target.copy(), np.empty_like(target), target.shape[-1]
+    for start in range(0, size, BLOCK):
+        block = slice(start, min(start + BLOCK, size))
+        local, triangle = rest[:, :, block].copy(), upper[:, block, block]
+        missed = np.empty_like(local)
+        for column in range(local.shape[-1]):
+            values = grid.nearest(local[:, :, column])
+            rounded[:, :, start + column] = values
+            missed[:, :, column] = (local[:, :, column] - values) / triangle[:, None, column, column]
+            local[:, :, column + 1 :] -= missed[:, :, column, None] * triangle[:, None, column, column + 1 :]
+        rest[:, :, block.stop :] -= missed @ upper[:, block, block.stop :]
+    return rounded
+
+
+def descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: int) -> Array:
+    """Lower ``tr(Wq H Wq') - 2 tr(B Wq')`` by one code at a time, column after column, until nothing much is gained.
+
+    ``weights`` lie on the grid, ``linear`` is B. Rows are independent: a column of all of them moves at once.
+    """
+    weights, size = weights.copy(), weights.shape[-1]
+    diagonal = np.einsum("gdd->gd", hessian)
+    slope = weights @ hessian - linear
+    least = float(np.sum(weights * (slope - linear)))
+    for _ in range(passes):
+        for start in range(0, size, BLOCK):
+            block = slice(start, min(start + BLOCK, size))
+            before, local, own = weights[:, :, block].copy(), slope[:, :, block].copy(), hessian[:, block, block]
+            for column in range(local.shape[-1]):
+                place = start + column
+                best = grid.nearest(weights[:, :, place] - local[:, :, column] / diagonal[:, None, place])
+                step = best - weights[:, :, place]
+                if step.any():
+                    local += step[:, :, None] * own[:, None, column]
+                    weights[:, :, place] = best
+            slope += (weights[:, :, block] - before) @ hessian[:, block]
+        loss = float(np.sum(weights * (slope - linear)))
+        if least - loss <= LEAST_GAIN * abs(least):
+            break
+        least = loss
+    return weights
+
+
+def fit_scales(weights: Array, grid: Grid, hessian: Array, linear: Array) -> tuple[Array, Grid]:
+    """The weights and the grid with the scales that suit the codes best; a row whose scale would vanish keeps its own."""
+    unit = weights / grid.scale[:, :, None]
+    along = np.einsum("god,god->go", linear, unit)
+    square = np.einsum("god,god->go", unit @ hessian, unit)
+    if grid.shared:
+        along, square = (np.full_like(each, each.sum()) for each in (along, square))
+    fits = (along > 0) & (square > 0)
+    scale = np.where(fits, along / np.where(fits, square, 1.0), grid.scale)
+    return unit * scale[:, :, None], replace(grid, scale=scale)
+
+
+def _round(target: Array, hessian: Array, grid: Grid, passes: int, *, tune_scales: bool) -> tuple[Array, Grid]:
+    linear = target @ hessian
+    found, grid = search_scales(target, hessian, grid, FACTORS if tune_scales else (1.0,))
+    if not tune_scales:
+        return descend(found, hessian, linear, grid, passes), grid
+    found, grid = search_scales(target, hessian, grid, FINE_FACTORS)
+    for _ in range(ROUNDS):
+        found = descend(found, hessian, linear, grid, passes)
+        found, grid = fit_scales(found, grid, hessian, linear)
+    return found, grid
+
+
+def _least_squares(weights: Array, moments: Moments, ridge: float) -> Array:
+    gram = moments.gram
+    diagonal = np.einsum("gdd->gd", gram)
+    least = LEAST_VARIANCE * diagonal.max(initial=0.0) + np.finfo(np.float32).tiny
+    regular = _with_ridge(gram, ridge * diagonal.mean(axis=1) + least)
+    missing = moments.cross - weights @ gram
+    return np.asarray(weights + np.swapaxes(np.linalg.solve(regular, np.swapaxes(missing, 1, 2)), 1, 2))
+
+
+def _with_ridge(gram: Array, ridge: Array) -> Array:
+    return np.asarray(gram + ridge[:, None, None] * np.eye(gram.shape[-1]))
+
+
+def _spread(each: Array, values: Array) -> Array:
+    return each if values.ndim == each.ndim else each[:, :, None]
