@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from flows.gate import Gate
 from flows.stages import Stages
+from flows.tuning import tune
 from flows.variants import Variant, find_variants
 from tasks.choose_ranges import MOST_SAMPLES as MOST_TRIAL_SAMPLES
 from tasks.choose_ranges import ChosenRanges, choose_ranges
@@ -15,6 +16,7 @@ from tasks.estimate_ranges import SaturationFix, Scheme, estimate_ranges, resolv
 from tasks.insert_fake_quantize import insert_fake_quantize
 from tasks.place_quantizers import Placement
 from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef
+from tasks.tune_layers import TunedLayer
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Calibrated:
     placement: Placement
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = ()
+    tuned: tuple[TunedLayer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,12 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     quantized = fit.quantized
     if fit.corrected:
         quantized = gate.choose("correct_biases", quantized, fit.corrected.model, fit.corrected.skipped)
-        if not options.use_fast_bias:
-            quantized = _correct_sequentially(this, fit.variant.model, quantized)
-    return Calibrated(quantized, fit.variant.placement, gate.decisions, notes)
+    tuned: tuple[TunedLayer, ...] = ()
+    if options.use_layerwise_tuning:
+        quantized, tuned = tune(stages, config, gate, fit.variant.model, quantized, this.others(len(samples)))
+    if fit.corrected and not options.use_fast_bias:
+        quantized = _correct_sequentially(this, fit.variant.model, quantized)
+    return Calibrated(quantized, fit.variant.placement, gate.decisions, notes, tuned)
 
 
 def _fit(this: _Calibration, variant: Variant, fix: SaturationFix) -> _Fit:

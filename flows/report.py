@@ -44,6 +44,7 @@ def make_report(
             *map(_decision, decisions),
             *evaluations[0].notes,
         ),
+        tuned_layers=tuple(asdict(layer) for layer in calibrated.tuned),
     )
 
 

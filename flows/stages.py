@@ -1,7 +1,7 @@
 """Running steps one after the other, telling the terminal and remembering how each went."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -44,7 +44,25 @@ class Stages:
         ``sizes`` are how many samples each call works on; a bar is shown where there is more than one. The calls run
         in turn and in this process, or with ``submit`` all at once wherever the flow's task runner has them run.
         """
-        runs = _submitted(step, calls) if submit else _in_turn(step, calls)
+        return self._follow(step, _submitted(step, calls) if submit else _in_turn(step, calls), sizes)
+
+    def chain(
+        self,
+        step: Task[..., Any],
+        calls: Sequence[dict[str, Any]],
+        sizes: Sequence[int],
+        carry: Callable[[Any], dict[str, Any]],
+        *,
+        seconds: float | None = None,
+    ) -> list[Any]:
+        """Run a step for each of the calls in turn; ``carry`` makes of a value arguments for the next call.
+
+        No call starts after so many ``seconds``: there may be fewer values than calls.
+        """
+        return self._follow(step, _in_chain(step, calls, carry, seconds), sizes)
+
+    def _follow(self, step: Task[..., Any], runs: Iterator[tuple[State[Any], Any]], sizes: Sequence[int]) -> list[Any]:
+        """Wait for the runs of a step, with a bar, and remember them as one stage."""
         started = time.perf_counter()
         states, values, shown = [], [], self._show_progress and sum(sizes) > 1
         with progress(self._console, step.name, sum(sizes), shown=shown) as set_done:
@@ -53,7 +71,7 @@ class Stages:
                 values.append(value)
                 set_done(sum(sizes[:number]))
         cached = states.count(CACHED)
-        name = CACHED if cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
+        name = CACHED if states and cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
         stage = Stage(step.name, time.perf_counter() - started, name, len(states), cached)
         self._done.append(stage)
         self._console.print(_line(stage), highlight=False)
@@ -64,6 +82,19 @@ def _in_turn(step: Task[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[
     for arguments in calls:
         state = step(**arguments, return_state=True)
         yield state, state.result()
+
+
+def _in_chain(
+    step: Task[..., Any], calls: Sequence[dict[str, Any]], carry: Callable[[Any], dict[str, Any]], seconds: float | None
+) -> Iterator[tuple[State[Any], Any]]:
+    started, carried = time.monotonic(), dict[str, Any]()
+    for arguments in calls:
+        if seconds is not None and time.monotonic() - started > seconds:
+            return
+        state = step(**arguments | carried, return_state=True)
+        value = state.result()
+        carried = carry(value)
+        yield state, value
 
 
 def _submitted(step: Task[..., Any], calls: Sequence[dict[str, Any]]) -> Iterator[tuple[State[Any], Any]]:

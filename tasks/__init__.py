@@ -13,6 +13,8 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right
     correct_sequentially  the same by inference, in topological order
+    plan_tuning           ModelRef, quantized -> which layers are tuned together, and which are not
+    tune_layers           ModelRef, quantized -> ModelRef with one group of layers tuned to answer like the float ones
     evaluate_model        outputs and metrics of a model on a data set
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task

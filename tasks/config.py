@@ -29,6 +29,7 @@ from tasks.options import (
     NamePattern,
     OperationFilter,
     QuantizationOptions,
+    TuningOptions,
     contradictions,
 )
 from tasks.records import Runtime
@@ -148,6 +149,7 @@ OPTION_CLASSES = (
     Custom,
     ModelOptions,
     QuantizationOptions,
+    TuningOptions,
     IgnoredOptions,
     NamePattern,
     OperationFilter,
@@ -194,6 +196,8 @@ def flatten(config: QuantizeConfig) -> dict[str, Any]:
         if isinstance(value, dict):
             for key, item in value.items():
                 visit(f"{prefix}.{key}" if prefix else key, item)
+        elif value and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+            flat[prefix] = f"[{','.join(value)}]"
         else:
             flat[prefix] = str(value) if isinstance(value, Path) else value
 

@@ -45,5 +45,10 @@ def log_run(
             tags={"model": report.model} | tags,
             files=[str(file.resolve()) for file in files],
             texts=texts,
+            curves={
+                f"tune_layers/error_{when}": [float(layer[when]) for layer in report.tuned_layers]
+                for when in ("before", "after")
+                if report.tuned_layers
+            },
         )
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tasks.algorithms.layerwise_tuning import ALL_PARAMETERS, Parameter
 from tasks.graph.devices import WIDE_DEVICES
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix
@@ -57,6 +58,18 @@ class IgnoredOptions:
 
 
 @dataclass(frozen=True)
+class TuningOptions:
+    """How layers are tuned: on how many samples, what of them, in how many passes and seconds at most."""
+
+    samples: Count | None = None
+    parameters: tuple[Parameter, ...] = ALL_PARAMETERS
+    ignored: IgnoredOptions = field(default_factory=IgnoredOptions)
+    passes: Count | None = None
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    time_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True)
 class QuantizationOptions:
     """Parameters of DefaultQuantization, in its own spelling. ``conf/quantization/default.yaml`` explains each."""
 
@@ -78,6 +91,8 @@ class QuantizationOptions:
     use_fast_bias: bool = True
     threshold: Annotated[float, Field(gt=0)] | None = None
     apply_for_all_nodes: bool = False
+    use_layerwise_tuning: bool = False
+    layerwise_tuning: TuningOptions = field(default_factory=TuningOptions)
     gate_samples: Annotated[int, Field(strict=True, ge=0)] = 32
 
     @property
@@ -106,6 +121,8 @@ def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
             *_estimator(tensor.range_estimator, weights=weights),
         ):
             yield f"{section}.{key}", text
+    if not options.layerwise_tuning.parameters:
+        yield "layerwise_tuning.parameters", f"nothing to tune; expected some of {', '.join(ALL_PARAMETERS)}"
 
 
 def _broken(pattern: str) -> str:

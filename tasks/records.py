@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tasks.data.source import Source
 
@@ -142,7 +143,8 @@ class Report:
     """What a run did and found; written as ``report.json``.
 
     ``metrics`` has an entry ``float`` and one ``int8``: accuracies and agreement in percent, ``sqnr_db`` in dB,
-    ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files.
+    ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files. ``tuned_layers`` tell the
+    error of each before and after layer-wise tuning, in units of its output's variance.
     """
 
     model: str
@@ -155,3 +157,4 @@ class Report:
     samples: dict[str, int]
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = field(default=())
+    tuned_layers: tuple[dict[str, Any], ...] = field(default=())

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ class TrackingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``."""
+    """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``.
+
+    ``curves`` are metrics of several steps, which MLflow plots.
+    """
 
     uri: str | None
     home: str
@@ -39,6 +42,7 @@ class Run:
     tags: dict[str, str]
     files: Sequence[str]
     texts: dict[str, str]
+    curves: dict[str, Sequence[float]] = field(default_factory=dict)
 
 
 _waiting: list[subprocess.Popen[str]] = []
@@ -92,6 +96,10 @@ def _log_here(run: Run) -> str:
     identifier, now = str(created.info.run_id), created.info.start_time
     finite = {name: value for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     client.log_batch(identifier, metrics=[Metric(name, value, now, 0) for name, value in finite.items()])
+    for name, values in run.curves.items():
+        points = [Metric(name, value, now, step) for step, value in enumerate(values) if math.isfinite(value)]
+        for begin in range(0, len(points), LARGEST_BATCH):
+            client.log_batch(identifier, metrics=points[begin : begin + LARGEST_BATCH])
     parameters = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in run.parameters.items()]
     for begin in range(0, len(parameters), LARGEST_BATCH):
         client.log_batch(identifier, params=parameters[begin : begin + LARGEST_BATCH])

@@ -13,8 +13,8 @@ from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.moments import Array
 
 FACTORS = tuple(2 ** (step / 8) for step in range(-8, 9))
-# Columns of a layer that the search looks at.
-MOST_COLUMNS = 2048
+# Numbers in the columns of a layer that the search looks at.
+MOST_NUMBERS = 1_000_000
 # A factor has to lower the error by this share: what is gained less is noise.
 LEAST_GAIN = 0.01
 
@@ -31,8 +31,10 @@ class Limits:
     def quantize(self, columns: Columns, factor: float) -> Columns:
         """What it makes of columns (groups, n, inputs) when its limits are multiplied by a factor."""
         own, by = self.parameters, np.float32(factor)
-        limits = (by * each for each in (own.input_low, own.input_high, own.output_low, own.output_high))
-        return fake_quantize(columns, FakeQuantizeParameters(*limits, own.levels), (0, 2))
+        low, high, out_low, out_high = (
+            by * each for each in (own.input_low, own.input_high, own.output_low, own.output_high)
+        )
+        return fake_quantize(columns, FakeQuantizeParameters(low, high, out_low, out_high, own.levels), (0, 2))
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ def find_limits(node: ov.Node, port: int, axis: int, form: Form, readers: frozen
         taps = form.groups * form.inputs // max(values.size, 1)
         limits.append(values.reshape(1) if values.size == 1 else np.repeat(values.reshape(-1), taps))
     size = max(each.size for each in limits)
-    spread = (np.broadcast_to(each, (size,)) for each in limits)
+    low, high, out_low, out_high = (np.broadcast_to(each, (size,)) for each in limits)
     levels = int(quantizer.get_attributes()["levels"])
-    return Limits(quantizer.get_friendly_name(), FakeQuantizeParameters(*spread, levels))
+    return Limits(quantizer.get_friendly_name(), FakeQuantizeParameters(low, high, out_low, out_high, levels))
 
 
 def tune_limits(trials: Sequence[Trial]) -> dict[str, float]:
@@ -82,14 +84,16 @@ def tune_limits(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def write_factor(quantizer: ov.Node, factor: float) -> None:
-    """Multiply the limits of a FakeQuantize."""
+    """Multiply the limits of a FakeQuantize; with a factor of 1 it keeps its constants."""
+    if factor == 1:
+        return
     for number in range(1, 5):
         write_constant(quantizer, number, read_constant(quantizer, number) * factor, f"tuned_limit_{number}")
 
 
 def _thinned(trial: Trial) -> Trial:
     """Fewer columns, spread over all of them."""
-    step = -(-trial.columns.shape[1] // MOST_COLUMNS)
+    step = -(-trial.columns.size // MOST_NUMBERS)
     return Trial(trial.limits, trial.columns[:, ::step], trial.targets[:, ::step], trial.weights)
 
 

@@ -7,7 +7,7 @@ its float weights would to the inputs it gets: errors of these inputs are the ot
 Positions are sampled where there are many, other ones for every sample, by a seed and the sample's number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,24 +24,26 @@ from tasks.graph.layers import Layer
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.moments import Array, Moments, measure, merge
 
-POSITIONS = 64
+# Output positions a sample; fewer do for layers that sum over few inputs, as depthwise ones, which have many groups.
+POSITIONS, FEW_POSITIONS, FEW_INPUTS = 64, 32, 50
 FOLDS = 4
-# Bytes of columns held at once.
-MOST_BYTES = 256 * 2**20
+# Bytes of columns held at once, and samples that limits of activations are tuned on.
+MOST_BYTES, LIMIT_SAMPLES = 256 * 2**20, 16
 # Answers so many standard deviations beyond what the activation behind a depthwise layer lets through hardly count.
 MARGIN, LEAST_WEIGHT = 0.1, 0.02
 
 Columns = NDArray[np.float32]
+Rows = list[tuple[Columns, Columns]]
 
 
 @dataclass(frozen=True)
 class Observed:
     """A layer to be observed.
 
-    ``weights`` are the float ones, (groups, outputs, inputs), ``bias`` its float bias, (groups, outputs). ``dependent``: it
-    reads what others of the group compute. ``clip`` are the values between which the activation behind it keeps
-    differences, None for a layer whose answers all count alike. ``limits`` is the FakeQuantize in front of it, if that is
-    to be tuned.
+    ``weights`` are the float ones, (groups, outputs, inputs), ``bias`` its float bias, (groups, outputs).
+    ``dependent``: it reads what others of the group compute. ``clip`` are the values between which the activation
+    behind it keeps differences, None for a layer whose answers all count alike. ``limits`` are those of the
+    FakeQuantize in front of it, if they are to be tuned.
     """
 
     layer: Layer
@@ -53,14 +55,6 @@ class Observed:
     limits: Limits | None
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """The moments of a layer, of each fold of the samples, and by what its FakeQuantize's limits are best multiplied."""
-
-    folds: tuple[Moments, ...]
-    factor: float
-
-
 def gather(
     model: ov.Model,
     quantized: ov.Model,
@@ -70,42 +64,51 @@ def gather(
     seed: int,
     threads: int | None,
     advance: Callable[[], None],
-) -> tuple[Gathered, ...]:
-    """Gather the moments of a group of layers in one pass; ``advance`` is called for each sample."""
+) -> tuple[tuple[Moments, ...], ...]:
+    """The moments of each layer of a group, one of each fold of the samples; ``advance`` is called for each sample."""
     compiled = compile_for_samples(_side_by_side(model, quantized, group), threads)
-    parts = _parts(compiled, group, len(samples))
-    factors: Mapping[str, float] = {}
-    clips: list[tuple[Array, Array] | None] = []
-    folds: list[list[Moments | None]] = [[None] * FOLDS for _ in group]
-    for part in parts:
-        found = _columns(compiled, group, samples, part, seed, advance)
-        if part is parts[0]:
-            factors = _factors(group, found)
-            clips = [_clip(each, _joined(rows)[1]) for each, rows in zip(group, found, strict=True)]
-        for place, (each, rows) in enumerate(zip(group, found, strict=True)):
-            for fold in range(FOLDS):
-                chosen = [row for number, row in zip(part, rows, strict=True) if number % FOLDS == fold]
-                if chosen:
-                    moments = _measured(each, chosen, factors, clips[place])
-                    earlier = folds[place][fold]
-                    folds[place][fold] = moments if earlier is None else merge([earlier, moments])
-    return tuple(
-        Gathered(
-            tuple(fold for fold in own if fold is not None), factors.get(each.limits.name, 1.0) if each.limits else 1.0
-        )
-        for each, own in zip(group, folds, strict=True)
+    clips: list[tuple[Columns, Columns] | None] = []
+    folds: list[dict[int, Moments]] = [{} for _ in group]
+    for part in _parts(compiled, group, len(samples)):
+        found = _observe(compiled, group, samples, part, seed, advance)
+        clips = clips or [_clip(each, _joined(rows)[1]) for each, rows in zip(group, found, strict=True)]
+        for place, rows in enumerate(found):
+            for fold in sorted({number % FOLDS for number in part}):
+                own = _joined([row for number, row in zip(part, rows, strict=True) if number % FOLDS == fold])
+                moments = measure(*own, _weights(own[1], clips[place]))
+                folds[place][fold] = merge([folds[place][fold], moments]) if fold in folds[place] else moments
+    return tuple(tuple(own[fold] for fold in sorted(own)) for own in folds)
+
+
+def search_limits(
+    model: ov.Model,
+    quantized: ov.Model,
+    group: Sequence[Observed],
+    samples: Sequence[Sample],
+    *,
+    seed: int,
+    threads: int | None,
+) -> dict[str, float]:
+    """By what the limits of FakeQuantize operations in front of the layers are best multiplied, from a few samples."""
+    own = [(each, each.limits) for each in group if each.limits]
+    if not own:
+        return {}
+    layers = [each for each, _ in own]
+    compiled = compile_for_samples(_side_by_side(model, quantized, layers, unquantized=True), threads)
+    part = range(0, len(samples), -(-len(samples) // LIMIT_SAMPLES))
+    found = _observe(compiled, layers, samples, part, seed, lambda: None)
+    return tune_limits(
+        [Trial(limits, *_joined(rows), each.weights) for (each, limits), rows in zip(own, found, strict=True)]
     )
 
 
-def _factors(group: Sequence[Observed], found: Sequence[Sequence[tuple[Columns, Columns]]]) -> Mapping[str, float]:
-    trials = [
-        Trial(each.limits, *_joined(rows), each.weights) for each, rows in zip(group, found, strict=True) if each.limits
-    ]
-    return tune_limits(trials)
+def _side_by_side(
+    model: ov.Model, quantized: ov.Model, group: Sequence[Observed], *, unquantized: bool = False
+) -> ov.Model:
+    """Outputs: for each layer what the float one answers, bias included, and what the quantized one reads.
 
-
-def _side_by_side(model: ov.Model, quantized: ov.Model, group: Sequence[Observed]) -> ov.Model:
-    """Outputs: for each layer what the float one answers, bias included, and what the quantized one reads."""
+    ``unquantized``: what its FakeQuantize reads instead.
+    """
     first, second = one_sample_at_a_time(model), one_sample_at_a_time(quantized)
     answers, readers = nodes_by_name(first), nodes_by_name(second)
     outputs = []
@@ -114,77 +117,72 @@ def _side_by_side(model: ov.Model, quantized: ov.Model, group: Sequence[Observed
         outputs.append(ops.result(answers[bias.name if bias else each.layer.name].output(0)))
         data = readers[each.layer.name].input_value(each.layer.data.port)
         # A result of its own, as the data may be an input of the model, whose readers are about to change.
-        outputs.append(ops.result(data.get_node().input_value(0) if each.limits else data))
+        outputs.append(ops.result(data.get_node().input_value(0) if unquantized else data))
     for mine, other in zip(first.get_parameters(), second.get_parameters(), strict=True):
         for reader in other.output(0).get_target_inputs():
             reader.replace_source_output(mine.output(0))
     return ov.Model(outputs, first.get_parameters(), "side_by_side")
 
 
-def _parts(compiled: ov.CompiledModel, group: Sequence[Observed], count: int) -> list[list[int]]:
+def _parts(compiled: ov.CompiledModel, group: Sequence[Observed], count: int) -> list[range]:
     """The samples in parts whose columns fit in memory, each spread over all of them."""
-    sizes = [
-        min(POSITIONS, each.form.positions(tuple(port.get_shape())) if port.get_partial_shape().is_static else POSITIONS)
-        * (each.form.groups * (each.form.inputs + each.form.outputs))
-        for each, port in zip(group, compiled.outputs[::2], strict=True)
-    ]
-    parts = -(-count * 4 * sum(sizes) // MOST_BYTES)
-    parts = min(max(parts, 1), count)
-    return [list(range(start, count, parts)) for start in range(parts)]
+    size = 0
+    for each, port in zip(group, compiled.outputs[::2], strict=True):
+        shape = port.get_partial_shape()
+        total = each.form.positions(tuple(shape.to_shape())) if shape.is_static else POSITIONS
+        size += min(_most_positions(each), total) * each.form.groups * (each.form.inputs + each.form.outputs)
+    parts = min(max(-(-count * size * 4 // MOST_BYTES), 1), count)
+    return [range(start, count, parts) for start in range(parts)]
 
 
-def _columns(
+def _observe(
     compiled: ov.CompiledModel,
     group: Sequence[Observed],
     samples: Sequence[Sample],
     part: Sequence[int],
     seed: int,
     advance: Callable[[], None],
-) -> list[list[tuple[Columns, Columns]]]:
-    """For each layer and each sample of a part its columns and its targets, (groups, positions, ...)."""
-    found: list[list[Any]] = [[None] * len(part) for _ in group]
+) -> list[Rows]:
+    """For each layer, columns and targets of each sample of a part: (groups, positions, inputs or outputs)."""
+    found: list[dict[int, tuple[Columns, Columns]]] = [{} for _ in group]
 
     def receive(number: int, outputs: list[NDArray[Any]]) -> None:
         for place, each in enumerate(group):
             answer, data = outputs[2 * place], outputs[2 * place + 1]
-            total = each.form.positions(answer.shape)
+            total, most = each.form.positions(answer.shape), _most_positions(each)
             chooser = np.random.default_rng([seed, part[number], total])
-            places = np.arange(total) if total <= POSITIONS else np.sort(chooser.choice(total, POSITIONS, False))
+            places = np.arange(total) if total <= most else np.sort(chooser.choice(total, most, replace=False))
             columns = each.form.columns(data, answer.shape, places)
             if each.dependent:
-                targets = columns @ np.swapaxes(each.weights, 1, 2).astype(np.float32) + each.bias[:, None]
+                targets = columns @ np.swapaxes(each.weights, 1, 2) + each.bias[:, None]
             else:
                 targets = each.form.answers(answer, places)
             found[place][number] = columns, targets.astype(np.float32)
         advance()
 
     infer(compiled, (samples[number] for number in part), receive)
-    return found
+    return [[own[number] for number in range(len(part))] for own in found]
 
 
-def _joined(rows: Sequence[tuple[Columns, Columns]]) -> tuple[Columns, Columns]:
+def _most_positions(each: Observed) -> int:
+    return POSITIONS if each.form.inputs > FEW_INPUTS else FEW_POSITIONS
+
+
+def _joined(rows: Rows) -> tuple[Columns, Columns]:
     columns, targets = zip(*rows, strict=True)
     return np.concatenate(columns, axis=1), np.concatenate(targets, axis=1)
 
 
-def _measured(
-    each: Observed,
-    rows: Sequence[tuple[Columns, Columns]],
-    factors: Mapping[str, float],
-    clip: tuple[Array, Array] | None,
-) -> Moments:
-    columns, targets = _joined(rows)
-    if each.limits:
-        columns = each.limits.quantize(columns, factors.get(each.limits.name, 1.0))
-    weights = np.ones(columns.shape[:2], np.float32)
-    if clip:
-        inside = (targets[:, :, 0] > clip[0]) & (targets[:, :, 0] < clip[1])
-        weights = np.where(inside, np.float32(1), np.float32(LEAST_WEIGHT))
-    return measure(columns, targets, weights)
-
-
-def _clip(each: Observed, targets: Columns) -> tuple[Array, Array] | None:
+def _clip(each: Observed, targets: Columns) -> tuple[Columns, Columns] | None:
+    """Between which values the targets of each channel count."""
     if each.clip is None:
         return None
-    spread = MARGIN * targets[:, :, 0].std(axis=1, dtype=np.float64)[:, None]
+    spread = np.float32(MARGIN) * targets[:, :, 0].std(axis=1)[:, None]
     return each.clip[0] - spread, each.clip[1] + spread
+
+
+def _weights(targets: Columns, clip: tuple[Columns, Columns] | None) -> Columns:
+    if clip is None:
+        return np.ones(targets.shape[:2], np.float32)
+    inside = (targets[:, :, 0] > clip[0]) & (targets[:, :, 0] < clip[1])
+    return np.where(inside, np.float32(1), np.float32(LEAST_WEIGHT))

@@ -1,8 +1,8 @@
 """Layers of a quantized model tuned one group after the other, so that each answers like the float model's layer.
 
-A group is observed in one pass over the samples (:mod:`tasks.algorithms.layer_moments`), behind the groups tuned before:
-its layers get the inputs that the tuned network really gives them, and make up for their errors. Then codes, scales
-and biases are solved for from the moments alone (:mod:`tasks.numerics.reconstruction`).
+A group is observed in one pass over the samples (:mod:`tasks.algorithms.layer_moments`), behind the groups tuned
+before: its layers get the inputs that the tuned network really gives them, and make up for their errors. Then codes,
+scales and biases are solved for from the moments alone (:mod:`tasks.numerics.reconstruction`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ import openvino as ov
 from tasks.algorithms.activation_scales import find_limits, write_factor
 from tasks.algorithms.bias_correction import bias_of
 from tasks.algorithms.inference import Sample
-from tasks.algorithms.layer_moments import Gathered, Observed, gather
+from tasks.algorithms.layer_moments import Observed, gather, search_limits
 from tasks.graph.biases import bias_input, change_bias, find_bias, read_constant, write_constant
 from tasks.graph.columns import Form, form_of
 from tasks.graph.ignoring import find_ignored
-from tasks.graph.layer_groups import Groups, depends_on, independent_groups, joined
+from tasks.graph.layer_groups import depends_on, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import Operation, read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.traversal import nodes_by_name
-from tasks.numerics.moments import Array, merge
+from tasks.numerics.moments import Array, Moments, merge
 from tasks.numerics.reconstruction import Grid, reconstruct
 
 Parameter = Literal["biases", "weights", "scales"]
@@ -39,14 +39,12 @@ ITERATIONS = 20
 class TunedLayer:
     """The mean squared error of a layer's output on the samples, in units of the output's variance, before and after.
 
-    ``ridge`` held the weights near the float ones where they make up for errors of the inputs; None where they don't.
     ``range_factor`` is what the limits of the activations in front of it were multiplied by.
     """
 
     layer: str
     before: float
     after: float
-    ridge: float | None
     range_factor: float
 
 
@@ -100,21 +98,23 @@ def tune_layers(
     layers = [layer for layer in find_layers(read_operations(model)) if layer.name in set(names)]
     nodes = nodes_by_name(quantized)
     group = [_observed(layer, layers, nodes, parameters) for layer in layers]
-    observed = quantized.clone()
-    others = nodes_by_name(observed)
-    for each in group:
-        if any(other.dependent for other in group):
-            # What layers behind it read is then near what they will read when it is tuned.
-            weights = read_constant(each.layer.operation.node, each.layer.weights.port)
-            write_constant(others[each.layer.name], each.layer.weights.port, weights, "float")
-    gathered = gather(model, observed, group, samples, seed=seed, threads=threads, advance=advance)
-    factors = {each.limits.name: found.factor for each, found in zip(group, gathered, strict=True) if each.limits}
+    factors = search_limits(model, quantized, group, samples, seed=seed, threads=threads)
     for name, factor in factors.items():
-        if factor != 1:
-            write_factor(nodes[name], factor)
-    tuned = tuple(_tune(each, found, nodes, parameters) for each, found in zip(group, gathered, strict=True))
+        write_factor(nodes[name], factor)
+    observed = quantized.clone()
+    if any(each.dependent for each in group):
+        # What the layers behind others of the group read is then near what they will read in the end.
+        others = nodes_by_name(observed)
+        for layer in layers:
+            weights = read_constant(layer.operation.node, layer.weights.port)
+            write_constant(others[layer.name], layer.weights.port, weights, "float")
+    moments = gather(model, observed, group, samples, seed=seed, threads=threads, advance=advance)
+    tuned = []
+    for each, folds in zip(group, moments, strict=True):
+        factor = factors.get(each.limits.name, 1.0) if each.limits else 1.0
+        tuned.append(_tune(each, folds, nodes, parameters, factor))
     quantized.validate_nodes_and_infer_types()
-    return tuned
+    return tuple(tuned)
 
 
 def _observed(
@@ -130,7 +130,11 @@ def _observed(
 
 
 def _tune(
-    each: Observed, found: Gathered, nodes: Mapping[str, ov.Node], parameters: Sequence[Parameter]
+    each: Observed,
+    folds: Sequence[Moments],
+    nodes: Mapping[str, ov.Node],
+    parameters: Sequence[Parameter],
+    factor: float,
 ) -> TunedLayer:
     layer, form = each.layer, each.form
     weights = find_quantized_weights(nodes[layer.name], layer.weights.port, form)
@@ -138,13 +142,13 @@ def _tune(
     codes, grid = weights.codes(), _grid(weights)
     add = bias_of(layer, nodes)
     bias = _channels(read_constant(*bias_input(add)), layer, form)
-    moments = merge(found.folds)
+    moments = merge(folds)
     solved = reconstruct(
         each.weights,
         codes,
         grid,
         bias,
-        () if each.dependent else found.folds,
+        () if each.dependent else folds,
         moments,
         tune_codes="weights" in parameters,
         tune_scales="scales" in parameters,
@@ -158,7 +162,7 @@ def _tune(
     weights.write(solved.codes, solved.grid.scale)
     change_bias(add, layer.output_axis, (solved.bias - bias).reshape(-1), suffix="tuned")
     variance = max(float(moments.energy.sum()), float(np.finfo(np.float32).tiny))
-    return TunedLayer(layer.name, before / variance, after / variance, solved.ridge, found.factor)
+    return TunedLayer(layer.name, before / variance, after / variance, factor)
 
 
 def _grid(weights: QuantizedWeights) -> Grid:

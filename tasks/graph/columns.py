@@ -1,8 +1,8 @@
 """A layer as a matrix product: which inputs each output position reads, in the order of its weights.
 
-``output[position, group, o] = sum of weights[group, o, i] * columns[group, position, i]`` for every kind of layer: (grouped,
-transposed) convolutions with any number of spatial axes, MatMul with the weights on either side. A tap that lies in the
-padding, or between the strides of a transposed convolution, reads zero.
+``output[position, group, o] = sum of weights[group, o, i] * columns[group, position, i]`` for every kind of layer:
+(grouped, transposed) convolutions with any number of spatial axes, MatMul with the weights on either side. A tap that
+lies in the padding, or between the strides of a transposed convolution, reads zero.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Form:
         grouped = weights if self._grouped else weights[None]
         if self._backwards:
             grouped = np.swapaxes(grouped, 1, 2)
-        return grouped.reshape(self.groups, self.outputs, -1)
+        return np.asarray(grouped.reshape(self.groups, self.outputs, -1))
 
     def weights(self, matrices: NDArray[Number]) -> NDArray[Number]:
         """Undo :meth:`matrices`."""

@@ -1,6 +1,7 @@
 """Layers in groups whose inputs can be observed together, in topological order."""
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from tasks.graph.layers import Layer
 from tasks.graph.operations import Operation
@@ -22,10 +23,7 @@ def joined(groups: Groups, most: int) -> Groups:
     """At most so many groups, each of neighbours, as equal in number as can be."""
     count = min(most, len(groups))
     borders = [number * len(groups) // count for number in range(count + 1)] if groups else [0]
-    return tuple(
-        tuple(layer for group in groups[start:stop] for layer in group)
-        for start, stop in zip(borders[:-1], borders[1:], strict=True)
-    )
+    return tuple(tuple(layer for group in groups[start:stop] for layer in group) for start, stop in pairwise(borders))
 
 
 def depends_on(layer: Layer, others: Collection[Operation]) -> bool:

@@ -68,8 +68,7 @@ def mean_shift(layer: Layer, difference: NDArray[np.float64], mean: Channels) ->
     kind = layer.operation.type
     if kind == "MatMul":
         matrix = difference.reshape(difference.shape[-2:])
-        contracts_first = contracted_axis(layer) == difference.ndim - 2
-        return np.asarray(mean @ matrix if contracts_first else matrix @ mean)
+        return np.asarray(mean @ matrix if contracts_first(layer) else matrix @ mean)
     first = _SPATIAL[kind]
     taps = tuple(range(first, difference.ndim))
     summed = (difference * tap_shares(layer, difference.shape[first:])).sum(axis=taps)
@@ -152,6 +151,11 @@ def _as_product(operation: Operation) -> Layer | None:
     # A vector is a matrix of one row or column, which the product then loses.
     output_axis = -1 if data == 0 or len(values) == 1 else -2
     return Layer(operation, Edge(operation, data), Edge(operation, weights), axis, output_axis)
+
+
+def contracts_first(layer: Layer) -> bool:
+    """Whether the last but one axis of the weights of a MatMul is summed over."""
+    return contracted_axis(layer) == len(shape_of(layer.weights.source) or ()) - 2
 
 
 def contracted_axis(layer: Layer) -> int:

@@ -1,8 +1,8 @@
 """First and second moments of what a layer reads and should answer: all that its mean squared error depends on.
 
 A layer answers ``Wq x + b`` to a column ``x`` of inputs where the float model answers ``t``. The mean of
-``(Wq x + b - t)^2`` is quadratic in ``Wq`` and ``b``, and its coefficients are moments of ``x`` and ``t``. Those of disjoint
-sets of columns merge: samples, shards and folds may be measured one by one.
+``(Wq x + b - t)^2`` is quadratic in ``Wq`` and ``b``, and its coefficients are moments of ``x`` and ``t``. Those of
+disjoint sets of columns merge: samples, shards and folds may be measured one by one.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ Columns: TypeAlias = NDArray[np.floating]
 class Moments:
     """Moments of columns, float64; groups of a grouped convolution lie on axis 0.
 
-    ``count`` (groups,) is their weighted number, ``inputs`` (groups, inputs) and ``targets`` (groups, outputs) are means,
-    ``gram`` (groups, inputs, inputs) and ``cross`` (groups, outputs, inputs) covariances of inputs with inputs and of
-    targets with inputs, ``energy`` (groups, outputs) variances of targets.
+    ``count`` (groups,) is their weighted number, ``inputs`` (groups, inputs) and ``targets`` (groups, outputs) are
+    means, ``gram`` (groups, inputs, inputs) and ``cross`` (groups, outputs, inputs) covariances of inputs with inputs
+    and of targets with inputs, ``energy`` (groups, outputs) variances of targets.
     """
 
     count: Array
@@ -55,7 +55,7 @@ def measure(columns: Columns, targets: Columns, weights: Columns) -> Moments:
 
 
 def merge(parts: Sequence[Moments]) -> Moments:
-    """The moments of all columns together (Chan et al. 1979, "Updating formulae ... for computing sample variances")."""
+    """The moments of all columns together (Chan, Golub and LeVeque 1979, "Updating formulae")."""
     count = np.sum([part.count for part in parts], axis=0)
     shares = [part.count / np.maximum(count, np.finfo(np.float64).tiny) for part in parts]
 

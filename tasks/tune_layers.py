@@ -1,0 +1,55 @@
+"""Step: one group of layers of the quantized model is tuned to answer like the float model's."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tasks.algorithms import layerwise_tuning
+from tasks.algorithms.inference import Sample, input_names
+from tasks.algorithms.layerwise_tuning import Parameter, TunedLayer
+from tasks.caching import step
+from tasks.data.source import open_source
+from tasks.progress import advance_by_one
+from tasks.records import DatasetRef, ModelRef, Runtime
+from tasks.store import Store
+
+__all__ = ["TunedLayer", "TunedModel", "tune_layers"]
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """The INT8 model, and what became of each layer of the group."""
+
+    model: ModelRef
+    layers: tuple[TunedLayer, ...]
+
+
+@step
+def tune_layers(
+    model: ModelRef,
+    quantized: ModelRef,
+    layers: tuple[str, ...],
+    samples: DatasetRef,
+    parameters: tuple[Parameter, ...],
+    seed: int,
+    runtime: Runtime,
+) -> TunedModel:
+    """Tune a group of layers from one pass over the samples, which stay in memory for the groups to come."""
+    store = Store(runtime.home)
+    opened, tuned = store.open_model(model), store.open_model(quantized)
+    results = layerwise_tuning.tune_layers(
+        opened,
+        tuned,
+        layers,
+        _read(samples, input_names(opened)),
+        parameters=parameters,
+        seed=seed,
+        threads=runtime.threads,
+        advance=advance_by_one(),
+    )
+    return TunedModel(store.put_model(tuned, quantized.name), results)
+
+
+@lru_cache(maxsize=1)
+def _read(samples: DatasetRef, names: tuple[str, ...]) -> tuple[Sample, ...]:
+    source = open_source(samples.source)
+    return tuple(source.load(index, names) for index in samples.indices)
