@@ -171,8 +171,8 @@ def _grid(weights: QuantizedWeights) -> Grid:
     low, high = int(codes.min()), int(codes.max())
     if not zero_point.any():
         high = max(-low, high)
-        low = max(-high, -128)
-        high = min(high, 127)
+        # Asymmetric levels have a lowest one without a counterpart, which is a power of two.
+        low, high = -high, high - 1 if high > codes.max() and high & (high - 1) == 0 else high
     return Grid(low, high, weights.scale(), zero_point, weights.shared_scale)
 
 

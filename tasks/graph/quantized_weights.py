@@ -7,7 +7,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.graph.biases import read_constant, write_constant
+from tasks.graph.biases import read_constant
 from tasks.graph.columns import Form
 from tasks.graph.traversal import constant_value
 from tasks.numerics.moments import Array
@@ -44,16 +44,28 @@ class QuantizedWeights:
         constants = [read_constant(each, 1) for each in (self.multiply, self.subtract) if each is not None]
         return all((spread == spread[:, :, :1]).all() for spread in map(self._matrices, constants))
 
-    def write(self, codes: Array, scale: Array) -> None:
-        """Put new codes (groups, outputs, inputs) and scales (groups, outputs) in the place of the old ones."""
-        shape = tuple(self.convert.get_input_shape(0))
-        constant = ops.constant(np.ascontiguousarray(self.form.weights(codes).reshape(shape), np.int8))
-        constant.set_friendly_name(f"{self.convert.get_friendly_name()}/tuned")
-        self.convert.input(0).replace_source_output(constant.output(0))
+    def write(self, codes: Array, scale: Array) -> "QuantizedWeights":
+        """Put new codes (groups, outputs, inputs) and scales (groups, outputs) in the place of the old ones.
+
+        New operations take the names of the old ones: OpenVINO remembers values that it once computed for an operation,
+        and may use them when it compiles a model in which only the constant below was exchanged.
+        """
+        shape, own = tuple(self.convert.get_input_shape(0)), tuple(self.multiply.get_input_shape(1))
         everywhere = self.form.weights(np.broadcast_to(scale[:, :, None], codes.shape)).reshape(shape)
-        own = tuple(self.multiply.get_input_shape(1))
-        kept = everywhere[tuple(slice(size) for size in (1,) * (len(shape) - len(own)) + own)]
-        write_constant(self.multiply, 1, kept.reshape(own), "tuned")
+        # As many scales as there were, on the same axes.
+        lengths = (1,) * (len(shape) - len(own)) + own
+        scales = everywhere[tuple(slice(length) for length in lengths)].reshape(own).astype(np.float32)
+        element_type = self.multiply.get_output_element_type(0)
+        matrix = self.form.weights(codes).astype(np.int8).reshape(shape)
+        convert = _named(
+            ops.convert(_constant(self.convert, matrix, ov.Type.i8), element_type.get_type_name()), self.convert
+        )
+        subtract = self.subtract and _named(ops.subtract(convert, self.subtract.input_value(1)), self.subtract)
+        factors = _constant(self.multiply, scales, element_type)
+        multiply = _named(ops.multiply(subtract or convert, factors), self.multiply)
+        for reader in self.multiply.output(0).get_target_inputs():
+            reader.replace_source_output(multiply.output(0))
+        return QuantizedWeights(multiply, convert, subtract, self.form)
 
     def _matrices(self, values: NDArray[np.float64]) -> Array:
         spread = np.broadcast_to(values, tuple(self.convert.get_input_shape(0)))
@@ -84,3 +96,14 @@ def find_quantized_weights(node: ov.Node, port: int, form: Form) -> QuantizedWei
     if not constant_value(convert.input_value(0)).any():
         return "its weights are zero"
     return found
+
+
+def _named(node: ov.Node, like: ov.Node) -> ov.Node:
+    node.set_friendly_name(like.get_friendly_name())
+    return node
+
+
+def _constant(reader: ov.Node, values: NDArray[np.generic], element_type: ov.Type) -> ov.Node:
+    node = ops.constant(np.ascontiguousarray(values), dtype=element_type)
+    node.set_friendly_name(f"{reader.get_friendly_name()}/tuned")
+    return node

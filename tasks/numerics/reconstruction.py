@@ -137,7 +137,7 @@ def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Ar
 
     def judged(fit: Sequence[Array]) -> Array:
         errors = (left.count[:, None] * error(each, left) for each, left in zip(fit, folds, strict=True))
-        return np.sum(list(errors), axis=0)
+        return np.asarray(np.sum(list(errors), axis=0))
 
     least, best = judged([weights] * len(folds)), weights
     fitted = zip(*map(_least_squares, [weights] * len(others), others), strict=True)

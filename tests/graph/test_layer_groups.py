@@ -1,5 +1,7 @@
 """Layers that can be observed together."""
 
+from itertools import pairwise
+
 from tasks.graph.layer_groups import depends_on, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import read_operations
@@ -28,7 +30,7 @@ def test_no_layer_of_a_group_reads_what_another_one_computes() -> None:
     for group in groups:
         for layer in group:
             assert not depends_on(layer, {other.operation for other in group if other is not layer})
-    for first, second in zip(groups[:-1], groups[1:], strict=True):
+    for first, second in pairwise(groups):
         assert depends_on(second[0], {layer.operation for layer in first})
 
 

@@ -43,7 +43,7 @@ def float_weights(model: ov.Model) -> np.ndarray:
 
 
 def output_axis(kind: Kind) -> int | None:
-    """The axis of the weights that holds output channels; of a grouped layer there are two, so that one scale has to do."""
+    """The axis of the weights that holds output channels; a grouped layer has two: one scale has to do."""
     model = kind.model()
     [layer] = find_layers(read_operations(model))
     places = np.arange(np.prod(kind.weights)).reshape(kind.weights)
@@ -69,7 +69,7 @@ def test_what_is_written_is_what_the_layer_reads(kind: Kind) -> None:
     model = quantized(kind, output_axis(kind), zero_point=True)
     found = weights_of(model, kind)
     codes, scale = -found.codes(), found.scale() * 2
-    found.write(codes, scale)
+    found = found.write(codes, scale)
     model.validate_nodes_and_infer_types()
     assert (found.codes() == codes).all()
     assert found.scale() == pytest.approx(scale)
