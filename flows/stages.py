@@ -71,7 +71,8 @@ class Stages:
                 values.append(value)
                 set_done(sum(sizes[:number]))
         cached = states.count(CACHED)
-        name = CACHED if states and cached == len(states) else states[-1] if states[-1] != CACHED else "Completed"
+        last = states[-1] if states else "Skipped"
+        name = CACHED if states and cached == len(states) else last if last != CACHED else "Completed"
         stage = Stage(step.name, time.perf_counter() - started, name, len(states), cached)
         self._done.append(stage)
         self._console.print(_line(stage), highlight=False)

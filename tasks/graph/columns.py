@@ -45,7 +45,7 @@ class Form:
         grouped = weights if self._grouped else weights[None]
         if self._backwards:
             grouped = np.swapaxes(grouped, 1, 2)
-        matrices: NDArray[Number] = grouped.reshape(self.groups, self.outputs, -1)
+        matrices: NDArray[Number] = np.reshape(grouped, (self.groups, self.outputs, -1))
         return matrices
 
     def weights(self, matrices: NDArray[Number]) -> NDArray[Number]:
