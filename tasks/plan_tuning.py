@@ -18,4 +18,4 @@ def plan_tuning(
     try:
         return layerwise_tuning.plan_tuning(store.open_model(model), store.open_model(quantized), ignored, passes)
     except InputError as error:
-        raise InputError(f"quantization.layerwise_tuning.{error}") from error
+        raise InputError(str(error).replace("quantization.", "quantization.layerwise_tuning.", 1)) from error

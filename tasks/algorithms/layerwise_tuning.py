@@ -26,7 +26,8 @@ from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weigh
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.moments import Array, Moments, merge
-from tasks.numerics.reconstruction import Grid, reconstruct
+from tasks.numerics.descent import Grid
+from tasks.numerics.reconstruction import reconstruct
 
 Parameter = Literal["biases", "weights", "scales"]
 ALL_PARAMETERS: tuple[Parameter, ...] = ("biases", "weights", "scales")

@@ -51,9 +51,9 @@ class Form:
     def weights(self, matrices: NDArray[Number]) -> NDArray[Number]:
         """Undo :meth:`matrices`."""
         if self._product:
-            return (matrices[0].T if contracts_first(self.layer) else matrices[0]).reshape(self.shape)
+            return np.reshape(matrices[0].T if contracts_first(self.layer) else matrices[0], self.shape)
         grouped = matrices.reshape(self.groups, self.outputs, -1, *self.kernel)
-        return (np.swapaxes(grouped, 1, 2) if self._backwards else grouped).reshape(self.shape)
+        return np.reshape(np.swapaxes(grouped, 1, 2) if self._backwards else grouped, self.shape)
 
     def answers(self, output: NDArray[Number], places: Places) -> NDArray[Number]:
         """What the layer answers at these positions, (groups, positions, outputs), from its output for one sample."""

@@ -8,8 +8,8 @@ network's answers with them. So
   near the float weights by ridges that are chosen by cross-validation;
 * :func:`search_scales` rounds them on grids of several scales, each column's rounding error spread over the columns
   to come (Frantar et al. 2022, "GPTQ", arXiv:2210.17323, blocked as in section 3), and keeps each row's best scale;
-* :func:`descend` moves one code after the other to its optimum: the error can only fall;
-* :func:`descend_by_pairs` moves two at once where one alone is stuck;
+* :func:`~tasks.numerics.descent.descend` moves one code after the other to its optimum: the error can only fall;
+* :func:`~tasks.numerics.descent.descend_by_pairs` moves two at once where one alone is stuck;
 * :func:`fit_scales` gives each row the scale that suits its codes best, which is linear.
 
 Weights have the shape (groups, outputs, inputs); a depthwise convolution has a group a channel, others mostly one.
@@ -17,10 +17,10 @@ Weights have the shape (groups, outputs, inputs); a depthwise convolution has a 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
+from tasks.numerics.descent import BLOCK, Grid, descend, descend_by_pairs
 from tasks.numerics.moments import Array, Moments, best_bias, error, merge
 
 # Ridges tried, in units of the mean variance of the inputs.
@@ -32,40 +32,8 @@ LEAST_VARIANCE = 1e-9
 FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FINE_FACTORS = (0.925, 0.95, 0.975, 1.0, 1.025, 1.05)
 ROUNDS = 3
-BLOCK = 64
-# Coordinate descent ends when a pass lowers the error by less than this share.
-LEAST_GAIN = 1e-4
-# Moves of two codes at once, a row.
-MOST_PAIRS = 30
 # Elements of the largest array while several scales, or all pairs of codes, are tried at once.
 MOST_ELEMENTS = 4_000_000
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Values that weights may take: ``(code - zero_point) * scale`` for integers from ``low`` to ``high``.
-
-    ``scale`` and ``zero_point`` have the shape (groups, outputs). ``shared``: there is one scale for all rows.
-    """
-
-    low: int
-    high: int
-    scale: Array
-    zero_point: Array
-    shared: bool = False
-
-    def nearest(self, values: Array) -> Array:
-        """The values of the grid nearest to ``values``, (groups, outputs) or with an axis of inputs behind."""
-        scale, zero = (_spread(each, values) for each in (self.scale, self.zero_point))
-        return np.asarray((np.clip(np.rint(values / scale + zero), self.low, self.high) - zero) * scale)
-
-    def codes(self, weights: Array) -> Array:
-        """The integers of weights that lie on the grid."""
-        return np.rint(weights / self.scale[:, :, None] + self.zero_point[:, :, None])
-
-    def values(self, codes: Array) -> Array:
-        """The weights that codes (groups, outputs, inputs) stand for."""
-        return np.asarray((codes - self.zero_point[:, :, None]) * self.scale[:, :, None])
 
 
 @dataclass(frozen=True)
@@ -194,68 +162,6 @@ def round_in_turn(target: Array, upper: Array, grid: Grid) -> Array:
     return rounded
 
 
-def descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: int) -> Array:
-    """Lower ``tr(Wq H Wq') - 2 tr(B Wq')`` by one code at a time, column after column, until nothing much is gained.
-
-    ``weights`` lie on the grid, ``linear`` is B. Rows are independent: a column of all of them moves at once.
-    """
-    weights, size = weights.copy(), weights.shape[-1]
-    diagonal = np.einsum("gdd->gd", hessian)
-    slope = weights @ hessian - linear
-    least = float(np.sum(weights * (slope - linear)))
-    for _ in range(passes):
-        for start in range(0, size, BLOCK):
-            block = slice(start, min(start + BLOCK, size))
-            before, local, own = weights[:, :, block].copy(), slope[:, :, block].copy(), hessian[:, block, block]
-            for column in range(local.shape[-1]):
-                place = start + column
-                best = grid.nearest(weights[:, :, place] - local[:, :, column] / diagonal[:, None, place])
-                step = best - weights[:, :, place]
-                if step.any():
-                    local += step[:, :, None] * own[:, None, column]
-                    weights[:, :, place] = best
-            slope += (weights[:, :, block] - before) @ hessian[:, block]
-        loss = float(np.sum(weights * (slope - linear)))
-        if least - loss <= LEAST_GAIN * abs(least):
-            break
-        least = loss
-    return weights
-
-
-def descend_by_pairs(weights: Array, hessian: Array, linear: Array, grid: Grid) -> Array:
-    """Lower the error where no single code can: codes of correlated inputs hold each other in place.
-
-    In each row the two codes that gain most together move by a level, until none gain. All pairs are looked at, which
-    costs (groups, outputs, inputs, inputs).
-    """
-    weights, itself = weights.copy(), np.arange(weights.shape[-1])
-    scale, diagonal = grid.scale[:, :, None], np.einsum("gdd->gd", hessian)[:, None]
-    slope = weights @ hessian - linear
-    for _ in range(MOST_PAIRS):
-        codes, alone = grid.codes(weights), {}
-        for step in (1, -1):
-            inside = (codes + step <= grid.high) & (codes + step >= grid.low)
-            alone[step] = np.where(inside, 2 * step * scale * slope + scale**2 * diagonal, np.inf)
-        least, best = np.zeros(weights.shape[:2]), np.zeros_like(weights)
-        for first, second in product((1, -1), repeat=2):
-            together = 2 * first * second * scale[..., None] ** 2 * hessian[:, None]
-            change = alone[first][..., None] + alone[second][..., None, :] + together
-            change[..., itself, itself] = np.inf
-            flat = change.reshape(*least.shape, -1)
-            pair = flat.argmin(axis=-1)[..., None]
-            lowest = np.take_along_axis(flat, pair, axis=-1)[..., 0]
-            move = np.zeros_like(weights)
-            for place, step in zip(np.divmod(pair, len(itself)), (first, second), strict=True):
-                np.put_along_axis(move, place, step * scale, axis=-1)
-            best = np.where((lowest < least)[..., None], move, best)
-            least = np.minimum(lowest, least)
-        if not best.any():
-            break
-        weights += best
-        slope += best @ hessian
-    return grid.nearest(weights)
-
-
 def fit_scales(weights: Array, grid: Grid, hessian: Array, linear: Array) -> tuple[Array, Grid]:
     """The weights and the grid with the scales that suit the codes best; none of them vanishes."""
     unit = weights / grid.scale[:, :, None]
@@ -299,7 +205,3 @@ def _least_squares(weights: Array, moments: Moments) -> Iterator[Array]:
 
 def _with_ridge(gram: Array, ridge: Array) -> Array:
     return np.asarray(gram + ridge[:, None, None] * np.eye(gram.shape[-1]))
-
-
-def _spread(each: Array, values: Array) -> Array:
-    return each if values.ndim == each.ndim else each[:, :, None]

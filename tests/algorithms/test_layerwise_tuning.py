@@ -10,7 +10,6 @@ from openvino import opset13 as ops
 
 from tasks.algorithms import layer_moments, layerwise_tuning
 from tasks.algorithms.activation_scales import FACTORS
-from tasks.algorithms.calibration import collect_statistics, compile_taps
 from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.layerwise_tuning import Parameter, TunedLayer, plan_tuning, tune_layers
 from tasks.algorithms.ranges import estimate_parameters
@@ -28,6 +27,7 @@ from tasks.numerics.affine import Granularity, Mode
 from tasks.numerics.metrics import sqnr
 from tests import models as m
 from tests.layer_kinds import KINDS, Kind
+from tests.observe import observe
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ def quantize(model: ov.Model, data: list[Sample], bits: int = 4, **weights: Any)
     """The model with weights and activations quantized, nothing corrected."""
     setup = place_quantizers(model, target_device="ANY", model_type=None, ignored=IgnoredScope())
     tensors = tapped_tensors(model, setup, target_device="ANY")
-    statistics = collect_statistics(compile_taps(model, tensors), data, lambda: None)
+    statistics = observe(model, tensors, data)
     scheme = Scheme(Preset.MIXED, TensorOptions(bits=bits, **weights), TensorOptions())
     copy = model.clone()
     insert_quantizers(copy, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset(), 1e-6))

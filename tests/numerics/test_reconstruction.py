@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.numerics.descent import Grid, descend, descend_by_pairs
 from tasks.numerics.moments import Array, Moments, best_bias, error, measure, merge
 from tasks.numerics.reconstruction import (
     FACTORS,
-    Grid,
     Reconstruction,
     compensate,
     damped,
-    descend,
-    descend_by_pairs,
     fit_scales,
     reconstruct,
     round_in_turn,
