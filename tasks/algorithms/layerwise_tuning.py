@@ -25,8 +25,8 @@ from tasks.graph.operations import Operation, read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.traversal import nodes_by_name
-from tasks.numerics.moments import Array, Moments, merge
 from tasks.numerics.descent import Grid
+from tasks.numerics.moments import Array, Moments, merge
 from tasks.numerics.reconstruction import reconstruct
 
 Parameter = Literal["biases", "weights", "scales"]
