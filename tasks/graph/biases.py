@@ -50,7 +50,8 @@ def change_bias(add: ov.Node, axis: int, shift: Channels, scale: Channels | None
 
 def bias_input(add: ov.Node) -> tuple[ov.Node, int]:
     """The node and the port that read the constant: those of the Add, or of the FakeQuantize in front of it."""
-    port = 0 if is_constant(add.input_value(0)) else 1
+    # Mostly the second operand: to learn that the other one is computed takes a walk up to the inputs.
+    port = 1 if is_constant(add.input_value(1)) else 0
     quantizer = add.input_value(port).get_node()
     return (quantizer, 0) if quantizer.get_type_name() == "FakeQuantize" else (add, port)
 
