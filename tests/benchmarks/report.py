@@ -47,7 +47,7 @@ memory beyond the loaded model and the samples.
 
 All ways get the same model, the same samples in the same order, all processors and the preset `performance`. Plain
 inference is asynchronous and in float32; compiling for it does not count. *Ours, quantiles* has
-`range_estimator.preset=quantile` for activations and weights: extremes in one pass, quantiles in another. NNCF's times
+`range_estimator.preset=quantile` for activations and weights, extremes and quantiles in one pass. NNCF's times
 include its bias correction, ours the closed form. ResNet-50, MobileNet-V2 and the transformer have random
 weights; the transformer is quantized with `model_type=transformer`.
 
