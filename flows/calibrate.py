@@ -14,17 +14,20 @@ from tasks.correct_sequentially import MOST_PASSES, MOST_SAMPLES, correct_sequen
 from tasks.data.subset import evenly_spread, set_apart
 from tasks.estimate_ranges import SaturationFix, Scheme, estimate_ranges, resolve, smallest_scale
 from tasks.insert_fake_quantize import insert_fake_quantize
-from tasks.place_quantizers import Placement
 from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef
 from tasks.tune_layers import TunedLayer
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The INT8 model, where it is quantized, and what was decided and is worth knowing about the way to it."""
+    """The INT8 model, what it was made of, and what was decided and is worth knowing about the way to it.
+
+    ``path`` holds the INT8 models on the way by the step that made them, the finished one last.
+    """
 
     model: ModelRef
-    placement: Placement
+    made_of: Variant
+    path: dict[str, ModelRef]
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = ()
     tuned: tuple[TunedLayer, ...] = ()
@@ -86,7 +89,8 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
         quantized, tuned = tune(stages, config, gate, fit.variant.model, quantized, this.others(len(samples)))
     if fit.corrected and not options.use_fast_bias:
         quantized = _correct_sequentially(this, fit.variant.model, quantized)
-    return Calibrated(quantized, fit.variant.placement, gate.decisions, notes, tuned)
+    path = {"insert_fake_quantize": fit.quantized} | gate.path(fit.quantized)
+    return Calibrated(quantized, fit.variant, path, gate.decisions, notes, tuned)
 
 
 def _fit(this: _Calibration, variant: Variant, fix: SaturationFix) -> _Fit:

@@ -14,6 +14,7 @@ class Gate:
         self._stages, self._model, self._samples, self._runtime = stages, model, samples, runtime
         self._reference: Evaluation | None = None
         self._decisions: list[Decision] = []
+        self._kept: list[tuple[str, ModelRef, ModelRef]] = []
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -28,7 +29,17 @@ class Gate:
         old, new = self.score(before), self.score(after)
         kept = old is None or new is None or new >= old
         self._decisions.append(Decision(step, kept, old, new, skipped))
+        if kept:
+            self._kept.append((step, before, after))
         return after if kept else before
+
+    def path(self, start: ModelRef) -> dict[str, ModelRef]:
+        """The models that the steps kept made of ``start``, one of the other, by step."""
+        path: dict[str, ModelRef] = {}
+        for step, before, after in self._kept:
+            if before == start != after:
+                path[step] = start = after
+        return path
 
     def score(self, quantized: ModelRef) -> float | None:
         """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""

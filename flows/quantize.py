@@ -8,13 +8,15 @@ from rich.console import Console
 
 from flows.calibrate import calibrate
 from flows.report import make_report
+from flows.review import draw_report, find_layer_errors
 from flows.stages import Stages
 from flows.summary import print_summary
 from tasks.config import QuantizeConfig, flatten
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
-from tasks.log_run import log_run
+from tasks.log_run import describe_datasets, describe_origin, log_run
+from tasks.make_page import plot_images, render_page
 from tasks.measure_speed import Speed, describe_machine, measure_speed
 from tasks.records import DatasetRef, ModelRef, Report
 from tasks.write_output import describe_run, require_writable, write_output
@@ -47,18 +49,23 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     quantized = calibrated.model
     before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
     after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
+    review = find_layer_errors(stages, config, calibrated, calibration)
     speeds = _measure(stages, config, (model, quantized), validation)
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done)
+    report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done, review)
+    plots = draw_report(stages, report, review, run)
     manifest = describe_run(asdict(config), models, datasets)
-    files = write_output(config.output_dir, quantized, report, manifest, config.runtime)
+    page = render_page(report, manifest, plots, run)
+    files = write_output(config.output_dir, quantized, report, manifest, run, page)
     logged = log_run(
         options=config.tracking,
         report=report,
         parameters=flatten(config),
-        tags={"prefect.flow_run_id": str(flow_run.id), "model.digest": model.digest},
+        tags=describe_origin(manifest, str(flow_run.id), flow_run.ui_url),
         files=files,
+        images=plot_images(plots, run),
+        datasets=describe_datasets(datasets),
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         runtime=run,
     )

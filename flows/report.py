@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flows.calibrate import Calibrated
+from flows.review import Review
 from tasks.config import QuantizeConfig
 from tasks.measure_speed import Speed
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
@@ -18,6 +19,7 @@ def make_report(
     evaluations: tuple[Evaluation, Evaluation],
     speeds: tuple[Speed, ...],
     stages: tuple[Stage, ...],
+    review: Review,
 ) -> Report:
     """Put together what the steps of a run returned; models and data sets by their role."""
     metrics: dict[str, dict[str, Any]] = {
@@ -25,7 +27,7 @@ def make_report(
     }
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
-    setup, decisions = calibrated.placement.setup, calibrated.decisions
+    setup, decisions = calibrated.made_of.placement.setup, calibrated.decisions
     points = setup.points
     roles = [point.role for point in points]
     return Report(
@@ -43,8 +45,11 @@ def make_report(
             *calibrated.notes,
             *map(_decision, decisions),
             *evaluations[0].notes,
+            *review.notes,
         ),
         tuned_layers=tuple(asdict(layer) for layer in calibrated.tuned),
+        layers=review.layers,
+        quantizer_list=review.quantizers,
     )
 
 

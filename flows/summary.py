@@ -8,6 +8,8 @@ from rich.table import Table
 
 from tasks.records import Report
 
+# Layers that the terminal shows.
+_WORST = 5
 _UNITS = {
     "top1": ("top-1", "%"),
     "top5": ("top-5", "%"),
@@ -31,6 +33,8 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
     console.print(
         f"Quantizers: {quantizers or 'none'}{kernels}. Left float: {len(report.float_operations)} operations."
     )
+    if report.layers:
+        console.print(_worst_layers(report))
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for name, place in places.items():
@@ -39,6 +43,24 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
 
 def _titles(report: Report) -> str:
     return " and ".join("INT8" if role == "int8" else role for role in report.metrics)
+
+
+def _worst_layers(report: Report) -> Table:
+    """The layers with the lowest SQNR, just quantized and in the end, and what the noise is made of in the end."""
+    steps = list(report.layers[0]["steps"])
+    table = Table("", title=f"layers with the lowest SQNR of {len(report.layers)}", title_justify="left")
+    ends = {"dB first": steps[0], "dB last": steps[-1]}
+    names = {"noise": "noise %", "weights": "weights", "activations": "range", "inherited": "inherited"}
+    names["mean_shift"] = "means"
+    for column in (*ends, *names.values()):
+        table.add_column(column, justify="right", no_wrap=True)
+    judged = [layer for layer in report.layers if steps[-1] in layer["steps"]]
+    for layer in sorted(judged, key=lambda layer: float(layer["steps"][steps[-1]]["sqnr_db"]))[:_WORST]:
+        decibels = [_number(layer["steps"].get(step, {}).get("sqnr_db")) for step in ends.values()]
+        last = layer["steps"][steps[-1]]
+        shares = ["" if last[part] is None else f"{100 * last[part]:.3f}" for part in names]
+        table.add_row(escape(layer["name"]), *decibels, *shares)
+    return table
 
 
 def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -15,6 +15,9 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     correct_sequentially  the same by inference, in topological order
     plan_tuning           ModelRef, quantized -> which layers are tuned together, and which are not
     tune_layers           ModelRef, quantized -> ModelRef with one group of layers tuned to answer like the float ones
+    analyze_model         the error of each layer of an INT8 model, and what it is made of
+    describe_model        its quantizers as they are, beside what was observed
+    draw_plots            plots of all that
     evaluate_model        outputs and metrics of a model on a data set
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task
@@ -30,6 +33,7 @@ Plumbing: what steps and flows stand on.
     shards        rows that an earlier run collected for the same samples
     taps          a model with its taps, compiled once a process, and the samples of a shard
     caching       the one cache policy of all steps: inputs, code, libraries
+    make_page     report.html
     write_output  the files a user gets, put in place at once
     pot/          configurations of the Post-training Optimization Tool -> settings of this project
     tracking      MLflow, in a process of its own
@@ -41,6 +45,7 @@ Core: knows no Prefect, Hydra, MLflow, store or config.
     numerics/     arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics (numpy only)
     graph/        OpenVINO structure: reading, placement, edits
     algorithms/   what has to run the model: inference, calibration, ranges, evaluation, speed
+    review/       plots by matplotlib, and the template of report.html
     data/         sources, annotations and preprocessing: samples in, arrays out
     metrics/      outputs and annotations in, figures out: adapters, boxes, metrics of libraries
     digits/       the embedded example: a network for handwritten digits and the script that trained it

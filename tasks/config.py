@@ -79,11 +79,13 @@ class ModelOptions:
 class EvaluationOptions:
     """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
 
+    ``analyze``: find the error of every layer.
     ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; without metrics top-1 and top-5 do.
     """
 
     subset_size: Count | None = None
     speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    analyze: bool = True
     adapter: Annotated[Adapter, _TYPE] | None = None
     postprocessing: tuple[Annotated[Postprocessor, _TYPE], ...] = ()
     metrics: tuple[Annotated[Metric, _TYPE], ...] | None = None

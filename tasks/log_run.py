@@ -1,7 +1,13 @@
 """Step: a run of the flow becomes a run in MLflow. Never cached."""
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +15,51 @@ from prefect import task
 
 from tasks import tracking
 from tasks.config import TrackingOptions
-from tasks.records import Report, Runtime
+from tasks.records import DatasetRef, Report, Runtime
+
+# The longest that MLflow keeps.
+DIGEST_LENGTH = 36
+
+
+def describe_datasets(datasets: Mapping[str, DatasetRef]) -> list[dict[str, str]]:
+    """Data sets by role as MLflow keeps them; the digest is that of the samples chosen, in order."""
+    return [
+        {
+            "name": str(getattr(dataset.source, "path", "") or dataset.source.kind),
+            "digest": hashlib.sha256("".join(dataset.digests).encode()).hexdigest()[:DIGEST_LENGTH],
+            "source": json.dumps(asdict(dataset.source), default=str),
+            "role": role,
+            "profile": json.dumps({"samples": len(dataset), "available": dataset.available}),
+        }
+        for role, dataset in datasets.items()
+    ]
+
+
+def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str | None) -> dict[str, str]:
+    """Tags: digest of the model, versions, the flow run and its page, the git commit of this code if it has one."""
+    tags = {"prefect.flow_run_id": flow_run, "model.digest": manifest["models"]["float"]}
+    tags |= {f"version.{name}": version for name, version in manifest["packages"].items()}
+    if link:
+        tags["prefect.flow_run_link"] = link
+    git = shutil.which("git")
+    if git:
+        here = str(Path(__file__).parent)
+        found = subprocess.run([git, "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and nothing of the user's
+        if found.returncode == 0:
+            tags["mlflow.source.git.commit"] = found.stdout.strip()
+    return tags
+
+
+def _curves(report: Report) -> Mapping[str, Sequence[float]]:
+    """SQNR of the layers in topological order, a curve for each step, and what tuning did to the error of each."""
+    curves: dict[str, list[float]] = {}
+    if report.tuned_layers:
+        for when in ("before", "after"):
+            curves[f"tune_layers/error_{when}"] = [float(layer[when]) for layer in report.tuned_layers]
+    for layer in report.layers:
+        for step, values in layer["steps"].items():
+            curves.setdefault(f"layers/sqnr_db/{step}", []).append(values["sqnr_db"])
+    return curves
 
 
 def _allowed(name: str) -> str:
@@ -26,11 +76,21 @@ def log_run(
     files: Sequence[Path],
     texts: dict[str, str],
     runtime: Runtime,
+    images: Mapping[str, bytes] | None = None,
+    datasets: Sequence[dict[str, str]] = (),
 ) -> str:
-    """Log parameters, the report's metrics, files and texts (by file name); returns MLflow's run identifier."""
+    """Log parameters, the report's metrics, files, texts and images (by file name), data sets (see describe_datasets).
+
+    Returns MLflow's run identifier.
+    """
     metrics = {
         _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
     }
+    before, after = report.metrics["float"], report.metrics["int8"]
+    for name, value in after.items():
+        reference = before.get(name)
+        if value is not None and reference is not None:
+            metrics[_allowed(f"difference/{name}")] = value - reference
     for stage in report.stages:  # a step that ran several times counts in all
         name = f"seconds/{stage.name}"
         metrics[name] = (metrics.get(name) or 0.0) + stage.seconds
@@ -45,10 +105,8 @@ def log_run(
             tags={"model": report.model} | tags,
             files=[str(file.resolve()) for file in files],
             texts=texts,
-            curves={
-                f"tune_layers/error_{when}": [float(layer[when]) for layer in report.tuned_layers]
-                for when in ("before", "after")
-                if report.tuned_layers
-            },
+            curves=_curves(report),
+            images={name: base64.b64encode(content).decode() for name, content in (images or {}).items()},
+            datasets=datasets,
         )
     )

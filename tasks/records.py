@@ -144,7 +144,9 @@ class Report:
 
     ``metrics`` has an entry ``float`` and one ``int8``: accuracies and agreement in percent, ``sqnr_db`` in dB,
     ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files. ``tuned_layers`` tell the
-    error of each before and after layer-wise tuning, in units of its output's variance.
+    error of each before and after layer-wise tuning, in units of its output's variance. ``layers`` tell of each layer,
+    in topological order, ``sqnr_db`` after each step, and the noise and its parts in units of the signal's energy;
+    ``quantizer_list`` what each quantizer is (see ``algorithms.quantizers``).
     """
 
     model: str
@@ -158,3 +160,5 @@ class Report:
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = field(default=())
     tuned_layers: tuple[dict[str, Any], ...] = field(default=())
+    layers: tuple[dict[str, Any], ...] = field(default=())
+    quantizer_list: tuple[dict[str, Any], ...] = field(default=())

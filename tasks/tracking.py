@@ -5,13 +5,15 @@ is that process: it reads one run as JSON from standard input and prints the ide
 """
 
 import atexit
+import base64
 import fcntl
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 # MLflow's limits: characters of a parameter's value, parameters in one call.
 LONGEST_VALUE = 6000
 LARGEST_BATCH = 100
+_CUT = " ... (whole in manifest.json)"
 
 
 class TrackingError(RuntimeError):
@@ -30,7 +33,8 @@ class TrackingError(RuntimeError):
 class Run:
     """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``.
 
-    ``curves`` are metrics of several steps, which MLflow plots.
+    ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
+    ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each.
     """
 
     uri: str | None
@@ -42,7 +46,9 @@ class Run:
     tags: dict[str, str]
     files: Sequence[str]
     texts: dict[str, str]
-    curves: dict[str, Sequence[float]] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    datasets: Sequence[dict[str, str]] = ()
 
 
 _waiting: list[subprocess.Popen[str]] = []
@@ -100,15 +106,40 @@ def _log_here(run: Run) -> str:
         points = [Metric(name, value, now, step) for step, value in enumerate(values) if math.isfinite(value)]
         for begin in range(0, len(points), LARGEST_BATCH):
             client.log_batch(identifier, metrics=points[begin : begin + LARGEST_BATCH])
-    parameters = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in run.parameters.items()]
+    _log_datasets(client, identifier, run)
+    parameters = [Param(name, _fitting(str(value))) for name, value in run.parameters.items()]
     for begin in range(0, len(parameters), LARGEST_BATCH):
         client.log_batch(identifier, params=parameters[begin : begin + LARGEST_BATCH])
     for file in run.files:
         client.log_artifact(identifier, file)
     for name, text in run.texts.items():
         client.log_text(identifier, text, name)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in run.images.items():
+            (Path(folder) / name).write_bytes(base64.b64decode(text))
+        if run.images:
+            client.log_artifacts(identifier, folder, "plots")
     client.set_terminated(identifier)
     return identifier
+
+
+def _fitting(value: str) -> str:
+    """A parameter's value, which says so where it had to be cut."""
+    return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(_CUT)] + _CUT
+
+
+def _log_datasets(client: Any, identifier: str, run: Run) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415 - see _log_here
+
+    inputs = [
+        DatasetInput(
+            Dataset(each["name"], each["digest"], "local", each["source"], profile=each["profile"]),
+            [InputTag("mlflow.data.context", each["role"])],
+        )
+        for each in run.datasets
+    ]
+    if inputs:
+        client.log_inputs(identifier, inputs)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tasks.staging import abandoned, exchange, staged
 from tasks.store import Store
 
 # In the order in which they are replaced where that cannot be done at once.
-_FILES = ("model.bin", "model.xml", "report.json", "evaluation.json", "manifest.json")
+_FILES = ("model.bin", "model.xml", "report.json", "report.html", "evaluation.json", "manifest.json")
 _PACKAGES = ("openvino-ptq-flow", "openvino", "numpy", "prefect", "hydra-core", "mlflow")
 
 
@@ -60,16 +60,22 @@ def file_sizes(model: ModelRef, runtime: Runtime) -> dict[str, int]:
 
 
 def write_output(
-    folder: Path, model: ModelRef, report: Report, manifest: dict[str, Any], runtime: Runtime
+    folder: Path, model: ModelRef, report: Report, manifest: dict[str, Any], runtime: Runtime, page: str | None = None
 ) -> tuple[Path, ...]:
-    """Write ``model.xml``, ``model.bin``, ``report.json`` and ``manifest.json``; an earlier output stays until then."""
+    """Write model, ``report.json``, ``report.html`` if there is a ``page``, ``manifest.json``.
+
+    An earlier output stays until then.
+    """
     source = Store(runtime.home).model_folder(model)
     with _in_place_of(folder) as staging:
         for name in ("model.bin", "model.xml"):
             shutil.copyfile(source / name, staging / name)
         write_json(staging / "report.json", asdict(report))
+        if page is not None:
+            (staging / "report.html").write_text(page, encoding="utf-8")
         write_json(staging / "manifest.json", manifest)
-    return tuple(folder / name for name in ("model.xml", "model.bin", "report.json", "manifest.json"))
+    pages = () if page is None else ("report.html",)
+    return tuple(folder / name for name in ("model.xml", "model.bin", "report.json", *pages, "manifest.json"))
 
 
 def write_evaluation(folder: Path, content: dict[str, Any]) -> None:

@@ -30,6 +30,8 @@ PLUMBING = {
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "tasks.records", "tasks.staging"},
     "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
+    "tasks.review": {"numpy", "matplotlib", "tasks.algorithms", "tasks.records"},
+    "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
     "tasks.tracking": {"mlflow"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
@@ -43,10 +45,12 @@ PLUMBING = {
 STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps", "tasks.shards"} | {
     f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data", "metrics")
 }
+DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "tasks.write_output",
+    "tasks.make_page",
     "tasks.progress",
     "tasks.data.subset",
     "tasks.pot",
@@ -95,7 +99,8 @@ def allowed(name: str) -> set[str]:
     if name == "tasks.log_run":
         return LOG_RUN
     if name in STEP_MODULES:
-        return STEPS | (CORRECTIONS if name == "tasks.correct_sequentially" else set())
+        more = {"tasks.correct_sequentially": CORRECTIONS, "tasks.draw_plots": DRAWING}
+        return STEPS | more.get(name, set())
     room = max((room for room in {**CORE, **PLUMBING} if inside(name, {room})), key=len, default="tasks")
     own = {room} if room.count(".") == 1 else set()
     return {**CORE, **PLUMBING}[room] | own

@@ -72,6 +72,13 @@ def bias_of(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Node:
     return nodes[name] if name in nodes else insert_bias(nodes[layer.name], layer.output_axis, name)
 
 
+def biased_output(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Output:
+    """What a layer of the float model computes, among the ``nodes`` of any model, its bias added where it has one."""
+    bias = find_bias(layer.operation, layer.output_axis)
+    name = bias.name if bias else corrected_name(layer)
+    return nodes[name if name in nodes else layer.name].output(0)
+
+
 def corrected_name(layer: Layer) -> str:
     """The name of the bias that a layer without one gets."""
     return f"{layer.name}/bias_correction"

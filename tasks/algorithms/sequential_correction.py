@@ -18,9 +18,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.bias_correction import Correction, bias_of, corrected_name, describe, within_threshold
+from tasks.algorithms.bias_correction import Correction, bias_of, biased_output, describe, within_threshold
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
-from tasks.graph.biases import along, bias_input, change_bias, find_bias, read_constant, write_constant
+from tasks.graph.biases import along, bias_input, change_bias, read_constant, write_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
 from tasks.graph.reductions import mean_along
@@ -92,7 +92,7 @@ class _Observed:
         tapped = one_sample_at_a_time(model, whole)
         nodes = nodes_by_name(tapped)
         read = [mean_along(find_output(nodes, str(layer.data.source)), layer.data_axis, 1) for layer in layers]
-        computed = [_mean_output(nodes, layer, model) for layer in layers]
+        computed = [_mean_output(nodes, layer) for layer in layers]
         parameters = [_freed(nodes[name]) for name in free]
         self.names = [parameter.get_friendly_name() for parameter in parameters]
         inputs = [*tapped.get_parameters(), *parameters]
@@ -113,11 +113,9 @@ class _Observed:
         return [np.mean([rows[number][place] for number in range(count)], axis=0) for place in range(len(rows[0]))]
 
 
-def _mean_output(nodes: dict[str, ov.Node], layer: Layer, model: ov.Model) -> ov.Output:
+def _mean_output(nodes: dict[str, ov.Node], layer: Layer) -> ov.Output:
     """The mean of each output channel of a layer, its bias added where it has one."""
-    bias = find_bias(layer.operation, layer.output_axis)
-    name = bias.name if bias else corrected_name(layer)
-    output = nodes[name if name in nodes else layer.name].output(0)
+    output = biased_output(layer, nodes)
     return mean_along(output, output.get_partial_shape().rank.get_length() + layer.output_axis, 1)
 
 

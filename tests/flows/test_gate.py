@@ -82,3 +82,14 @@ def test_steps_are_judged_in_turn_and_the_float_model_once(runtime: Runtime) -> 
     assert chosen == AFTER
     assert [(each.step, each.kept) for each in judge.decisions] == [("first", True), ("second", False)]
     assert stages.evaluated.count("float") == 1
+
+
+def test_path_holds_what_was_kept_one_made_of_the_other(runtime: Runtime) -> None:
+    judge = gate(
+        FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 9.0}}), runtime
+    )
+    kept = judge.choose("first", BEFORE, AFTER)
+    judge.choose("dropped", kept, LAST)
+    judge.choose("elsewhere", LAST, BEFORE)
+    assert judge.path(BEFORE) == {"first": AFTER}
+    assert judge.path(LAST) == {"elsewhere": BEFORE}

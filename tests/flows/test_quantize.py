@@ -1,6 +1,8 @@
 """The pipeline from end to end: what a run writes, what it finds again, what survives an accident."""
 
 import json
+import math
+import re
 import shutil
 import signal
 import subprocess
@@ -36,8 +38,11 @@ STAGES = [
     # On all samples of the validation set.
     "evaluate_model",
     "evaluate_model",
+    # For review.
+    "describe_model",
+    "analyze_model",
 ]
-OUTPUT = ["manifest.json", "model.bin", "model.xml", "report.json"]
+OUTPUT = ["manifest.json", "model.bin", "model.xml", "report.html", "report.json"]
 # The aligned model depends on all samples, so alignment would hide what a larger subset finds of a smaller one.
 UNALIGNED = "quantization.channel_alignment=false"
 
@@ -102,14 +107,22 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
     stages = first.report["stages"]
     assert [each["name"] for each in stages] == [*STAGES, "measure_speed"]
     assert {each["state"] for each in stages} == {"Completed"}
-    assert [each["runs"] for each in stages] == [1, 2, 1, 5, *[1] * 9]  # two data sets, five shards of 64
+    assert [each["runs"] for each in stages] == [
+        1,
+        2,
+        1,
+        5,
+        *[1] * 9,
+        2,
+        1,
+    ]  # two data sets, five shards of 64, two INT8 models
     assert all(each["seconds"] > 0 for each in stages)
     assert sorted(file.name for file in first.output.iterdir()) == OUTPUT
 
 
 def test_terminal_shows_one_line_a_stage_and_a_table(first: Finished) -> None:
     stages = [line.split()[0] for line in first.outcome.err.splitlines() if line.startswith("  ")]
-    assert stages == [*STAGES, "measure_speed"]
+    assert stages == [*STAGES, "measure_speed", "draw_plots"]
     assert first.outcome.complaints == []
     for expected in ("top-1 %", "output SQNR dB", "latency ms", "weights MB", "output: first", "MLflow run: "):
         assert expected in first.outcome.out
@@ -135,6 +148,31 @@ def test_report(first: Finished) -> None:
     assert not [note for note in report["notes"] if "speed" in note or "validation" in note or "subset" in note]
     assert report["quantizers"]["weights"] > 0
     assert 0 < report["kernels"]["int8"] <= report["kernels"]["all"]
+
+
+def test_layers_of_the_report(first: Finished) -> None:
+    layers = first.report["layers"]
+    assert len(layers) > 3
+    for layer in layers:
+        assert list(layer["steps"]) == ["insert_fake_quantize", "correct_biases"]
+        for values in layer["steps"].values():
+            assert values["sqnr_db"] == pytest.approx(-10 * math.log10(values["noise"]))
+            parts = sum(values[part] for part in ("weights", "activations", "inherited", "mean_shift"))
+            assert 0.3 * values["noise"] < parts < 3 * values["noise"]
+    # What the correction is there for.
+    shifts = {step: sum(layer["steps"][step]["mean_shift"] for layer in layers) for step in layers[0]["steps"]}
+    assert shifts["correct_biases"] < shifts["insert_fake_quantize"]
+    assert len(first.report["quantizer_list"]) == sum(first.report["quantizers"].values())
+
+
+def test_page(first: Finished) -> None:
+    page = (first.output / "report.html").read_text(encoding="utf-8")
+    for layer in first.report["layers"]:
+        assert f"<td>{layer['name']}</td>" in page
+    assert page.count("<svg") == 6
+    # Names of XML namespaces and of matplotlib's author are never loaded; the policy forbids everything else.
+    assert "default-src 'none'" in page
+    assert not re.search(r'(src|href|url\()\s*=?\s*["\'(]?https?:', re.sub(r'xmlns:\w+="[^"]*"', "", page))
 
 
 def test_manifest_repeats_the_run(first: Finished, tmp_path: Path) -> None:
@@ -202,7 +240,21 @@ def test_mlflow_run(commands: Commands, first: Finished) -> None:
         assert run.data.metrics[f"seconds/{name}"] == pytest.approx(seconds)
     assert run.data.tags["model.digest"] == first.manifest["models"]["float"]
     assert run.data.tags["prefect.flow_run_id"].count("-") == 4
-    assert {file.path for file in client.list_artifacts(identifier)} == {*OUTPUT, "overrides.txt"}
+    assert {file.path for file in client.list_artifacts(identifier)} == {*OUTPUT, "overrides.txt", "plots"}
+    for name, value in report["metrics"]["float"].items():
+        assert run.data.metrics[f"difference/{name}"] == pytest.approx(report["metrics"]["int8"][name] - value)
+    assert run.data.tags["version.openvino"] == first.manifest["packages"]["openvino"]
+    plots = {file.path for file in client.list_artifacts(identifier, "plots")}
+    assert plots == {
+        f"plots/{name}.png" for name in ("accuracy_and_speed", "steps", "layers", "losses", "ranges", "weights")
+    }
+    curve = client.get_metric_history(identifier, "layers/sqnr_db/correct_biases")
+    decibels = [layer["steps"]["correct_biases"]["sqnr_db"] for layer in report["layers"]]
+    assert [point.value for point in sorted(curve, key=lambda point: point.step)] == pytest.approx(decibels)
+    assert run.inputs is not None
+    datasets = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert datasets.keys() == {"calibration", "validation"}
+    assert len({dataset.digest for dataset in datasets.values()}) == 2
     # The artifacts lie in the home as well, wherever the command was started.
     logged = commands.home / "mlartifacts" / identifier / "artifacts"
     assert (logged / "model.bin").read_bytes() == (first.output / "model.bin").read_bytes()
@@ -230,8 +282,9 @@ class Change:
     executed: tuple[str, ...]
 
 
+REVIEWED = ("describe_model", "analyze_model")
 JUDGED = ("evaluate_model", "evaluate_model")
-FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "correct_biases", *JUDGED, "evaluate_model")
+FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "correct_biases", *JUDGED, "evaluate_model", *REVIEWED)
 CHANGES = {
     "nothing": Change((), ()),
     "preset": Change(("quantization.preset=mixed",), FROM_RANGES),

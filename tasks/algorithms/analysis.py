@@ -1,0 +1,182 @@
+"""Where a quantized model loses accuracy: the error of what each layer computes, and what it is made of.
+
+Float and quantized model become one graph with common inputs, which is compiled once; energies and means of errors are
+reduced inside of it, so that each layer leaves a few numbers a sample. Let a layer read x in the float model and x' in
+the quantized one, let Q be the FakeQuantize in front of it, W its weights and W' the quantized ones. As layers are
+linear, the error of their sums of products is, exactly,
+
+    W' Q(x') - W x  =  (W' - W) x  +  W' (Q(x') - x')  +  W' (x' - x)
+                       weights        activations         inherited
+
+Of the whole error, ``mean_shift`` is what is the same in all samples and positions of a channel: what a bias can mend
+and its correction changes. The three parts are told without it, so that the four energies add up to that of the error
+as far as the parts are not correlated.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, log10
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.algorithms.bias_correction import biased_output
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.graph.biases import read_constant
+from tasks.graph.devices import find_device
+from tasks.graph.insertion import channel_axes
+from tasks.graph.joining import share_inputs, unquantized, with_weights
+from tasks.graph.layers import Layer, find_layers
+from tasks.graph.operations import read_operations
+from tasks.graph.reductions import as_rows, mean_along
+from tasks.graph.traversal import find_output, nodes_by_name
+
+# What a row begins with: positions a channel, and the norms of the signal, its error and the three parts.
+_NUMBERS = 6
+CHANNEL_QUANTILES = 25
+
+Nodes = dict[str, ov.Node]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """Energies over all samples of a layer's output in the float model (``signal``), of its error, and of its parts."""
+
+    layer: str
+    type: str
+    signal: float
+    noise: float
+    weights: float
+    activations: float
+    inherited: float
+    mean_shift: float
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal-to-quantization-noise ratio in dB; inf without an error."""
+        if self.noise == 0:
+            return inf
+        return 10 * log10(self.signal / self.noise) if self.signal > 0 else -inf
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The layers in topological order, and those that could not be analysed, each with the reason."""
+
+    layers: tuple[LayerError, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def analyze(
+    model: ov.Model,
+    quantized: ov.Model,
+    samples: Sequence[Sample],
+    advance: Callable[[], None] = lambda: None,
+    threads: int | None = None,
+) -> Analysis:
+    """Compare what the layers of ``quantized`` compute with those of the float ``model`` that it was made of.
+
+    A layer's output is that behind its bias. Layers left float are compared too: they inherit errors.
+    """
+    layers = find_layers(read_operations(model))
+    if model.get_sinks():
+        return Analysis((), ("all layers: the model keeps state, which two models in one graph would share",))
+    if not layers or not samples:
+        return Analysis(())
+    joined = _joined(model, quantized, layers, whole_inputs(model, samples[0]))
+    compiled = compile_for_samples(joined, threads)
+    rows: dict[int, list[Values]] = {}
+
+    def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:
+        rows[number] = [output.reshape(-1).astype(np.float64) for output in outputs]
+        advance()
+
+    count = infer(compiled, samples, receive)
+    found, skipped = [], []
+    for place, layer in enumerate(layers):
+        error = _layer_error(layer, np.array([rows[number][place] for number in range(count)]))
+        if error is None:
+            skipped.append(f"{layer.name}: it computes values that are not finite")
+        else:
+            found.append(error)
+    return Analysis(tuple(found), tuple(skipped))
+
+
+def channel_errors(model: ov.Model, quantized: ov.Model) -> dict[str, Values]:
+    """Of each layer with quantized weights, ``|W' - W|^2 / |W|^2`` of each output channel that is not all zeros."""
+    nodes = nodes_by_name(quantized)
+    errors = {}
+    for layer in find_layers(read_operations(model)):
+        before = read_constant(layer.operation.node, layer.weights.port)
+        difference = read_constant(nodes[layer.name], layer.weights.port) - before
+        if difference.any():
+            others = tuple(axis for axis in range(before.ndim) if axis not in channel_axes(layer.weights))
+            noise, signal = (np.square(values).sum(axis=others).reshape(-1) for values in (difference, before))
+            errors[layer.name] = noise[signal > 0] / signal[signal > 0]
+    return errors
+
+
+def quantiles_of_errors(errors: Mapping[str, Values]) -> dict[str, tuple[float, ...]]:
+    """So many quantiles for each layer that rows of a heat map have one length, whatever channels a layer has."""
+    places = np.linspace(0, 1, CHANNEL_QUANTILES)
+    return {layer: tuple(map(float, np.quantile(each, places))) for layer, each in errors.items() if each.size}
+
+
+def _joined(model: ov.Model, quantized: ov.Model, layers: Sequence[Layer], whole: tuple[str, ...]) -> ov.Model:
+    """One model whose outputs are a row for each layer."""
+    first, second = (one_sample_at_a_time(each, whole) for each in (model, quantized))
+    before, after = nodes_by_name(first), nodes_by_name(second)
+    share_inputs(first, second)
+    return ov.Model([_row(layer, before, after) for layer in layers], first.get_parameters(), "analysis")
+
+
+def _row(layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
+    """What is observed of a layer: _NUMBERS, then means by channel of the error and of the parts due to the layer."""
+    signal = biased_output(layer, before)
+    error = ops.subtract(biased_output(layer, after), signal).output(0)
+    weights, activations = _own_parts(layer, before, after)
+    # Up to a number a channel, by which the bias was changed.
+    inherited = error
+    for part in (weights, activations):
+        inherited = ops.subtract(inherited, part).output(0) if part else inherited
+    rank = signal.get_partial_shape().rank.get_length()
+    axis, nothing = rank + layer.output_axis, ops.constant(np.zeros(1, np.float32)).output(0)
+    others = np.array([place for place in range(rank) if place != axis], np.int64)
+    positions = ops.reduce_prod(ops.gather(ops.shape_of(signal), others, np.array(0)), np.array([0]))
+    norms = [
+        ops.reduce_l2(part, np.arange(rank)).output(0) if part else nothing
+        for part in (signal, error, weights, activations, inherited)
+    ]
+    zeros = ops.constant(np.zeros(signal.get_partial_shape()[axis].get_length(), np.float32)).output(0)
+    means = [mean_along(part, axis, 1) if part else zeros for part in (error, weights, activations)]
+    return as_rows([positions.output(0), *norms, *means], 1)
+
+
+def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | None, ov.Output | None]:
+    """What the weights of a layer add to its error, and what the FakeQuantize in front of it does; None for nothing."""
+    node, port = after[layer.name], layer.weights.port
+    weights = read_constant(node, port)
+    change = weights - read_constant(before[layer.name], port)
+    read, given = find_output(before, str(layer.data.source)), node.input_value(layer.data.port)
+    restored = unquantized(given, find_device("ANY").pass_through)
+    return (
+        with_weights(node, port, change, read) if change.any() else None,
+        with_weights(node, port, weights, ops.subtract(given, restored()).output(0)) if restored else None,
+    )
+
+
+def _layer_error(layer: Layer, rows: Values) -> LayerError | None:
+    """The energies of one layer from its rows, (samples, _NUMBERS + 3 channels); None unless all are finite."""
+    if not np.isfinite(rows).all():
+        return None
+    positions, norms = rows[:, 0], rows[:, 1:_NUMBERS]
+    total = positions.sum()
+    error, weights, activations = np.split(positions @ rows[:, _NUMBERS:] / max(total, 1), 3)
+    energies = np.square(norms).sum(axis=0)
+    shifts = [total * np.square(each).sum() for each in (weights, activations, error - weights - activations)]
+    parts = np.maximum(energies[2:] - shifts, 0)
+    numbers = [*map(float, (*energies[:2], *parts, total * np.square(error).sum()))]
+    return LayerError(layer.name, layer.operation.type, *numbers)

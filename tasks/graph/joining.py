@@ -1,0 +1,49 @@
+"""Two models become one graph, and operations are copied onto other inputs: for comparisons inside the graph."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from openvino.utils.node_factory import NodeFactory
+
+from tasks.graph.traversal import is_constant
+
+
+def share_inputs(model: ov.Model, other: ov.Model) -> None:
+    """Let ``other`` read the inputs of ``model``, position by position; outputs of both may then form one model."""
+    for mine, theirs in zip(model.get_parameters(), other.get_parameters(), strict=True):
+        for reader in theirs.output(0).get_target_inputs():
+            reader.replace_source_output(mine.output(0))
+
+
+def copy_onto(node: ov.Node, inputs: Sequence[ov.Output]) -> ov.Output:
+    """The first output of a copy of an operation that reads ``inputs`` instead."""
+    kind = node.get_type_info()
+    return NodeFactory(kind.version_id).create(kind.name, list(inputs), node.get_attributes()).output(0)
+
+
+def with_weights(layer: ov.Node, port: int, weights: NDArray[np.float64], data: ov.Output) -> ov.Output:
+    """What a layer computes of ``data`` with other weights, which it reads at ``port``."""
+    constant = ops.constant(weights.astype(np.float32), dtype=layer.get_input_element_type(port)).output(0)
+    return copy_onto(layer, [constant if place == port else data for place in range(2)])
+
+
+def unquantized(source: ov.Output, pass_through: Collection[str]) -> Callable[[], ov.Output] | None:
+    """What makes a tensor without the FakeQuantize that it comes from, directly or through operations ``pass_through``.
+
+    None where it comes from none.
+    """
+    node = source.get_node()
+    if node.get_type_name() == "FakeQuantize":
+        return lambda: node.input_value(0)
+    computed = [port for port in range(node.get_input_size()) if not is_constant(node.input_value(port))]
+    if node.get_type_name() not in pass_through or len(computed) != 1 or node.get_output_size() != 1:
+        return None
+    before = unquantized(node.input_value(computed[0]), pass_through)
+    if before is None:
+        return None
+    return lambda: copy_onto(
+        node, [before() if port == computed[0] else node.input_value(port) for port in range(node.get_input_size())]
+    )

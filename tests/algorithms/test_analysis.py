@@ -1,0 +1,180 @@
+"""The error of layers and its parts, beside numpy in float64 on tensors tapped one model at a time."""
+
+import numpy as np
+import openvino as ov
+import pytest
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.algorithms.analysis import LayerError, analyze, channel_errors
+from tasks.algorithms.inference import compile_for_samples, one_sample_at_a_time
+from tasks.graph.biases import change_bias, insert_bias
+from tasks.graph.layers import find_layers
+from tasks.graph.operations import read_operations
+from tasks.graph.traversal import find_output, nodes_by_name
+from tests import models as m
+from tests.layer_kinds import KINDS, Kind
+
+PARTS = ("weights", "activations", "inherited", "mean_shift")
+
+
+def fake_quantize(data: ov.Output, name: str, low: float, high: float, levels: int = 256) -> ov.Output:
+    limits = [ops.constant(np.float32(value)) for value in (low, high, low, high)]
+    return m.named(ops.fake_quantize(data, *limits, levels), name).output(0)
+
+
+def quantize(model: ov.Model, *layers: str, weights: bool = True, activations: bool = True) -> ov.Model:
+    """A copy with coarse quantizers in front of layers."""
+    copy = model.clone()
+    nodes = nodes_by_name(copy)
+    for layer in layers:
+        for port in range(2):
+            source = nodes[layer].input_value(port)
+            constant = source.get_node().get_type_name() == "Constant"
+            if weights if constant else activations:
+                quantized = fake_quantize(source, f"{layer}/fq_{port}", *((-2, 2, 15) if constant else (-1.5, 2, 60)))
+                nodes[layer].input(port).replace_source_output(quantized)
+    copy.validate_nodes_and_infer_types()
+    return copy
+
+
+def tapped(model: ov.Model, tensor: str, samples: list[dict[str, NDArray[np.float32]]]) -> NDArray[np.float64]:
+    copy = one_sample_at_a_time(model)
+    source = find_output(nodes_by_name(copy), tensor)
+    compiled = compile_for_samples(ov.Model([source], copy.get_parameters(), "tap"), 1)
+    return np.array([compiled(sample)[0] for sample in samples], np.float64)
+
+
+def data(shape: tuple[int, ...], count: int = 3) -> list[dict[str, NDArray[np.float32]]]:
+    rng = np.random.default_rng(1)
+    return [{"data": rng.normal(0.3, 0.8, shape).astype(np.float32)} for _ in range(count)]
+
+
+def only(found: tuple[LayerError, ...], layer: str) -> LayerError:
+    [error] = [each for each in found if each.layer == layer]
+    return error
+
+
+def centred(values: NDArray[np.float64], axis: int) -> tuple[float, float]:
+    """Energy without, and energy of the mean of each channel, over samples and positions."""
+    others = tuple(place for place in range(values.ndim) if place != axis % values.ndim)
+    means = values.mean(axis=others, keepdims=True)
+    return float(np.square(values - means).sum()), float(np.square(np.broadcast_to(means, values.shape)).sum())
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_error_of_every_kind_of_layer(kind: Kind) -> None:
+    model = kind.model()
+    quantized = quantize(model, "layer")
+    samples = data(kind.shape)
+    reference = tapped(model, "layer:0", samples)
+    whole = tapped(quantized, "layer:0", samples) - reference
+    by_weights = tapped(quantize(model, "layer", activations=False), "layer:0", samples) - reference
+    [layer] = find_layers(read_operations(model))
+    axis = layer.output_axis
+
+    [error] = analyze(model, quantized, samples, threads=1).layers
+    assert error.signal == pytest.approx(np.square(reference).sum(), rel=1e-4)
+    assert error.noise == pytest.approx(np.square(whole).sum(), rel=1e-3)
+    assert error.weights == pytest.approx(centred(by_weights, axis)[0], rel=1e-3)
+    assert error.activations == pytest.approx(centred(whole - by_weights, axis)[0], rel=1e-3)
+    assert error.inherited == pytest.approx(0, abs=1e-5 * error.noise)
+    assert error.mean_shift == pytest.approx(centred(whole, axis)[1], rel=1e-3)
+    assert error.sqnr_db == pytest.approx(10 * np.log10(error.signal / error.noise))
+
+
+@pytest.fixture
+def chain() -> ov.Model:
+    x = m.relu(m.biased_convolution(m.image("data"), "first", kernel=3), "relu")
+    return m.build(m.biased_convolution(m.max_pool(x, "pool"), "second", kernel=3))
+
+
+def test_errors_are_inherited(chain: ov.Model) -> None:
+    quantized = quantize(chain, "first")
+    samples = data((1, 4, 8, 8))
+    found = analyze(chain, quantized, samples, threads=1).layers
+    second = only(found, "second")
+    assert [each.layer for each in found] == ["first", "second"]
+    assert second.weights == second.activations == 0
+    error = tapped(quantized, "second_bias:0", samples) - tapped(chain, "second_bias:0", samples)
+    assert second.inherited == pytest.approx(centred(error, 2)[0], rel=1e-3)
+    assert second.noise == pytest.approx(second.inherited + second.mean_shift, rel=1e-3)
+
+
+def test_quantizer_in_front_of_a_pooling_belongs_to_the_layer_behind(chain: ov.Model) -> None:
+    quantized = chain.clone()
+    nodes = nodes_by_name(quantized)
+    nodes["pool"].input(0).replace_source_output(fake_quantize(nodes["relu"].output(0), "fq", 0, 2, 16))
+    samples = data((1, 4, 8, 8))
+    second = only(analyze(chain, quantized, samples, threads=1).layers, "second")
+    error = tapped(quantized, "second:0", samples) - tapped(chain, "second:0", samples)
+    assert second.activations == pytest.approx(centred(error, 2)[0], rel=1e-3)
+    assert second.activations > 0
+    assert second.inherited == pytest.approx(0, abs=1e-5 * second.noise)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_changed_bias_changes_the_shift_of_means_alone(*, bias: bool) -> None:
+    kind = KINDS["convolution"]
+    model = kind.model((1, 6, 1, 1) if bias else None)
+    before, samples = quantize(model, "layer"), data(kind.shape)
+    after = before.clone()
+    nodes = nodes_by_name(after)
+    add = nodes["bias"] if bias else insert_bias(nodes["layer"], -3, "layer/bias_correction")
+    change_bias(add, -3, np.full(6, 0.5), suffix="corrected")
+    after.validate_nodes_and_infer_types()
+    first, second = (analyze(model, each, samples, threads=1).layers[0] for each in (before, after))
+    for part in ("signal", "weights", "activations"):
+        assert getattr(second, part) == pytest.approx(getattr(first, part), rel=1e-3)
+    assert second.inherited == pytest.approx(0, abs=1e-4 * second.noise)
+    assert second.mean_shift > first.mean_shift
+    assert second.noise - first.noise == pytest.approx(second.mean_shift - first.mean_shift, rel=1e-2)
+
+
+def test_equal_models_have_no_error(chain: ov.Model) -> None:
+    for each in analyze(chain, chain, data((1, 4, 8, 8)), threads=1).layers:
+        assert each.noise == each.mean_shift == 0
+        assert each.sqnr_db == np.inf
+    assert channel_errors(chain, chain) == {}
+
+
+def test_models_stay_as_they_are(chain: ov.Model) -> None:
+    quantized = quantize(chain, "first")
+    names = [nodes_by_name(model).keys() for model in (chain, quantized)]
+    analyze(chain, quantized, data((1, 4, 8, 8)), threads=1)
+    assert [nodes_by_name(model).keys() for model in (chain, quantized)] == names
+
+
+def test_sequences_of_any_length() -> None:
+    x = m.named(ops.parameter([1, -1, 4], ov.Type.f32), "data")
+    model = m.build(m.named(ops.matmul(x, m.constant("weights", 4, 3), False, False), "layer"))
+    quantized = quantize(model, "layer")
+    rng = np.random.default_rng(0)
+    samples = [{"data": rng.normal(size=(length, 4)).astype(np.float32)} for length in (2, 7)]
+    [error] = analyze(model, quantized, samples, threads=1).layers
+    outputs = [
+        np.concatenate([compile_for_samples(each, 1)({"data": sample["data"][None]})[0][0] for sample in samples])
+        for each in (model, quantized)
+    ]
+    whole = outputs[1].astype(np.float64) - outputs[0]
+    assert error.noise == pytest.approx(np.square(whole).sum(), rel=1e-3)
+    assert error.mean_shift == pytest.approx(len(whole) * np.square(whole.mean(axis=0)).sum(), rel=1e-3)
+
+
+def test_layers_without_finite_values_are_named(chain: ov.Model) -> None:
+    samples = data((1, 4, 8, 8))
+    samples[0]["data"][0, 0, 0, 0] = np.inf
+    found = analyze(chain, quantize(chain, "first"), samples, threads=1)
+    assert "first: it computes values that are not finite" in found.skipped
+    assert "first" not in [each.layer for each in found.layers]
+
+
+def test_errors_of_channels() -> None:
+    model = KINDS["depthwise multiplier"].model()
+    quantized = quantize(model, "layer")
+    weights, coarse = (nodes_by_name(each)["layer"].input_value(1).get_node() for each in (model, quantized))
+    values = weights.get_data().astype(np.float64)
+    codes = np.clip(np.rint((values + 2) / 4 * 14), 0, 14) / 14 * 4 - 2
+    assert coarse.get_type_name() == "FakeQuantize"
+    expected = np.square(codes - values).sum(axis=(2, 3, 4)) / np.square(values).sum(axis=(2, 3, 4))
+    np.testing.assert_allclose(channel_errors(model, quantized)["layer"], expected.reshape(-1), rtol=1e-4)
