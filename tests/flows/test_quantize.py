@@ -186,7 +186,8 @@ def test_manifest_repeats_the_run(first: Finished, tmp_path: Path) -> None:
     assert manifest["samples"]["calibration"]["digests"] == [samples.digest(index) for index in range(300)]
     assert len(manifest["samples"]["validation"]["digests"]) == 599
     assert manifest["configuration"]["tracking"]["run_name"] == "chosen"
-    assert manifest["configuration"]["model"] == {"path": "pkg://tasks.digits/digits.xml"}
+    model = {"path": "pkg://tasks.digits/digits.xml", "weights": None, "name": None}
+    assert manifest["configuration"]["model"] == model
     assert {"openvino", "numpy", "openvino-ptq-flow"} <= manifest["packages"].keys()
 
 
