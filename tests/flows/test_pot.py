@@ -25,9 +25,10 @@ class Place:
 
     commands: Commands
     folder: Path
+    home: Path
 
     def run(self, *arguments: str, command: str = "ptq-pot") -> Outcome:
-        return Commands(self.commands.environment, self.folder, self.commands.home).run(command, *arguments)
+        return Commands(self.commands.environment, self.folder, self.home).run(command, *arguments)
 
     def write(self, name: str, content: Any) -> None:
         (self.folder / name).write_text(json.dumps(content), encoding="utf-8")
@@ -37,8 +38,14 @@ class Place:
         return folder
 
 
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State of these runs: other tests look for those of one model in the home that they share."""
+    return tmp_path_factory.mktemp("pot") / "home"
+
+
 @pytest.fixture
-def place(commands: Commands, tmp_path: Path) -> Place:
+def place(commands: Commands, home: Path, tmp_path: Path) -> Place:
     folder = tmp_path / "place"
     shutil.copytree(CORPUS, folder)
     shutil.copy(SHAPES, folder / "model.xml")
@@ -46,7 +53,7 @@ def place(commands: Commands, tmp_path: Path) -> Place:
     write_voc(folder / "voc", CALIBRATION)
     write_coco(folder / "coco", VALIDATION, width=96, height=80)
     (folder / "meta.json").write_text('{"labels": ["circle", "square", "triangle"]}')
-    return Place(commands, folder)
+    return Place(commands, folder, home)
 
 
 def evaluated(outcome: Outcome) -> dict[str, float]:
