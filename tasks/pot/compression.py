@@ -40,10 +40,15 @@ _TENSOR = ("bits", "mode", "granularity", "level_low", "level_high")
 _BORDER = ("type", "outlier_prob", "aggregator", "clipping_value")
 _TUNING = (
     *("num_samples_for_tuning", "batch_size", "optimizer", "loss", "tuning_iterations", "random_seed"),
-    *("use_ranking_subset", "calibration_indices_pool", "calculate_grads_on_loss_increase_only", "weight_decay"),
+    *("use_ranking_subset", "calculate_grads_on_loss_increase_only", "weight_decay"),
     *("weights_lr", "bias_lr", "scale_lr", "min_lr", "asymmetric", "update_every_batch", "use_only_fp_inputs"),
-    *("set_quantized_values_to_weight_parameter", "loss_logging_freq", "tuning_ignored_scope"),
+    *("set_quantized_values_to_weight_parameter", "loss_logging_freq"),
 )
+_TUNED = {
+    "use_layerwise_tuning": "use_layerwise_tuning",
+    "calibration_indices_pool": "layerwise_tuning.samples",
+    "tuning_ignored_scope": "layerwise_tuning.ignored.scope",
+}
 _PRESETS = {"symmetric": "performance", "asymmetric": "accuracy"}
 
 
@@ -232,8 +237,10 @@ def _border(border: Section, prefix: str, granularity: Any, *, shared: bool) -> 
 
 
 def _tuning(params: Section) -> None:
-    if params.take("use_layerwise_tuning"):
-        params.notice("use_layerwise_tuning", "layers are not tuned here; biases are corrected, if that is better.")
+    """Layers are tuned by exact search here: what steered POT's gradient descent has no meaning."""
+    for key, ours in _TUNED.items():
+        if params.take(key) is not None:
+            params.findings.set(f"quantization.{ours}", params.take(key), params.where(key))
     if found := [key for key in _TUNING if key in params]:
-        params.notice(found[0], f"has no meaning without layer-wise tuning ({', '.join(found)}).")
+        params.notice(found[0], f"steers gradient descent, which tunes nothing here ({', '.join(found)}).")
     params.ignore(*_TUNING)

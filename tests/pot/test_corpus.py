@@ -186,11 +186,8 @@ RUN = {
         }
     ),
     "tuning.json": Runs(
-        {"quantization.bias_correction": True},
-        (
-            f"tuning.json:9:21: {PARAMS}.use_layerwise_tuning: ",
-            f"tuning.json:10:21: {PARAMS}.num_samples_for_tuning: has no meaning",
-        ),
+        {"quantization.use_layerwise_tuning": True, "quantization.layerwise_tuning.samples": 100},
+        (f"tuning.json:10:21: {PARAMS}.num_samples_for_tuning: steers gradient descent",),
     ),
     "inline.json": Runs(
         {
