@@ -236,7 +236,9 @@ def test_signed_ranges_have_levels_on_both_sides(levels: int) -> None:
 @given(channel_ranges(), st.integers(3, 256))
 def test_align_zero_cuts_off_only_what_rounds_to_zero(values: Range, levels: int) -> None:
     found = align_zero(values, levels)
-    half = 0.5001 * (found.high - found.low) / (levels - 1)
+    # By the levels of the range as it was, zero included; very narrow ones are widened first.
+    whole = np.maximum(values.high, 0).astype(np.float64) - np.minimum(values.low, 0) + 2 * SMALLEST_RANGE
+    half = 0.5001 * whole / (levels - 1)
     assert np.all((found.low <= values.low) | ((found.low == 0) & (values.low >= -half)))
     assert np.all((found.high >= values.high) | ((found.high == 0) & (values.high <= half)))
     assert np.all(found.low <= 0)
