@@ -86,7 +86,7 @@ def log_run(
     metrics = {
         _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
     }
-    before, after = report.metrics["float"], report.metrics["int8"]
+    before, *_, after = report.metrics.values()  # the float model, and what became of it
     for name, value in after.items():
         reference = before.get(name)
         if value is not None and reference is not None:

@@ -67,7 +67,8 @@ def test_the_published_template_runs(place: Place) -> None:
     assert outcome.code == 0, outcome.err
     output = place.output("model_name_DefaultQuantization")
     files = {str(file.relative_to(output)) for file in output.rglob("*") if file.is_file()}
-    assert files == {"log.txt", "manifest.json", "report.json", "optimized/model_name.bin", "optimized/model_name.xml"}
+    optimized = {"optimized/model_name.bin", "optimized/model_name.xml"}
+    assert files == {"log.txt", "manifest.json", "report.html", "report.json", *optimized}
     values = evaluated(outcome)
     report = json.loads((output / "report.json").read_text())
     assert values["map"] == report["metrics"]["int8"]["map"] >= 0.95
