@@ -10,6 +10,8 @@ from tasks.records import Report
 
 # Layers that the terminal shows.
 _WORST = 5
+# Characters of a layer's name in one line.
+_LEAST_NAME = 20
 _UNITS = {
     "top1": ("top-1", "%"),
     "top5": ("top-5", "%"),
@@ -48,10 +50,16 @@ def _titles(report: Report) -> str:
 def _worst_layers(report: Report) -> Table:
     """The layers with the lowest SQNR, just quantized and in the end, and what the noise is made of in the end."""
     steps = list(report.layers[0]["steps"])
-    table = Table("", title=f"layers with the lowest SQNR of {len(report.layers)}", title_justify="left")
+    table = Table(title=f"layers with the lowest SQNR of {len(report.layers)}", title_justify="left", padding=0)
+    table.add_column("", overflow="fold", min_width=_LEAST_NAME)
     ends = {"dB first": steps[0], "dB last": steps[-1]}
-    names = {"noise": "noise %", "weights": "weights", "activations": "range", "inherited": "inherited"}
-    names["mean_shift"] = "means"
+    names = {
+        "noise": "noise%",
+        "weights": "weight",
+        "activations": "range",
+        "inherited": "inher.",
+        "mean_shift": "means",
+    }
     for column in (*ends, *names.values()):
         table.add_column(column, justify="right", no_wrap=True)
     judged = [layer for layer in report.layers if steps[-1] in layer["steps"]]
