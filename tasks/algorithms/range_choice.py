@@ -5,7 +5,7 @@ So each range is tried in the quantized model, one tensor at a time, on a few sa
 trials: the limits are inputs of it, and FakeQuantize is written out as arithmetic that takes them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import openvino as ov
@@ -56,7 +56,8 @@ def choose_ranges(
     points = [point for point in setup.points if point.role == Role.ACTIVATIONS]
     reference = compile_for_samples(one_sample_at_a_time(model), threads)
     free = compile_for_samples(_with_free_limits(one_sample_at_a_time(quantized), points), threads)
-    wanted = _outputs(reference, list(samples), advance)
+    wanted = _outputs(reference, samples, advance)
+    shapes = _limit_shapes(quantized, points)
     energy = [np.square(output).sum() + np.finfo(np.float64).tiny for output in zip(*wanted, strict=True)]
 
     def error(limits: dict[str, NDArray[np.float32]]) -> float:
@@ -64,12 +65,12 @@ def choose_ranges(
         pairs = zip(zip(*wanted, strict=True), zip(*found, strict=True), energy, strict=True)
         return float(sum(np.square(np.subtract(ours, theirs)).sum() / whole for theirs, ours, whole in pairs))
 
-    usual = {name: values for point in points for name, values in _inputs(point.name, base[point.name]).items()}
+    usual = _inputs(shapes, base)
     least = error(usual)
     changed = tuple(
         name
         for names in units
-        if error(usual | {k: v for name in names for k, v in _inputs(name, other[name]).items()}) < least
+        if error(usual | _inputs({name: shapes[name] for name in names}, other)) < least
         for name in names
     )
     return base | {name: other[name] for name in changed}, changed
@@ -105,10 +106,22 @@ def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) 
     return ov.Model(quantized.get_results(), quantized.get_sinks(), inputs, "free")
 
 
-def _inputs(point: str, limits: FakeQuantizeParameters) -> dict[str, NDArray[np.float32]]:
-    step = (limits.input_high - limits.input_low) / np.float32(limits.levels - 1)
-    values = (limits.input_low, limits.input_high, step, 1 / step)
-    return {f"{point}/{name}": np.asarray(value, np.float32) for name, value in zip(_LIMITS, values, strict=True)}
+def _limit_shapes(quantized: ov.Model, points: Sequence[QuantizationPoint]) -> dict[str, tuple[int, ...]]:
+    """The shape that the limits of every point have in the model."""
+    nodes = nodes_by_name(quantized)
+    return {point.name: tuple(nodes[point.name].get_input_shape(1)) for point in points}
+
+
+def _inputs(shapes: Mapping[str, tuple[int, ...]], parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+    """The limits of the points of ``shapes``, as inputs of the model."""
+    inputs = {}
+    for point, shape in shapes.items():
+        limits = parameters[point]
+        step = (limits.input_high - limits.input_low) / np.float32(limits.levels - 1)
+        values = (limits.input_low, limits.input_high, step, 1 / step)
+        for name, value in zip(_LIMITS, values, strict=True):
+            inputs[f"{point}/{name}"] = np.asarray(value, np.float32).reshape(shape)
+    return inputs
 
 
 def _outputs(
@@ -121,20 +134,5 @@ def _outputs(
         rows[number] = [output.astype(np.float64) for output in outputs if np.issubdtype(output.dtype, np.floating)]
         advance()
 
-    count = infer(compiled, _shaped(compiled, samples), receive)
+    count = infer(compiled, samples, receive)
     return [rows[number] for number in range(count)]
-
-
-def _shaped(compiled: ov.CompiledModel, samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples with every limit in the shape of its input."""
-    shapes = {
-        port.get_any_name(): tuple(port.get_partial_shape().to_shape()) for port in compiled.inputs if _is_limit(port)
-    }
-    return [
-        {name: value.reshape(shapes[name]) if name in shapes else value for name, value in sample.items()}
-        for sample in samples
-    ]
-
-
-def _is_limit(port: ov.Output) -> bool:
-    return any(name.rpartition("/")[2] in _LIMITS for name in port.get_names())

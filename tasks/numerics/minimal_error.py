@@ -40,7 +40,8 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
     seen = np.isfinite(statistic.minimum).all(axis=1) & np.isfinite(statistic.maximum).all(axis=1)
     low, high = (rows[seen].astype(np.float64) for rows in (statistic.minimum, statistic.maximum))
     if not len(low):
-        return Range(np.zeros(1, np.float32), np.zeros(1, np.float32))
+        nothing = np.zeros(low.shape[1] if config.granularity == Granularity.PERCHANNEL else 1, np.float32)
+        return Range(nothing, nothing)
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     values = np.zeros((len(low), 1)) if statistic.values is None else statistic.values[seen].astype(np.float64)
     forced = config.level_low is not None and config.level_low < 0

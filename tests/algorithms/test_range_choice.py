@@ -8,7 +8,14 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.algorithms.inference import Sample, compile_for_samples
-from tasks.algorithms.range_choice import _inputs, _outputs, _with_free_limits, alternatives, choose_ranges
+from tasks.algorithms.range_choice import (
+    _inputs,
+    _limit_shapes,
+    _outputs,
+    _with_free_limits,
+    alternatives,
+    choose_ranges,
+)
 from tasks.algorithms.ranges import Parameters, estimate_parameters
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import QuantizerSetup, Role, place_quantizers
@@ -64,7 +71,7 @@ def test_arithmetic_stands_for_the_quantizers() -> None:
     points = [point for point in setup.points if point.role == Role.ACTIVATIONS]
     free = _with_free_limits(result.clone(), points)
     assert not any(node.get_type_name() == "FakeQuantize" for node in free.get_ordered_ops())
-    limits = {name: value for point in points for name, value in _inputs(point.name, parameters[point.name]).items()}
+    limits = _inputs(_limit_shapes(result, points), parameters)
     data = [{**sample, **limits} for sample in samples()]
     found, expected = (
         _outputs(compile_for_samples(each, 1), samples, lambda: None)

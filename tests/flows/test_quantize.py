@@ -43,8 +43,6 @@ STAGES = [
     "analyze_model",
 ]
 OUTPUT = ["manifest.json", "model.bin", "model.xml", "report.html", "report.json"]
-# The aligned model depends on all samples, so alignment would hide what a larger subset finds of a smaller one.
-UNALIGNED = "quantization.channel_alignment=false"
 
 
 @dataclass(frozen=True)
@@ -304,10 +302,10 @@ def test_a_change_repeats_only_what_depends_on_it(home: Path, run_flow: RunFlow,
 
 
 def test_more_samples_reuse_the_full_shards(home: Path, run_flow: RunFlow) -> None:
-    run_flow(home, UNALIGNED)
-    grown = stage(run_flow(home, UNALIGNED, "quantization.stat_subset_size=330"), "collect_statistics")
+    run_flow(home)
+    grown = stage(run_flow(home, "quantization.stat_subset_size=330"), "collect_statistics")
     assert (grown.runs, grown.cached) == (6, 4)  # four of 64 are there, those of 44 and 10 samples are new
-    shrunk = stage(run_flow(home, UNALIGNED, "quantization.stat_subset_size=128"), "collect_statistics")
+    shrunk = stage(run_flow(home, "quantization.stat_subset_size=128"), "collect_statistics")
     assert (shrunk.runs, shrunk.cached, shrunk.state) == (2, 2, "Cached")
 
 
