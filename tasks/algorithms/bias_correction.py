@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.graph.biases import Channels, bias_input, change_bias, find_bias, insert_bias, read_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
-from tasks.graph.traversal import nodes_by_name
+from tasks.graph.traversal import constant_value, nodes_by_name
 from tasks.numerics.statistics import Statistics
 
 
@@ -47,9 +47,10 @@ def correct_biases(
     changed = nodes_by_name(quantized)
     corrections = []
     for layer in find_layers(operations):
-        difference = read_constant(layer.operation.node, layer.weights.port) - read_constant(
-            changed[layer.name], layer.weights.port
+        before, after = (
+            constant_value(node.input_value(layer.weights.port)) for node in (layer.operation.node, changed[layer.name])
         )
+        difference = np.subtract(before, after, dtype=np.float64)
         if not difference.any():
             continue
         mean = _mean(statistics, layer, left_out)

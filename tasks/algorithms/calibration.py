@@ -61,7 +61,12 @@ def compile_taps(
     """
     copy = one_sample_at_a_time(model, whole) if batch == 1 else samples_at_a_time(model, batch, whole)
     nodes = nodes_by_name(copy)
-    sources = [find_output(nodes, each.tensor) for each in observations]
+    # As the model runs: OpenVINO orders a graph from its outputs back, and reduces each tensor while it is in the cache
+    # instead of keeping them all.
+    place = {name: index for index, name in enumerate(nodes)}
+    found = [(each, find_output(nodes, each.tensor)) for each in observations]
+    found.sort(key=lambda pair: place[pair[1].get_node().get_friendly_name()])
+    observations, sources = tuple(each for each, _ in found), [source for _, source in found]
     _require_rank(observations, sources)
     if batch > 1:
         _require_batch_axis(observations, sources, batch)
@@ -69,9 +74,9 @@ def compile_taps(
     parts = [(index, part) for index, each in enumerate(tapped) for part in parts_of(each, sources[index])]
     inside = [each for each in parts if each[1].is_inside(in_place=in_place)]
     outside = [each for each in parts if each not in inside]
-    columns = _columns([*inside, *outside])
-    reduced = [reduce_inside(tapped[index], part, sources[index]) for index, part in inside]
-    outputs = [as_rows(reduced, batch)] if reduced else []
+    reduced = list(reduce_inside(tapped, inside, sources))
+    columns = _columns([*(place for places, _ in reduced for place in places), *outside])
+    outputs = [as_rows([output for _, output in reduced], batch)] if reduced else []
     outputs += [sources[index] for index in dict.fromkeys(index for index, _ in outside)]
     taps = ov.Model(outputs, copy.get_sinks(), copy.get_parameters(), "taps")
     compiled = compile_for_samples(taps, threads)

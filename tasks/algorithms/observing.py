@@ -1,16 +1,16 @@
 """What is taken of one tensor, part by part, and both ways to take it: inside the graph, or by numpy outside of it."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from tasks.graph.bounds import is_non_negative
-from tasks.graph.reductions import CHANNEL_AXIS, end_of, extremes, mean_along, peak_along, values_of
+from tasks.graph.ends import End, find_together
+from tasks.graph.reductions import CHANNEL_AXIS, extremes, mean_along, peak_along, values_of
 from tasks.numerics.affine import Granularity
 from tasks.numerics.quantiles import Ends, find_ends, largest, sample_quantiles
 from tasks.numerics.sketch import fractions, grid, sketch_width
@@ -40,9 +40,21 @@ class Part:
     width: int
     of: int | Granularity | None = None
 
+    @property
+    def is_end(self) -> bool:
+        """Whether it is one end of sorted rows."""
+        return self.kind in (Kind.SMALLEST, Kind.LARGEST)
+
     def is_inside(self, *, in_place: bool) -> bool:
         """Whether it is reduced in the graph. Sums always are, so that all ways give the same numbers."""
         return self.kind in (Kind.MEAN, Kind.PEAK) or (in_place and self.kind != Kind.QUANTILES)
+
+
+# A part of the tensor of this number.
+Place = tuple[int, Part]
+
+# Ends of so many tensors are found together: memory holds these tensors until the last of them is there.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -112,23 +124,44 @@ def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
                     yield Part(kind, rows * count, granularity)
 
 
-def reduce_inside(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
-    """The part as an output of the graph, ``part.width`` numbers of each sample."""
+def reduce_inside(
+    tapped: Sequence[Tapped], parts: Sequence[Place], sources: Sequence[ov.Output]
+) -> Iterator[tuple[list[Place], ov.Output]]:
+    """Outputs of the graph, each with the parts it holds one after the other, in the order in which they had best run.
+
+    A part takes ``width`` numbers of each sample.
+    """
+    ends = {place: _end(tapped[place[0]], place[1], sources[place[0]]) for place in parts if place[1].is_end}
+    alike: dict[Hashable, list[Place]] = {}
+    for place, end in ends.items():
+        # The rows of several samples would lie between each other.
+        alike.setdefault(end.likeness if tapped[0].batch == 1 else place, []).append(place)
+    groups = [each[start : start + _TOGETHER] for each in alike.values() for start in range(0, len(each), _TOGETHER)]
+    complete = {group[-1]: group for group in groups}
+    for place in parts:
+        if place not in ends:
+            yield [place], _reduced(tapped[place[0]], place[1], sources[place[0]])
+        elif place in complete:
+            yield complete[place], find_together([ends[each] for each in complete[place]])
+
+
+def _reduced(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
     batch, keeps = tapped.batch, tapped.channels is not None
     if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
         found = extremes(source, keeps_channels=keeps, non_negative=tapped.non_negative, batch=batch)
         return found[part.kind == Kind.MINIMUM]
     if part.kind == Kind.VALUES:
         return values_of(source, batch)
-    if isinstance(part.of, Granularity):
-        rows, _ = tapped.rows(part.of)
-        if rows > 1 and batch == 1:
-            # Whatever lies before the channels, a batch axis or not, belongs to each of them.
-            source = _channels_first(source, tapped.shape or ())
-        is_largest = part.kind == Kind.LARGEST
-        return end_of(source, rows * batch, part.width // rows, largest=is_largest)
     along = mean_along if part.kind == Kind.MEAN else peak_along
     return along(source, int(part.of or 0), batch)
+
+
+def _end(tapped: Tapped, part: Part, source: ov.Output) -> End:
+    rows, _ = tapped.rows(Granularity(str(part.of)))
+    # Whatever lies before the channels of a single sample, a batch axis or not, belongs to each of them.
+    samples = (0,) if tapped.batch > 1 else ()
+    channels = (CHANNEL_AXIS,) if rows > 1 else ()
+    return End(source, samples + channels, part.width // rows, part.kind == Kind.LARGEST)
 
 
 def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activation:
@@ -157,13 +190,6 @@ def _sketch(tapped: Tapped, activation: Activation) -> Activation:
         return activation[slices]
     flat = activation.reshape(tapped.batch, -1)
     return flat[:, np.floor(np.float32(flat.shape[1]) * fractions()).astype(np.int64)]
-
-
-def _channels_first(source: ov.Output, shape: tuple[int, ...]) -> ov.Output:
-    if shape[0] == 1:
-        return source
-    order = [CHANNEL_AXIS, *(axis for axis in range(len(shape)) if axis != CHANNEL_AXIS)]
-    return ops.transpose(source, np.array(order)).output(0)
 
 
 def _channels_apart(tapped: Tapped, activation: Activation) -> Activation:

@@ -59,7 +59,7 @@ def estimate_parameters(
             parameters[point.name] = activation_parameters(values, config)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
-            weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32)
+            weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32, copy=False)
             limits = weight_parameters(
                 _finite(weight_range(weights, axes, config, estimator), point), config, smallest_scale
             )

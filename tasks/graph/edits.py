@@ -3,7 +3,7 @@
 Explicit names make equal edits give equal bytes: OpenVINO's automatic names come from a counter of the process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import openvino as ov
@@ -17,6 +17,9 @@ from tasks.numerics.affine import FakeQuantizeParameters, spread
 
 # Weights with more levels do not fit an int8 constant; they stay float behind a FakeQuantize.
 MOST_INT8_LEVELS = 256
+
+# Weights that are coded at once.
+_BLOCK = 1 << 16
 
 
 def insert_quantizers(
@@ -78,19 +81,28 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
         for limit in (limits.input_low, limits.input_high, limits.output_low, limits.output_high)
     )
     steps, lowest = limits.levels - 1, -(limits.levels // 2)
-    codes = np.rint((np.clip(weights, low, high) - low) / (high - low) * steps) + lowest
+    codes = np.empty(weights.shape, np.int8)
+    for rows in _blocks(weights):
+        bottom, top = (limit[rows] if len(limit) > 1 else limit for limit in (low, high))
+        codes[rows] = np.rint((np.clip(weights[rows], bottom, top) - bottom) / (top - bottom) * steps) + lowest
     scale = (out_high - out_low) / steps
     zero_point = lowest - out_low / scale
     nearest = np.rint(zero_point)
     if np.allclose(zero_point, nearest, rtol=0, atol=1e-3):
         zero_point = nearest
-    output = _constant(f"{point.name}/codes", codes.astype(np.int8), ov.Type.i8)
+    output = _constant(f"{point.name}/codes", codes, ov.Type.i8)
     output = _named(ops.convert(output, element_type.get_type_name()), f"{point.name}/convert")
     if np.any(zero_point != 0):
         zero = _constant(f"{point.name}/zero_point", zero_point.astype(np.float32), element_type)
         output = _named(ops.subtract(output, zero), f"{point.name}/subtract")
     scales = _constant(f"{point.name}/scale", scale.astype(np.float32), element_type)
     return _named(ops.multiply(output, scales), point.name)
+
+
+def _blocks(weights: NDArray[np.float32]) -> Iterator[slice]:
+    """Rows of axis 0, few enough for temporaries in float64 to stay in the cache."""
+    rows = max(1, _BLOCK * len(weights) // weights.size)
+    yield from (slice(start, start + rows) for start in range(0, len(weights), rows))
 
 
 def _constant(name: str, values: NDArray[np.generic], element_type: ov.Type) -> ov.Output:

@@ -4,8 +4,6 @@ Over the whole of an image maximum and mean are poolings: unlike ReduceMax and R
 convolutions write.
 """
 
-from math import isqrt
-
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -15,9 +13,6 @@ from tasks.numerics.sketch import fractions, grid
 
 CHANNEL_AXIS = 1
 IMAGE_RANK = 4
-
-# So few values for each one looked for are not parted into blocks.
-_FEW_ENOUGH = 64
 
 
 def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, batch: int) -> list[ov.Output]:
@@ -70,27 +65,6 @@ def values_of(source: ov.Output, batch: int) -> ov.Output:
     return ops.gather(flat, places, np.array(1)).output(0)
 
 
-def end_of(source: ov.Output, rows: int, count: int, *, largest: bool) -> ov.Output:
-    """The ``count`` largest (or smallest) values of each of ``rows`` rows that ``source`` holds, in any order.
-
-    The k largest values lie in the k blocks with the largest maxima: any other block has k values above all of its own.
-    So blocks are chosen, then blocks of these, until few values are left to choose among.
-    """
-    length = int(np.prod(source.get_shape())) // rows
-    values, mode = ops.reshape(source, np.array([rows, length]), False).output(0), "max" if largest else "min"
-    while length > _FEW_ENOUGH * count:
-        size = _divisor(length, 4 * isqrt(length // count))
-        blocks = length // size
-        if blocks <= count or size == 1:
-            break
-        parted = ops.reshape(values, np.array([rows, blocks, size]), False)
-        best = (ops.reduce_max if largest else ops.reduce_min)(parted, np.array([2]))
-        chosen = ops.topk(best, np.array(count), 1, mode, "none").output(1)
-        length = count * size
-        values = ops.reshape(ops.gather(parted, chosen, np.array(1), 1), np.array([rows, length]), False).output(0)
-    return ops.topk(values, np.array(count), 1, mode, "none").output(0) if length > count else values
-
-
 def as_rows(sources: list[ov.Output], batch: int) -> ov.Output:
     """Everything side by side, float32: one row for each of ``batch`` samples."""
     rows = [ops.reshape(ops.convert(source, "f32"), np.array([batch, -1]), False) for source in sources]
@@ -104,13 +78,6 @@ def _axes_but(source: ov.Output, axis: int, batch: int) -> NDArray[np.int64]:
     kept = {axis} | ({0} if batch > 1 else set())
     rank = source.get_partial_shape().rank.get_length()
     return np.array([each for each in range(rank) if each not in kept], np.int64)
-
-
-def _divisor(length: int, wanted: int) -> int:
-    """The divisor of ``length`` that is nearest to ``wanted`` by ratio."""
-    small = [divisor for divisor in range(1, isqrt(length) + 1) if length % divisor == 0]
-    divisors = {*small, *(length // each for each in small)}
-    return min(divisors, key=lambda each: (abs(np.log(each / max(wanted, 1))), each))
 
 
 def _image_size(source: ov.Output, batch: int) -> list[int] | None:

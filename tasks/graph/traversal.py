@@ -59,7 +59,7 @@ def constant_value(output: ov.Output) -> NDArray[Any]:
     if not is_constant(output):
         raise ValueError(f"the tensor {tensor_name(output)!r} is not constant")
     value: NDArray[Any] = _evaluate(output, {}).data
-    return value.astype(np.float32) if output.get_element_type().is_real() else value.copy()
+    return value.astype(np.float32, copy=False) if output.get_element_type().is_real() else value
 
 
 def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor:
@@ -87,4 +87,5 @@ def _constant_tensor(node: ov.Node) -> ov.Tensor:
         values = node.get_data(dtype=np.int32)
     else:
         values = node.get_data()
-    return ov.Tensor(np.array(values, order="C"))
+    # The tensor has a copy of its own.
+    return ov.Tensor(np.asarray(values, order="C"))

@@ -1,6 +1,7 @@
 """Statistics of activations against numpy's, on what the same model computes."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -325,6 +326,29 @@ def test_nothing_but_reductions_leaves_the_graph() -> None:
     (output,) = compiled.outputs
     channels = 4
     assert len(TENSORS) * channels / 2 <= np.prod(output.shape) <= 2 * channels * len(TENSORS)
+
+
+def test_a_tensor_is_reduced_before_the_model_goes_on() -> None:
+    """Whatever order tensors are asked for in: memory would otherwise hold all of them."""
+    steps = 6
+    data = ops.parameter([1, 4, 16, 16], np.float32, name="data")
+    tensor: ov.Node = data
+    kernel = np.full((4, 4, 3, 3), 0.1, np.float32)
+    for number in range(steps):
+        # The last one is the first by name.
+        tensor = ops.convolution(tensor, kernel, [1, 1], [1, 1], [1, 1], [1, 1], name=f"conv{steps - number}")
+    model = ov.Model([tensor], [data], "chain")
+    names = [f"conv{steps - number}:0" for number in range(steps)]
+    compiled = compile_taps(model, observations(sorted(names))).compiled
+
+    def place(node: ov.Node) -> int:
+        return int(str(node.get_rt_info()["execOrder"].value))
+
+    kinds = {place(node): node.get_rt_info()["layerType"].value for node in compiled.get_runtime_model().get_ops()}
+    ordered = [kind for _, kind in sorted(kinds.items()) if kind in ("Convolution", "Pooling", "Reduce")]
+    convolutions = [index for index, kind in enumerate(ordered) if kind == "Convolution"]
+    assert len(convolutions) == steps
+    assert all(later - earlier > 1 for earlier, later in pairwise(convolutions))
 
 
 def test_what_no_tensor_needs_is_not_computed() -> None:

@@ -5,12 +5,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import openvino as ov
 
 from tasks.algorithms.bias_correction import correct_biases
-from tasks.algorithms.calibration import collect_statistics, compile_taps
+from tasks.algorithms.calibration import Taps, collect_statistics, compile_taps
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
 from tasks.graph.edits import insert_quantizers
@@ -20,7 +22,10 @@ from tasks.graph.placement import place_quantizers, tapped_tensors
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
-from tasks.numerics.statistics import Observation
+from tasks.numerics.statistics import Observation, Statistics, to_arrays
+from tasks.records import Runtime
+from tasks.shards import open_statistics
+from tasks.store import Store
 from tests.benchmarks.cases import Sample
 
 
@@ -86,16 +91,26 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
     )
     taps = compile_taps(quantized, observations)
     watch.lap("compile")
-    statistics = collect_statistics(taps, task.samples, len(task.samples), lambda: None)
-    watch.lap("inference")
-    halved = halved_operations(quantized, SaturationFix.FIRST_LAYER, "ANY")
-    parameters = estimate_parameters(quantized, setup, statistics, scheme, halved)
-    watch.lap("ranges")
-    insert_quantizers(quantized, setup.points, parameters)
-    watch.lap("insertion")
-    correct_biases(task.model, quantized, statistics)
-    watch.lap("biases")
+    with TemporaryDirectory() as folder:
+        statistics = _collect(taps, task.samples, Store(Path(folder)))
+        watch.lap("inference")
+        halved = halved_operations(quantized, SaturationFix.FIRST_LAYER, "ANY")
+        parameters = estimate_parameters(quantized, setup, statistics, scheme, halved)
+        watch.lap("ranges")
+        insert_quantizers(quantized, setup.points, parameters)
+        watch.lap("insertion")
+        correct_biases(task.model, quantized, statistics)
+        watch.lap("biases")
     return quantized
+
+
+def _collect(taps: Taps, samples: list[Sample], store: Store) -> Statistics:
+    """Shard by shard, as the flow does: memory holds the rows of one."""
+    shards = []
+    for start in range(0, len(samples), Runtime.shard_size):
+        shard = samples[start : start + Runtime.shard_size]
+        shards.append(store.put_arrays(to_arrays(collect_statistics(taps, shard, len(shard), lambda: None))))
+    return open_statistics(store, [shards])
 
 
 def load_nncf() -> Any:
