@@ -7,7 +7,7 @@ its float weights would to the inputs it gets: errors of these inputs are the ot
 Positions are sampled where there are many, other ones for every sample, by a seed and the sample's number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_s
 from tasks.graph.biases import find_bias
 from tasks.graph.columns import Form
 from tasks.graph.layers import Layer
+from tasks.graph.operations import Edge
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.moments import Array, Moments, measure, merge
 
@@ -43,7 +44,8 @@ class Observed:
     ``weights`` are the float ones, (groups, outputs, inputs), ``bias`` its float bias, (groups, outputs).
     ``dependent``: it reads what others of the group compute. ``clip`` are the values between which the activation
     behind it keeps differences, None for a layer whose answers all count alike. ``limits`` are those of the
-    FakeQuantize in front of it, if they are to be tuned.
+    FakeQuantize in front of it, if they are to be tuned. ``sum`` is the input of the Add that its answer goes into, if
+    the layer is to make up for the error of the other summand.
     """
 
     layer: Layer
@@ -53,6 +55,7 @@ class Observed:
     dependent: bool
     clip: tuple[float, float] | None
     limits: Limits | None
+    sum: Edge | None
 
 
 def gather(
@@ -113,8 +116,7 @@ def _side_by_side(
     answers, readers = nodes_by_name(first), nodes_by_name(second)
     outputs = []
     for each in group:
-        bias = find_bias(each.layer.operation, each.layer.output_axis)
-        outputs.append(ops.result(answers[bias.name if bias else each.layer.name].output(0)))
+        outputs.append(ops.result(_answer(each, answers, readers)))
         data = readers[each.layer.name].input_value(each.layer.data.port)
         # A result of its own, as the data may be an input of the model, whose readers are about to change.
         outputs.append(ops.result(data.get_node().input_value(0) if unquantized else data))
@@ -122,6 +124,15 @@ def _side_by_side(
         for reader in other.output(0).get_target_inputs():
             reader.replace_source_output(mine.output(0))
     return ov.Model(outputs, first.get_parameters(), "side_by_side")
+
+
+def _answer(each: Observed, answers: Mapping[str, ov.Node], readers: Mapping[str, ov.Node]) -> ov.Output:
+    """What the float layer answers, bias included; before an Add, what brings its sum to that of the float model."""
+    if each.sum is None:
+        bias = find_bias(each.layer.operation, each.layer.output_axis)
+        return answers[bias.name if bias else each.layer.name].output(0)
+    name = each.sum.operation.name
+    return ops.subtract(answers[name].output(0), readers[name].input_value(1 - each.sum.port)).output(0)
 
 
 def _parts(compiled: ov.CompiledModel, group: Sequence[Observed], count: int) -> list[range]:

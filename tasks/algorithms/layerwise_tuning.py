@@ -19,7 +19,7 @@ from tasks.algorithms.layer_moments import Observed, gather, search_limits
 from tasks.graph.biases import bias_input, change_bias, find_bias, read_constant, write_constant
 from tasks.graph.columns import Form, form_of
 from tasks.graph.ignoring import find_ignored
-from tasks.graph.layer_groups import depends_on, independent_groups, joined
+from tasks.graph.layer_groups import depends_on, find_sum, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import Operation, read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
@@ -127,7 +127,8 @@ def _observed(
     node = nodes[layer.name]
     limits = find_limits(node, layer.data.port, layer.data_axis, form, names) if "scales" in parameters else None
     dependent = depends_on(layer, {each.operation for each in group[: group.index(layer)]})
-    return Observed(layer, form, weights, _float_bias(layer, form), dependent, _clip(layer, form), limits)
+    summed = None if dependent else find_sum(layer, {each.operation for each in group})
+    return Observed(layer, form, weights, _float_bias(layer, form), dependent, _clip(layer, form), limits, summed)
 
 
 def _tune(

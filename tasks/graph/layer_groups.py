@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from tasks.graph.biases import find_bias
 from tasks.graph.layers import Layer
-from tasks.graph.operations import Operation
+from tasks.graph.operations import Edge, Operation, shape_of
 
 Groups = tuple[tuple[Layer, ...], ...]
 
@@ -28,8 +29,13 @@ def joined(groups: Groups, most: int) -> Groups:
 
 def depends_on(layer: Layer, others: Collection[Operation]) -> bool:
     """Whether what a layer reads is computed from what one of the ``others`` computes."""
-    first = min((other.index for other in others), default=layer.operation.index)
-    pending, seen = [layer.data.source.operation], set()
+    return is_computed_from(layer.data.source.operation, others)
+
+
+def is_computed_from(operation: Operation, others: Collection[Operation]) -> bool:
+    """Whether an operation is one of the ``others`` or reads, directly or not, what one of them computes."""
+    first = min((other.index for other in others), default=operation.index)
+    pending, seen = [operation], set()
     while pending:
         operation = pending.pop()
         if operation in others:
@@ -38,3 +44,15 @@ def depends_on(layer: Layer, others: Collection[Operation]) -> bool:
             seen.add(operation)
             pending += [source.operation for source in operation.sources]
     return False
+
+
+def find_sum(layer: Layer, group: Collection[Operation]) -> Edge | None:
+    """Where the answer of a layer, which nothing else reads, is added to what no layer of its group computes."""
+    last = find_bias(layer.operation, layer.output_axis) or layer.operation
+    if len(last.readers) != 1 or last.readers[0].operation.type != "Add":
+        return None
+    (edge,) = last.readers
+    other = edge.operation.sources[1 - edge.port]
+    if other.operation.constant or shape_of(other) != shape_of(edge.source) or is_computed_from(other.operation, group):
+        return None
+    return edge

@@ -224,6 +224,21 @@ def test_limits_that_cut_off_are_widened_where_only_the_layer_reads_them(data: l
     assert layers["left"].range_factor == layers["right"].range_factor
 
 
+def test_the_last_layer_of_a_branch_makes_up_for_the_other_summand(
+    data: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What comes of the stem tells its error: it has more channels than the data.
+    stem = m.biased_convolution(m.image("data", (1, 4, 12, 12)), "stem", 8, 1)
+    model = m.build(m.add(m.biased_convolution(stem, "last", 8, 1), stem, "sum"))
+    quantized = quantize(model, data, bits=2)
+    alone = quantized.clone()
+    tune_all(model, quantized, data)
+    monkeypatch.setattr(layerwise_tuning, "find_sum", lambda *_: None)
+    tune_all(model, alone, data)
+    expected = answers(model, data)
+    assert sqnr(expected, answers(quantized, data)) > sqnr(expected, answers(alone, data)) + 0.5
+
+
 def test_ignored_layers_stay_and_are_named(data: list[Sample]) -> None:
     model = deep()
     quantized = quantize(model, data)

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from tasks.graph.layer_groups import depends_on, independent_groups, joined
+from tasks.graph.layer_groups import depends_on, find_sum, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import read_operations
 from tests import models as m
@@ -42,3 +42,18 @@ def test_neighbours_are_joined_to_few_groups() -> None:
         assert [name for group in names(found) for name in group] == ["stem", "branch", "last", "classifier"]
         assert all(found)
     assert independent_groups(()) == joined((), 3) == ()
+
+
+def test_a_sum_is_found_where_the_other_summand_stays_as_it_is() -> None:
+    stem = m.relu(m.biased_convolution(m.image("data", (1, 4, 12, 12)), "stem", 8, 1), "stem_relu")
+    inner, other = m.biased_convolution(stem, "inner", 8, 1), m.convolution(stem, "other", 8, 1)
+    model = m.build(m.add(m.relu(m.add(inner, other, "first"), "relu"), stem, "second"))
+    found = {layer.name: layer for layer in find_layers(read_operations(model))}
+    inner_layer, other_layer = found["inner"], found["other"]
+    edge = find_sum(inner_layer, {inner_layer.operation})
+    assert edge is not None
+    assert (edge.operation.name, edge.port) == ("first", 0)
+    # Both are tuned at once: neither can make up for what the other one will be.
+    assert find_sum(inner_layer, {inner_layer.operation, other_layer.operation}) is None
+    # Its answer goes through a function first.
+    assert find_sum(found["stem"], {found["stem"].operation}) is None
