@@ -26,7 +26,7 @@ from tasks.numerics.moments import Array, Moments, best_bias, error, merge
 # Ridges tried, in units of the mean variance of the inputs.
 RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 # Of the mean variance: keeps rounding from relying on covariances that few samples do not tell for sure.
-DAMPING = 1e-2
+DAMPING = 3e-2
 # What does not vary at all gets this share of the largest variance instead.
 LEAST_VARIANCE = 1e-9
 FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
