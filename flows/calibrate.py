@@ -6,6 +6,8 @@ from flows.gate import Gate
 from flows.stages import Stages
 from flows.tuning import tune
 from flows.variants import Variant, find_variants
+from tasks.choose_caution import MOST_SAMPLES as MOST_CAUTION_SAMPLES
+from tasks.choose_caution import Caution, choose_caution
 from tasks.choose_ranges import MOST_SAMPLES as MOST_TRIAL_SAMPLES
 from tasks.choose_ranges import ChosenRanges, choose_ranges
 from tasks.config import QuantizeConfig
@@ -56,11 +58,21 @@ class _Calibration:
     samples: DatasetRef
     judges: tuple[int, ...]
     gate: Gate
+    fix: SaturationFix
+    caution: float = 1.0
+
+    @property
+    def fitted(self) -> tuple[int, ...]:
+        """The places of the samples that are no judges."""
+        return tuple(place for place in range(len(self.samples)) if place not in self.judges)
+
+    def some(self, most: int) -> tuple[int, ...]:
+        """The places of so many samples that are no judges, evenly spread."""
+        return tuple(self.fitted[place] for place in evenly_spread(len(self.fitted), most))
 
     def others(self, most: int) -> DatasetRef:
         """So many samples that are no judges, evenly spread."""
-        places = [place for place in range(len(self.samples)) if place not in self.judges]
-        return self.samples.take(places[place] for place in evenly_spread(len(places), most))
+        return self.samples.take(self.some(most))
 
 
 def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> Calibrated:
@@ -69,17 +81,22 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     samples = replace(samples, labels=None)  # which no statistic depends on
     judges = set_apart(len(samples), options.gate_samples)
     gate = Gate(stages, model, samples.take(judges), config.runtime)
-    this = _Calibration(stages, config, samples, judges, gate)
     fix = resolve(options.saturation_fix)
+    this = _Calibration(stages, config, samples, judges, gate, fix)
 
-    fits = [_fit(this, variant, fix) for variant in find_variants(stages, config, model, samples)]
+    variants = find_variants(stages, config, model, samples)
+    notes: tuple[str, ...] = ()
+    if options.scheme.tries_ranges:
+        this, notes = _with_caution(this, variants[0])
+    fits = [_fit(this, variant) for variant in variants]
     fit = fits[0]
     for other in fits[1:]:
         if gate.choose(other.variant.step, fit.best, other.best) == other.best:
             fit = other
     if options.scheme.tries_ranges:
-        fit = _with_chosen_ranges(this, fit, fix)
-    notes = () if fix == options.saturation_fix else (_saturation_note(this, fit, fix),)
+        fit = _with_chosen_ranges(this, fit)
+    if fix != options.saturation_fix:
+        notes += (_saturation_note(this, fit),)
 
     quantized = fit.quantized
     if fit.corrected:
@@ -93,11 +110,35 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     return Calibrated(quantized, fit.variant, path, gate.decisions, notes, tuned)
 
 
-def _fit(this: _Calibration, variant: Variant, fix: SaturationFix) -> _Fit:
-    return _quantize(this, variant, _estimate(this, variant, this.config.quantization.scheme, fix))
+def _with_caution(this: _Calibration, variant: Variant) -> tuple[_Calibration, tuple[str, ...]]:
+    """The same with the caution of ranges that suits the model, and what to tell of it."""
+    tried = this.some(MOST_CAUTION_SAMPLES)
+    found: Caution = this.stages.run(
+        choose_caution,
+        model=variant.model,
+        setup=variant.placement.setup,
+        statistics=variant.statistics,
+        scheme=this.config.quantization.scheme,
+        places=this.fitted,
+        tried=tried,
+        samples=this.samples.take(tried),
+        runtime=this.config.runtime,
+        size=len(tried),
+    )
+    if not found.sqnr_db:
+        return this, ("ranges: nothing told what values cut off cost the output, so they count like rounded ones",)
+    note = f"ranges: values cut off count {found.factor:g} times as much as rounded ones"
+    gain = max(found.sqnr_db) - found.sqnr_db[0]
+    if found.factor != 1:
+        note += f": {gain:.2f} dB better on samples that set no range"
+    return replace(this, caution=found.factor), (note,)
 
 
-def _estimate(this: _Calibration, variant: Variant, scheme: Scheme, fix: SaturationFix) -> ArraysRef:
+def _fit(this: _Calibration, variant: Variant) -> _Fit:
+    return _quantize(this, variant, _estimate(this, variant, this.config.quantization.scheme))
+
+
+def _estimate(this: _Calibration, variant: Variant, scheme: Scheme) -> ArraysRef:
     options = this.config.quantization
     parameters: ArraysRef = this.stages.run(
         estimate_ranges,
@@ -105,10 +146,11 @@ def _estimate(this: _Calibration, variant: Variant, scheme: Scheme, fix: Saturat
         setup=variant.placement.setup,
         statistics=variant.statistics,
         scheme=scheme,
-        saturation_fix=fix,
+        saturation_fix=this.fix,
         least_scale=smallest_scale(options.saturation_fix, options.target_device),
         target_device=options.target_device,
         aligned=variant.aligned.operations,
+        caution=this.caution,
         runtime=this.config.runtime,
     )
     return parameters
@@ -135,7 +177,7 @@ def _quantize(this: _Calibration, variant: Variant, parameters: ArraysRef) -> _F
     return _Fit(variant, parameters, quantized, corrected)
 
 
-def _with_chosen_ranges(this: _Calibration, fit: _Fit, fix: SaturationFix) -> _Fit:
+def _with_chosen_ranges(this: _Calibration, fit: _Fit) -> _Fit:
     """The same with the extremes of all samples where that is better for the model's output, tensor by tensor."""
     samples, variant = this.others(MOST_TRIAL_SAMPLES), fit.variant
     chosen: ChosenRanges = this.stages.run(
@@ -144,7 +186,7 @@ def _with_chosen_ranges(this: _Calibration, fit: _Fit, fix: SaturationFix) -> _F
         quantized=fit.best,
         setup=variant.placement.setup,
         parameters=fit.parameters,
-        others=_estimate(this, variant, this.config.quantization.scheme.with_extremes(), fix),
+        others=_estimate(this, variant, this.config.quantization.scheme.with_extremes()),
         samples=samples,
         runtime=this.config.runtime,
         size=len(samples) * (2 + len(variant.placement.tensors)),
@@ -155,14 +197,14 @@ def _with_chosen_ranges(this: _Calibration, fit: _Fit, fix: SaturationFix) -> _F
     return other if this.gate.choose("choose_ranges", fit.best, other.best) == other.best else fit
 
 
-def _saturation_note(this: _Calibration, fit: _Fit, fix: SaturationFix) -> str:
+def _saturation_note(this: _Calibration, fit: _Fit) -> str:
     """What ``saturation_fix: auto`` came to, and what it costs where it is paid."""
-    if fix == SaturationFix.NO:
+    if this.fix == SaturationFix.NO:
         return "saturation_fix: auto is no: sums of 8-bit products do not saturate on this CPU"
-    without = _fit(this, fit.variant, SaturationFix.NO)
+    without = _fit(replace(this, fix=SaturationFix.NO), fit.variant)
     paid, free = this.gate.score(fit.best), this.gate.score(without.best)
     cost = "" if paid is None or free is None else f", which costs {free - paid:.2f} dB of output SQNR"
-    return f"saturation_fix: auto is {fix}: this CPU is not known to sum 8-bit products in 32 bits{cost}"
+    return f"saturation_fix: auto is {this.fix}: this CPU is not known to sum 8-bit products in 32 bits{cost}"
 
 
 def _correct_sequentially(this: _Calibration, model: ModelRef, quantized: ModelRef) -> ModelRef:

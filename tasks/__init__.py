@@ -9,6 +9,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     smooth_activations    ModelRef and statistics -> ModelRef, the same function without outliers of features
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
+    choose_caution        how much room ranges leave for unseen samples, tried on samples that did not set them
     choose_ranges         two sets of limits -> for each tensor the ones that suit the model's output
     insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right

@@ -31,15 +31,18 @@ def estimate_ranges(
     target_device: str,
     aligned: tuple[str, ...],
     runtime: Runtime,
+    *,
+    caution: float = 1.0,
 ) -> ArraysRef:
     """Estimate the range of every point from the statistics and from the weights.
 
     ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
     ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too. ``least_scale`` is
-    that of weights, None for POT's floor of small channels.
+    that of weights, None for POT's floor of small channels, ``caution`` what errors of values cut off count.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)
     rows = open_statistics(store, statistics)
     halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
-    return store.put_arrays(to_arrays(estimate_parameters(opened, setup, rows, scheme, halved, least_scale)))
+    parameters = estimate_parameters(opened, setup, rows, scheme, halved, least_scale, caution)
+    return store.put_arrays(to_arrays(parameters))

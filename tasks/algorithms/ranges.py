@@ -39,13 +39,14 @@ def estimate_parameters(
     scheme: Scheme,
     halved: frozenset[str],
     smallest_scale: float | None = None,
+    caution: float = 1.0,
 ) -> Parameters:
     """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
 
     ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``), ``smallest_scale``
-    replaces the floor of small channels (see :func:`~tasks.numerics.affine.weight_parameters`). Raises KeyError
-    when ``statistics`` lack a tensor or a quantile that the scheme needs (see :func:`wanted_quantiles`), InputError for
-    a tensor with infinite values.
+    replaces the floor of small channels (see :func:`~tasks.numerics.affine.weight_parameters`), ``caution`` is for
+    activations whose ranges are those of least error. Raises KeyError when ``statistics`` lack a tensor or a quantile
+    that the scheme needs (see :func:`wanted_quantiles`), InputError for a tensor with infinite values.
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
@@ -55,7 +56,7 @@ def estimate_parameters(
         if point.role == Role.ACTIVATIONS:
             statistic = statistics[point.tensor]
             size = _size(find_output(nodes, point.tensor), statistic)
-            values = _finite(estimate_range(statistic, config, estimator, size), point)
+            values = _finite(estimate_range(statistic, config, estimator, size, caution), point)
             parameters[point.name] = activation_parameters(values, config)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()

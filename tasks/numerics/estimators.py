@@ -25,7 +25,8 @@ class EstimatorPreset(StrEnum):
     """``default``: extremes. ``quantile``: quantiles at a distance of 1e-4 from the extremes.
 
     ``mse``: the borders that minimise the squared error of the tensor (see ``numerics.minimal_error``). ``auto``:
-    those, or the extremes of all samples where these leave the model's output nearer to that of the float model.
+    those with the caution that suits the model's output (see ``algorithms.caution``), or the extremes of all samples
+    where these leave the output nearer to that of the float model.
     """
 
     DEFAULT = "default"
@@ -97,11 +98,16 @@ def needed_quantiles(estimator: RangeEstimator, granularity: Granularity) -> tup
 
 
 def estimate_range(
-    statistic: TensorStatistic, config: QuantizerConfig, estimator: RangeEstimator, size: int = 1
+    statistic: TensorStatistic,
+    config: QuantizerConfig,
+    estimator: RangeEstimator,
+    size: int = 1,
+    caution: float = 1.0,
 ) -> Range:
     """The range of an activation tensor of ``size`` elements: borders of shape (channels,) or, per tensor, (1,).
 
-    ``estimator`` is a completed one. Raises KeyError for a quantile that was not collected.
+    ``estimator`` is a completed one; ``caution`` is for those of least error. Raises KeyError for a
+    quantile that was not collected.
     """
 
     def border(how: Border, *, upper: bool) -> Rows:
@@ -112,7 +118,7 @@ def estimate_range(
         return aggregate(rows, how.aggregator or Aggregator.MEAN)
 
     if estimator.preset.minimises_error:
-        return _clipped(minimal_error.activation_range(statistic, config, size), estimator)
+        return _clipped(minimal_error.activation_range(statistic, config, size, caution), estimator)
     return _clipped(Range(border(estimator.min, upper=False), border(estimator.max, upper=True)), estimator)
 
 

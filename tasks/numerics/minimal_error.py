@@ -2,7 +2,7 @@
 
 A border of a range costs twice: the step s between levels rounds what lies inside, and what lies beyond is cut off.
 
-    E(low, high) = sum w (v - s round(v / s))^2 + sum w (v - high)+^2 + sum w (low - v)+^2
+    E(low, high) = sum w (v - s round(v / s))^2 + c (sum w (v - high)+^2 + sum w (low - v)+^2)
     s = (high - low) / (levels - 1)
 
 Values v of a tensor come from its sketch, each standing for ``w`` elements; zero is a level. What is cut off also
@@ -10,6 +10,9 @@ counts for the extremes of every channel and sample, one element each: rare and 
 They are judged by others: samples are parted into folds, and the extremes of a fold meet the border that the other
 folds give. So a channel that is seldom active, whose largest value among the samples says little, gets room for what is
 to come.
+
+The caution ``c`` is 1 for the error of the tensor itself. The output of a model may ask for more: errors of rounding
+are independent and average out on the way, a region cut off is wrong in one direction (see ``algorithms.caution``).
 """
 
 from collections.abc import Iterator
@@ -32,9 +35,10 @@ FOLDS = 5
 _STEPS = 48
 
 
-def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: int) -> Range:
+def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: int, caution: float = 1.0) -> Range:
     """The range of an activation tensor of ``size`` elements a sample; borders of shape (channels,) or (1,).
 
+    ``caution`` is by how much more than rounding the error of values beyond the borders of a whole tensor counts.
     Without a sketch only the extremes tell what is cut off. Samples without values do not count.
     """
     seen = np.isfinite(statistic.minimum).all(axis=1) & np.isfinite(statistic.maximum).all(axis=1)
@@ -50,8 +54,11 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
         # One border for both sides of zero.
         high, values, low = np.maximum(high, -low), np.abs(values), np.zeros_like(low)
     levels = count_levels(config, weights=False) - 1
-    find = _per_channel if config.granularity == Granularity.PERCHANNEL else _per_tensor
-    bottom, top = find(low, high, values, levels // 2 if magnitudes else levels, size)
+    steps = levels // 2 if magnitudes else levels
+    if config.granularity == Granularity.PERCHANNEL:
+        bottom, top = _per_channel(low, high, values, steps, size)
+    else:
+        bottom, top = _per_tensor(low, high, values, steps, size, caution)
     return Range((-top if magnitudes else bottom).astype(np.float32), top.astype(np.float32))
 
 
@@ -73,11 +80,13 @@ def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
     return Range((low * shares).astype(np.float32), (high * shares).astype(np.float32))
 
 
-def _per_tensor(low: Values, high: Values, values: Values, steps: float, size: int) -> tuple[Values, Values]:
+def _per_tensor(
+    low: Values, high: Values, values: Values, steps: float, size: int, caution: float
+) -> tuple[Values, Values]:
     weight = size / values.shape[1]
     lows, highs = np.meshgrid(SHARES * low.min(), SHARES * high.max(), indexing="ij")
     above, below = _cut_off(high, values, weight), _cut_off(-low, -values, weight)
-    errors = _rounding((highs - lows) / steps, values, weight) + below[:, None] + above[None]
+    errors = _rounding((highs - lows) / steps, values, weight) + caution * (below[:, None] + above[None])
     row, column = np.unravel_index(int(np.argmin(errors)), errors.shape)
     return lows[row, column].reshape(1), highs[row, column].reshape(1)
 

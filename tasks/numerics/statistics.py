@@ -74,6 +74,21 @@ class TensorStatistic:
         """Number of samples seen."""
         return int(self.minimum.shape[0])
 
+    def take(self, places: Sequence[int], most_values: int | None = None) -> "TensorStatistic":
+        """The statistic of the samples at some places; its sketches hold ``most_values`` in all, or all there are."""
+        rows = np.asarray(places, np.int64)
+        values = None if self.values is None else self.values[rows]
+        if values is not None and most_values is not None:
+            values = values[:, :: max(1, -(-values.size // most_values))]
+        return TensorStatistic(
+            self.minimum[rows],
+            self.maximum[rows],
+            {quantile: each[rows] for quantile, each in self.quantiles.items()},
+            {axis: each[rows] for axis, each in self.means.items()},
+            {axis: each[rows] for axis, each in self.peaks.items()},
+            values,
+        )
+
 
 Statistics = Mapping[str, TensorStatistic]
 _SEPARATOR = "::"

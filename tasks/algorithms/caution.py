@@ -1,0 +1,132 @@
+"""How much room ranges leave for unseen samples, by what the model's output loses on samples that did not set them.
+
+Ranges of least error weigh what they round against what they cut off (``numerics.minimal_error``). For the output of a
+model the two differ: errors of rounding are independent and average out behind them, a region that is cut off is wrong
+in one direction, and rarely, so that few samples lose most. How much more it counts depends on the network. So the
+samples are parted into two folds: ranges from the statistics of one are tried on the other, with each of some cautions.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, log10
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.algorithms.ranges import estimate_parameters
+from tasks.graph.edits import insert_quantizers
+from tasks.graph.joining import share_inputs
+from tasks.graph.placement import QuantizerSetup, Role
+from tasks.graph.presets import Scheme
+from tasks.numerics.statistics import Statistics, TensorStatistic
+
+CAUTIONS = (1.0, 4.0, 16.0, 64.0)
+FOLDS = 2
+# Numbers of a sketch that an estimate looks at here: it is compared with others that look at the same ones.
+_MOST_VALUES = 65_536
+
+
+@dataclass(frozen=True)
+class Caution:
+    """What errors of values cut off count, and the output's SQNR in dB with each of CAUTIONS; empty if none was tried.
+
+    The SQNR is that of quantized activations alone; of several outputs, the mean of their noise to signal ratios.
+    """
+
+    factor: float
+    sqnr_db: tuple[float, ...] = ()
+
+
+def choose_caution(
+    model: ov.Model,
+    setup: QuantizerSetup,
+    statistics: Statistics,
+    scheme: Scheme,
+    places: Sequence[int],
+    samples: Mapping[int, Sample],
+    *,
+    threads: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Caution:
+    """The caution with which the outputs of ``model`` with quantized activations come nearest to its float ones.
+
+    ``places`` are rows of ``statistics`` that may set ranges, ``samples`` hold some of these samples. A model with a
+    state gets caution 1, as does one of which fewer than two samples are known. ``advance`` is called a sample.
+    """
+    points = tuple(point for point in setup.points if point.role == Role.ACTIVATIONS)
+    if model.get_sinks() or len(places) < FOLDS or not samples:
+        return Caution(CAUTIONS[0])
+    noise: list[NDArray[np.float64]] = []
+    for fold in range(FOLDS):
+        others = [place for number, place in enumerate(places) if number % FOLDS != fold]
+        judges = [samples[place] for place in places[fold::FOLDS] if place in samples]
+        if judges:
+            rows = _Rows(statistics, others)
+            noise += _energies(model, replace(setup, points=points), rows, scheme, judges, threads, advance)
+    energies = np.array([each for each in noise if np.isfinite(each).all()])
+    if not energies.size:
+        return Caution(CAUTIONS[0])
+    # (outputs, 1 + cautions): the signal first.
+    signal, *lost = energies.sum(axis=0).T
+    ratios = [float(np.mean(each / np.maximum(signal, np.finfo(np.float64).tiny))) for each in lost]
+    return Caution(CAUTIONS[int(np.argmin(ratios))], tuple(-10 * log10(ratio) if ratio else inf for ratio in ratios))
+
+
+class _Rows(Mapping[str, TensorStatistic]):
+    """Statistics of some of the samples; a tensor is read when it is asked for."""
+
+    def __init__(self, statistics: Statistics, places: Sequence[int]) -> None:
+        self._statistics, self._places = statistics, places
+
+    def __getitem__(self, tensor: str) -> TensorStatistic:
+        return self._statistics[tensor].take(self._places, _MOST_VALUES)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._statistics)
+
+    def __len__(self) -> int:
+        return len(self._statistics)
+
+
+def _energies(
+    model: ov.Model,
+    setup: QuantizerSetup,
+    statistics: Statistics,
+    scheme: Scheme,
+    samples: Sequence[Sample],
+    threads: int | None,
+    advance: Callable[[], None],
+) -> list[NDArray[np.float64]]:
+    """For each sample, (outputs, 1 + cautions): the energy of every output, and that of its error with each caution."""
+    tried = []
+    for caution in CAUTIONS:
+        quantized = model.clone()
+        parameters = estimate_parameters(quantized, setup, statistics, scheme, frozenset(), caution=caution)
+        insert_quantizers(quantized, setup.points, parameters)
+        tried.append(quantized)
+    compiled = compile_for_samples(_compared(model, tried, whole_inputs(model, samples[0])), threads)
+    rows: dict[int, NDArray[np.float64]] = {}
+
+    def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:
+        energies = np.square(np.array(outputs, np.float64))
+        rows[number] = energies.reshape(1 + len(CAUTIONS), -1).T
+        advance()
+
+    return [rows[number] for number in range(infer(compiled, samples, receive))]
+
+
+def _compared(model: ov.Model, others: Sequence[ov.Model], whole: tuple[str, ...]) -> ov.Model:
+    """One model that gives the norm of each output of real numbers of ``model``, then of the others' errors in it."""
+    first, *rest = (one_sample_at_a_time(each, whole) for each in (model, *others))
+    real = [place for place, output in enumerate(first.outputs) if output.get_element_type().is_real()]
+    signals = [first.get_results()[place].input_value(0) for place in real]
+    parts = list(signals)
+    for other in rest:
+        share_inputs(first, other)
+        found = [other.get_results()[place].input_value(0) for place in real]
+        parts += [ops.subtract(ours, theirs).output(0) for ours, theirs in zip(found, signals, strict=True)]
+    norms = [ops.reduce_l2(part, np.arange(part.get_partial_shape().rank.get_length())) for part in parts]
+    return ov.Model(norms, first.get_parameters(), "cautions")

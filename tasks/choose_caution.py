@@ -1,0 +1,44 @@
+"""Step: how much room ranges of least error leave for unseen samples."""
+
+from tasks.algorithms import caution
+from tasks.algorithms.caution import Caution
+from tasks.algorithms.inference import input_names
+from tasks.caching import step
+from tasks.data.source import open_source
+from tasks.graph.placement import QuantizerSetup
+from tasks.graph.presets import Scheme
+from tasks.progress import advance_by_one
+from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
+from tasks.shards import open_statistics
+from tasks.store import Store
+
+__all__ = ["MOST_SAMPLES", "Caution", "choose_caution"]
+
+# Each costs as many inferences as there are cautions, and one more.
+MOST_SAMPLES = 200
+
+
+@step
+def choose_caution(
+    model: ModelRef,
+    setup: QuantizerSetup,
+    statistics: tuple[tuple[ArraysRef, ...], ...],
+    scheme: Scheme,
+    places: tuple[int, ...],
+    tried: tuple[int, ...],
+    samples: DatasetRef,
+    runtime: Runtime,
+) -> Caution:
+    """Try cautions on samples whose statistics did not set the ranges; these stay in memory.
+
+    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`);
+    ``places`` are the rows that may set ranges, ``samples`` those at the places ``tried``.
+    """
+    store, source = Store(runtime.home), open_source(samples.source)
+    opened = store.open_model(model)
+    names = input_names(opened)
+    loaded = {place: source.load(index, names) for place, index in zip(tried, samples.indices, strict=True)}
+    rows = open_statistics(store, statistics)
+    return caution.choose_caution(
+        opened, setup, rows, scheme, places, loaded, threads=runtime.threads, advance=advance_by_one()
+    )
