@@ -1,18 +1,28 @@
 """The gate: a step that changes the INT8 model is kept only if the model is no worse for it."""
 
 import math
+from collections.abc import Mapping
 
 from flows.stages import Stages
 from tasks.evaluate_model import evaluate_model
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
 
+# Points of expected top-1 agreement that a step may cost: it is an estimate. One of 32 samples is 3 points.
+LEAST_LOSS = 0.1
+
 
 class Gate:
-    """Judges by the outputs' SQNR on samples that no correction was fitted to; without samples it keeps everything."""
+    """Judges on samples that no correction was fitted to; without samples it keeps everything.
+
+    What counts is the outputs' SQNR, and, where there are classes, the top-1 agreement with the float model that the
+    margins between them let expect (see :func:`~tasks.numerics.metrics.expected_agreement`): SQNR weighs the confident
+    samples, agreement the close ones.
+    """
 
     def __init__(self, stages: Stages, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
         self._stages, self._model, self._samples, self._runtime = stages, model, samples, runtime
         self._reference: Evaluation | None = None
+        self._found: dict[ModelRef, Mapping[str, float | None]] = {}
         self._decisions: list[Decision] = []
         self._kept: list[tuple[str, ModelRef, ModelRef]] = []
 
@@ -27,8 +37,10 @@ class Gate:
         ``skipped`` is what the step did not change, for the report.
         """
         old, new = self.score(before), self.score(after)
-        kept = old is None or new is None or new >= old
-        self._decisions.append(Decision(step, kept, old, new, skipped))
+        agreement = self._agreement(before), self._agreement(after)
+        both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
+        kept = old is None or new is None or (new >= old and not (both and both[1] < both[0] - LEAST_LOSS))
+        self._decisions.append(Decision(step, kept, old, new, skipped, both))
         if kept:
             self._kept.append((step, before, after))
         return after if kept else before
@@ -43,14 +55,24 @@ class Gate:
 
     def score(self, quantized: ModelRef) -> float | None:
         """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""
-        if not self._samples:
-            return None
-        if self._reference is None:
-            self._reference = self._evaluate(self._model, None)
-        metrics = self._evaluate(quantized, self._reference).metrics
+        metrics = self._metrics(quantized)
         each = [value for name, value in metrics.items() if name.startswith("sqnr_db/") and value is not None]
         score = sum(each) / len(each) if each else metrics.get("sqnr_db")
         return None if score is None or math.isnan(score) else score
+
+    def _agreement(self, quantized: ModelRef) -> float | None:
+        found = self._metrics(quantized).get("expected_agreement")
+        return None if found is None or math.isnan(found) else found
+
+    def _metrics(self, quantized: ModelRef) -> Mapping[str, float | None]:
+        """How near a model comes to the float one; nothing without samples."""
+        if not self._samples:
+            return {}
+        if quantized not in self._found:
+            if self._reference is None:
+                self._reference = self._evaluate(self._model, None)
+            self._found[quantized] = self._evaluate(quantized, self._reference).metrics
+        return self._found[quantized]
 
     def _evaluate(self, model: ModelRef, reference: Evaluation | None) -> Evaluation:
         found: Evaluation = self._stages.run(

@@ -223,7 +223,7 @@ def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
 
 def _declared(run: Run, report: Report) -> dict[str, float | None]:
     """The new model's values of the metrics that the configuration names."""
-    ours = {"sqnr_db", "cosine", "agreement", "latency_ms", "throughput_fps"}
+    ours = {"sqnr_db", "cosine", "agreement", "expected_agreement", "latency_ms", "throughput_fps"}
     return {
         name: value
         for name, value in list(report.metrics.values())[-1].items()

@@ -77,6 +77,8 @@ def _decision(decision: Decision) -> str:
     else:
         change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
         text = f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"
+        if decision.agreement and not decision.kept and decision.after >= decision.before:
+            text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*decision.agreement)
     if decision.skipped:
         text += f"; it left {len(decision.skipped)} layers alone, {decision.skipped[0]}"
     return text

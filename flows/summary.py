@@ -16,6 +16,7 @@ _UNITS = {
     "top1": ("top-1", "%"),
     "top5": ("top-5", "%"),
     "agreement": ("top-1 agreement", "%"),
+    "expected_agreement": ("expected by margins", "%"),
     "sqnr_db": ("output SQNR", "dB"),
     "cosine": ("cosine similarity", ""),
     "latency_ms": ("latency", "ms"),

@@ -117,7 +117,8 @@ class Evaluation:
 class Decision:
     """Whether a model that a step changed was kept, by output SQNR in dB on samples set apart; None: nobody judged.
 
-    ``skipped`` names the layers that the step left as they were, and says why.
+    ``agreement`` is the top-1 agreement that margins let expect, in percent before and after, where the output has
+    classes. ``skipped`` names the layers that the step left as they were, and says why.
     """
 
     step: str
@@ -125,6 +126,7 @@ class Decision:
     before: float | None
     after: float | None
     skipped: tuple[str, ...] = ()
+    agreement: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

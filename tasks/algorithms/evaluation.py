@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.errors import InputError
 from tasks.graph.naming import output_names
-from tasks.numerics.metrics import agreement, cosine_similarity, sqnr, top_k
+from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -85,6 +85,8 @@ def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[
 def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:
     """Of the first output ``sqnr_db``, ``cosine`` and, where it has classes, ``agreement`` in percent.
 
+    ``expected_agreement`` is that which the margins between classes let expect, known better from few samples.
+
     With several outputs the SQNR of each follows as ``sqnr_db/<output>``. Outputs without values, or with other shapes
     than in the reference, are left out.
     """
@@ -97,7 +99,9 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
         "cosine": cosine_similarity(reference[first], outputs[first]),
     }
     if reference[first].ndim > 1 and reference[first].shape[-1] > 1:
-        metrics["agreement"] = 100 * agreement(_classes_last(reference[first]), _classes_last(outputs[first]))
+        classes = _classes_last(reference[first]), _classes_last(outputs[first])
+        metrics["agreement"] = 100 * agreement(*classes)
+        metrics["expected_agreement"] = 100 * expected_agreement(*classes)
     if len(names) > 1:
         metrics |= {f"sqnr_db/{name}": sqnr(reference[name], outputs[name]) for name in names}
     return metrics

@@ -1,10 +1,14 @@
 """How near the quantized outputs are to the float ones, and how often both are right."""
 
+from math import erf, sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.floating]
 Labels = NDArray[np.integer]
+
+_MOST_MARGINS = 100_000
 
 
 def sqnr(reference: Values, quantized: Values) -> float:
@@ -42,3 +46,23 @@ def top_k(scores: Values, labels: Labels, k: int) -> float:
 def agreement(reference: Values, quantized: Values) -> float:
     """Share of samples for which both (samples, classes) outputs have the same largest class."""
     return float((reference.argmax(axis=-1) == quantized.argmax(axis=-1)).mean())
+
+
+def expected_agreement(reference: Values, quantized: Values) -> float:
+    """Share of samples whose largest class is to be expected to stay, from margins: a few samples tell much.
+
+    Of (samples, classes) the margin is the distance between the two largest scores of ``reference``. Were its errors
+    normal, of a width s that all samples tell, a sample would keep its class with probability (1 + erf(margin / (s
+    sqrt 2))) / 2. Samples that are not finite do not count; without any, NaN. Of many (pixels, say) some are looked at.
+    """
+    step = -(-reference.size // reference.shape[-1] // _MOST_MARGINS)
+    scores, others = (each.reshape(-1, each.shape[-1])[::step].astype(np.float64) for each in (reference, quantized))
+    finite = np.isfinite(scores).all(axis=1) & np.isfinite(others).all(axis=1)
+    scores, others = scores[finite], others[finite]
+    second, first = np.argpartition(scores, -2, axis=1)[:, -2:].T
+    rows = np.arange(len(scores))
+    margins, found = (each[rows, first] - each[rows, second] for each in (scores, others))
+    width = sqrt(float(np.square(found - margins).mean())) if len(rows) else 0.0
+    if width == 0:
+        return 1.0 if len(rows) else float("nan")
+    return float(np.mean([(1 + erf(margin / (width * sqrt(2)))) / 2 for margin in margins]))

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.evaluation import classification_metrics, collect_outputs, comparison_metrics
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
-from tasks.numerics.metrics import cosine_similarity, sqnr
+from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
 from tests import models as m
 
 Array = NDArray[Any]
@@ -117,7 +117,12 @@ def test_labels_that_do_not_fit_are_an_error(found: dict[str, Array], message: s
 def test_comparison_of_one_output() -> None:
     other = SCORES[:, ::-1] * np.float32(0.9)
     assert comparison_metrics({"scores": SCORES}, {"scores": other}) == pytest.approx(
-        {"sqnr_db": sqnr(SCORES, other), "cosine": cosine_similarity(SCORES, other), "agreement": 0.0}
+        {
+            "sqnr_db": sqnr(SCORES, other),
+            "cosine": cosine_similarity(SCORES, other),
+            "agreement": 0.0,
+            "expected_agreement": 100 * expected_agreement(SCORES, other),
+        }
     )
 
 
@@ -154,7 +159,7 @@ def test_numbers_without_classes_have_no_agreement() -> None:
 def test_what_cannot_be_compared_is_left_out(reference: Array, other: Array) -> None:
     assert comparison_metrics({"boxes": reference}, {"boxes": other}) == {}
     both = comparison_metrics({"boxes": reference, "scores": SCORES}, {"boxes": other, "scores": SCORES})
-    assert both == {"sqnr_db": float("inf"), "cosine": pytest.approx(1), "agreement": 100}
+    assert both == {"sqnr_db": float("inf"), "cosine": pytest.approx(1), "agreement": 100, "expected_agreement": 100}
 
 
 def test_outputs_that_one_model_lacks_are_left_out() -> None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from flows.gate import Gate
+from flows.report import _decision
 from flows.stages import Stages
 from tasks.data.digits import Digits
 from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
@@ -65,6 +66,16 @@ def test_what_cannot_be_judged_is_kept_and_says_so(runtime: Runtime, metrics: Me
     judge = gate(both({"sqnr_db": 10.0}, metrics), runtime)
     assert judge.choose("step", BEFORE, AFTER) == AFTER
     assert judge.decisions == (Decision("step", kept=True, before=10.0, after=None),)
+
+
+@pytest.mark.parametrize(("agreement", "kept"), [(99.0, True), (98.95, True), (98.8, False), (None, True)])
+def test_a_step_may_not_cost_agreement_either(runtime: Runtime, agreement: float | None, kept: bool) -> None:
+    before: Metrics = {"sqnr_db": 10.0, "expected_agreement": 99.0}
+    judge = gate(both(before, {"sqnr_db": 10.5, "expected_agreement": agreement}), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == (AFTER if kept else BEFORE)
+    expected = None if agreement is None else (99.0, agreement)
+    assert judge.decisions == (Decision("step", kept, 10.0, 10.5, agreement=expected),)
+    assert ("expected top-1 agreement 99.00 % before" in _decision(judge.decisions[0])) == (not kept)
 
 
 def test_without_samples_nothing_is_evaluated(runtime: Runtime) -> None:

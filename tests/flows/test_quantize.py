@@ -130,7 +130,7 @@ def test_report(first: Finished) -> None:
     report = first.report
     original, quantized = report["metrics"]["float"], report["metrics"]["int8"]
     assert original.keys() == {"top1", "top5", "latency_ms", "throughput_fps"}
-    assert quantized.keys() == {*original, "sqnr_db", "cosine", "agreement"}
+    assert quantized.keys() == {*original, "sqnr_db", "cosine", "agreement", "expected_agreement"}
     assert original["top1"] >= 98
     assert quantized["top1"] >= original["top1"] - 1
     assert quantized["agreement"] >= 98

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tasks.numerics.metrics import agreement, cosine_similarity, sqnr, top_k
+from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
 Array = NDArray[np.float32]
 shapes = arrays.array_shapes(min_dims=2, max_dims=3, max_side=5)
@@ -126,7 +126,31 @@ def test_agreement_is_counted_for_every_place_of_an_image_or_a_text() -> None:
     assert agreement(reference, quantized) == 0.75
 
 
-@pytest.mark.parametrize("metric", [sqnr, cosine_similarity, agreement])
+@pytest.mark.parametrize("width", [0.1, 0.5])
+def test_expected_agreement_of_few_samples_tells_the_agreement_of_many(width: float) -> None:
+    generator = np.random.default_rng(0)
+    reference = generator.normal(size=(20_000, 10)).astype(np.float32)
+    quantized = (reference + generator.normal(0, width, reference.shape)).astype(np.float32)
+    wanted = agreement(reference, quantized)
+    parts = [(reference[start : start + 200], quantized[start : start + 200]) for start in range(0, 20_000, 200)]
+    expected = np.array([expected_agreement(*part) for part in parts])
+    counted = np.array([agreement(*part) for part in parts])
+    # Errors of other classes than the second take a share too, so that it is a little less in truth.
+    assert 0 <= expected.mean() - wanted < 0.4 * (1 - wanted)
+    assert expected.std() < 0.8 * counted.std()
+
+
+def test_expected_agreement_falls_with_the_error_and_not_with_a_shift_of_all_classes() -> None:
+    generator = np.random.default_rng(1)
+    reference, noise = generator.normal(size=(2, 40, 5)).astype(np.float32)
+    found = [expected_agreement(reference, reference + np.float32(width) * noise) for width in (0, 0.01, 0.1, 1)]
+    assert found[0] == 1 and found == sorted(found, reverse=True) and found[-1] < 0.9
+    shifted = reference.astype(np.float64) + 7
+    assert expected_agreement(reference.astype(np.float64), shifted) == pytest.approx(1)
+    assert np.isnan(expected_agreement(reference * np.float32(np.nan), reference))
+
+
+@pytest.mark.parametrize("metric", [sqnr, cosine_similarity, agreement, expected_agreement])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_metrics_are_plain_numbers(metric: Callable[[Any, Any], float], dtype: Any) -> None:
     values = np.arange(6, dtype=dtype).reshape(2, 3)
