@@ -7,6 +7,7 @@ from flows.workers import for_worker
 from tasks.align_channels import AlignedModel, align_channels
 from tasks.collect_statistics import Observation, collect_statistics
 from tasks.config import QuantizeConfig
+from tasks.equalize_layers import EqualizedModel, equalize_layers
 from tasks.estimate_ranges import wanted_quantiles, wants_values
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import ArraysRef, DatasetRef, ModelRef
@@ -32,10 +33,31 @@ class Variant:
 
 def find_variants(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> tuple[Variant, ...]:
     """The model as it is, or as options change it; where they say ``auto``, one after the other."""
+    found: tuple[Variant, ...] = ()
+    for step, base in _equalizations(stages, config, model):
+        found = (*found, *_smoothings(stages, config, step, base, samples))
+    return found
+
+
+def _equalizations(stages: Stages, config: QuantizeConfig, model: ModelRef) -> tuple[tuple[str, ModelRef], ...]:
+    """The model as it is, with equalized layers, or where both are to be tried and weights share scales, both."""
+    options = config.quantization
+    asked = options.cross_layer_equalization
+    if asked is False or (asked == "auto" and not _place(stages, config, model).shares_scales(options.scheme)):
+        return (("", model),)
+    equalized: EqualizedModel = stages.run(equalize_layers, model=model, runtime=config.runtime)
+    if asked == "auto" and equalized.tensors:
+        return ("", model), ("equalize_layers", equalized.model)
+    return (("", equalized.model),)
+
+
+def _smoothings(
+    stages: Stages, config: QuantizeConfig, step: str, model: ModelRef, samples: DatasetRef
+) -> tuple[Variant, ...]:
     options = config.quantization
     if options.smooth_quant is False or options.model_type != "transformer":
-        return _alignments(stages, config, "", model, samples)
-    found = _alignments(stages, config, "", model, samples) if options.smooth_quant == "auto" else ()
+        return _alignments(stages, config, step, model, samples)
+    found = _alignments(stages, config, step, model, samples) if options.smooth_quant == "auto" else ()
     placement = _place(stages, config, model)
     statistics = _collect(stages, config, model, placement, placement.peaks(), samples)
     smoothed: SmoothedModel = stages.run(smooth_activations, model=model, statistics=statistics, runtime=config.runtime)
@@ -70,7 +92,7 @@ def _alignments(
     if changed:
         # Quantiles of a whole tensor do not follow from those of its channels.
         statistics += _collect(stages, config, aligned.model, placement, changed, samples)
-    variant = Variant("align_channels", aligned, placement, statistics)
+    variant = Variant("align_channels" if asked == "auto" else step, aligned, placement, statistics)
     return (unaligned, variant) if asked == "auto" else (variant,)
 
 

@@ -7,6 +7,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
     smooth_activations    ModelRef and statistics -> ModelRef, the same function without outliers of features
+    equalize_layers       ModelRef -> ModelRef, the same function with weights of like size in neighbouring layers
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
     estimate_ranges       statistics and weights -> limits of every FakeQuantize
     choose_caution        how much room ranges leave for unseen samples, tried on samples that did not set them

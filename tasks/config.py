@@ -46,7 +46,7 @@ _EXPECTED = {
     "dict_type": "names and values in braces, {name: value}",
 }
 # What some keys take besides the names that are listed with their type.
-_BESIDES = {"channel_alignment": ["true", "false"], "model_type": ["null"]}
+_BESIDES = {"channel_alignment": "true false", "cross_layer_equalization": "true false", "model_type": "null"}
 
 _TYPE = Field(discriminator="type")
 
@@ -270,7 +270,7 @@ def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
     if kind == "missing":
         return key, _MISSING
     if kind in ("enum", "literal_error"):
-        allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], [])
+        allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], "").split()
         return key, unknown("value", "null" if value is None else str(value), allowed)
     if kind == "union_tag_invalid":
         tag = context["discriminator"].strip("'")

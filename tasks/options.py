@@ -87,6 +87,7 @@ class QuantizationOptions:
     saturation_fix: SaturationFix = SaturationFix.FIRST_LAYER
     smooth_quant: bool | Literal["auto"] = False
     channel_alignment: bool | Literal["auto"] = True
+    cross_layer_equalization: bool | Literal["auto"] = False
     bias_correction: bool = True
     use_fast_bias: bool = True
     threshold: Annotated[float, Field(gt=0)] | None = None

@@ -11,9 +11,11 @@ from tasks.graph import placement
 from tasks.graph.alignment import find_pairs
 from tasks.graph.layers import ChannelMean, find_layers
 from tasks.graph.operations import read_operations
-from tasks.graph.placement import QuantizerSetup, tapped_tensors
+from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
+from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.smoothing import SmoothPoint, find_smooth_points
+from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Observation, Quantile
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store
@@ -53,6 +55,11 @@ class Placement:
             )
             for tensor in self.tensors
         )
+
+    def shares_scales(self, scheme: Scheme) -> bool:
+        """Whether weights of more than one channel get one scale."""
+        weights = (point for point in self.setup.points if point.role == Role.WEIGHTS)
+        return any(choose(point, scheme).granularity == Granularity.PERTENSOR for point in weights)
 
     def peaks(self) -> tuple[Observation, ...]:
         """What smoothing needs to know of the tensors in question."""

@@ -65,6 +65,17 @@ def test_alignment_is_kept_where_it_is_better(
     assert judged.metrics != run_flow(home, *linear, options[0], f"{options[1]}={str(not better).lower()}").metrics
 
 
+@pytest.mark.parametrize("granularity", ["pertensor", "perchannel"])
+def test_layers_are_equalized_where_weights_share_a_scale(home: Path, run_flow: RunFlow, granularity: str) -> None:
+    shared = f"quantization.weights.granularity={granularity}"
+    option = "quantization.cross_layer_equalization"
+    judged = run_flow(home, shared, f"{option}=auto")
+    steps = [each.step for each in judged.decisions]
+    assert ("equalize_layers" in steps) == (granularity == "pertensor")
+    better = granularity == "pertensor" and decision(judged, "equalize_layers").kept
+    assert judged.metrics == run_flow(home, shared, f"{option}={str(better).lower()}").metrics
+
+
 @pytest.mark.parametrize("paid", [True, False])
 def test_saturation_fix_by_the_cpu(
     home: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch, *, paid: bool
