@@ -214,7 +214,7 @@ def _clip(layer: Layer, form: Form) -> tuple[float, float] | None:
     readers = [reader.operation for reader in last.readers]
     if form.outputs != 1 or form.groups == 1 or len(readers) != 1:
         return None
-    if readers[0].type == "ReLU":
+    if readers[0].type == "Relu":
         return 0.0, np.inf
     if readers[0].type == "Clamp":
         attributes = readers[0].node.get_attributes()

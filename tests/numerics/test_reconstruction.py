@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.numerics import reconstruction
 from tasks.numerics.descent import Grid, descend, descend_by_pairs
 from tasks.numerics.moments import Array, Moments, best_bias, error, measure, merge
 from tasks.numerics.reconstruction import (
@@ -101,7 +102,9 @@ def test_independent_inputs_reach_the_optimum_of_brute_force() -> None:
 
 @pytest.mark.parametrize("bits", [2, 3])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_correlated_inputs_come_near_brute_force(bits: int, seed: int) -> None:
+def test_correlated_inputs_come_near_brute_force(bits: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Damping asks for something else than the least error on the samples.
+    monkeypatch.setattr(reconstruction, "DAMPING", 0.01)
     weights, folds = problem(inputs=4, outputs=60, seed=seed)
     moments, grid = merge(folds), grid_for(weights, bits)
     found = tuned(weights, folds, grid, tune_scales=False).after
