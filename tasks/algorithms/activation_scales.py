@@ -12,7 +12,7 @@ from tasks.graph.columns import Form
 from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.moments import Array
 
-FACTORS = tuple(2 ** (step / 8) for step in range(-8, 9))
+FACTORS = tuple(2 ** (step / 8) for step in range(9))
 # Numbers in the columns of a layer that the search looks at.
 MOST_NUMBERS = 1_000_000
 # A factor has to lower the error by this share: what is gained less is noise.
