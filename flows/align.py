@@ -60,7 +60,7 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         runtime=run,
     )
-    print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged})
+    print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged.run_id})
     return report
 
 

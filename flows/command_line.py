@@ -118,6 +118,8 @@ def evaluate() -> None:
 
         return flow
 
+    # A registered model stands where Hydra expects a file of conf/model.
+    sys.argv[1:] = [f"model.path={word[6:]}" if word.startswith("model=registry:") else word for word in sys.argv[1:]]
     _run("evaluate", EvaluateConfig, load_flow)
 
 
@@ -180,7 +182,7 @@ def _failures() -> Iterator[None]:
     except InputError as mistake:
         _fail(str(mistake))
     except tracking.TrackingError as failure:
-        _fail(f"{failure}; the output is written", FAILED)
+        _fail(str(failure), FAILED)
     except OSError as failure:
         if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,5 +1,6 @@
 """The flow that evaluates any model, float or quantized, alone or beside a reference."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 
 from prefect import flow
@@ -10,8 +11,9 @@ from flows.stages import Stages
 from flows.summary import metrics_table
 from tasks.config import EvaluateConfig
 from tasks.evaluate_model import evaluate_model, scoring_identity
+from tasks.fetch_model import fetched
 from tasks.load_dataset import load_dataset, source_identity
-from tasks.load_model import find_model, load_model
+from tasks.load_model import load_model
 from tasks.measure_speed import describe_machine, measure_speed
 from tasks.records import Evaluation, ModelRef
 from tasks.write_output import require_writable, write_evaluation
@@ -27,11 +29,16 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     stages = Stages(Console(stderr=True), show_progress=config.runtime.progress)
     run, options = config.runtime, config.evaluation
     paths = {"reference": config.reference, "model": config.model.path}
-    found = {role: find_model(path) for role, path in paths.items() if path}
-    loaded = stages.map(
-        load_model,
-        [{"path": path, "identity": identity, "runtime": run, "quantized": True} for path, identity in found.values()],
-    )
+    with ExitStack() as fetching:
+        found = {
+            role: fetching.enter_context(fetched(path, config.tracking.uri, run))
+            for role, path in paths.items()
+            if path
+        }
+        loaded = stages.map(
+            load_model,
+            [asdict(file) | {"runtime": run, "quantized": True} for file in found.values()],
+        )
     models: dict[str, ModelRef] = dict(zip(found, loaded, strict=True))
     samples = stages.run(
         load_dataset,

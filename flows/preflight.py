@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.config import QuantizeConfig, from_hydra, unknown
-from tasks.errors import InputError
+from tasks.config import QuantizeConfig, from_hydra
+from tasks.errors import InputError, unknown
 from tasks.write_output import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)

@@ -18,6 +18,7 @@ from tasks.load_model import find_model, load_model
 from tasks.log_run import describe_datasets, describe_origin, log_run
 from tasks.make_page import plot_images, render_page
 from tasks.measure_speed import Speed, describe_machine, measure_speed
+from tasks.package_model import package_files, package_model
 from tasks.records import DatasetRef, ModelRef, Report
 from tasks.write_output import describe_run, require_writable, write_output
 
@@ -57,19 +58,22 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     plots = draw_report(stages, report, review, run)
     manifest = describe_run(asdict(config), models, datasets)
     page = render_page(report, manifest, plots, run)
+    package = stages.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run)
     files = write_output(config.output_dir, quantized, report, manifest, run, page)
     logged = log_run(
         options=config.tracking,
         report=report,
         parameters=flatten(config),
         tags=describe_origin(manifest, str(flow_run.id), flow_run.ui_url),
-        files=files,
+        files=[file for file in files if file.stem != "model"],  # MLflow has it as a model
         images=plot_images(plots, run),
         datasets=describe_datasets(datasets),
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
+        model=package_files(quantized, package, run),
         runtime=run,
     )
-    print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged})
+    places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
+    print_summary(Console(), report, places)
     return report
 
 

@@ -7,7 +7,9 @@ from flows.calibrate import Calibrated
 from flows.review import Review
 from tasks.config import QuantizeConfig
 from tasks.measure_speed import Speed
+from tasks.metrics.differences import Error
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
+from tasks.release import judge
 from tasks.write_output import file_sizes
 
 
@@ -27,6 +29,8 @@ def make_report(
     }
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+    errors = {each.name or each.type for each in config.evaluation.metrics or () if isinstance(each, Error)}
+    promotion = judge(metrics, config.release, errors)
     setup, decisions = calibrated.made_of.placement.setup, calibrated.decisions
     points = setup.points
     roles = [point.role for point in points]
@@ -46,10 +50,12 @@ def make_report(
             *map(_decision, decisions),
             *evaluations[0].notes,
             *review.notes,
+            *((promotion.note,) if promotion else ()),
         ),
         tuned_layers=tuple(asdict(layer) for layer in calibrated.tuned),
         layers=review.layers,
         quantizer_list=review.quantizers,
+        promotion=promotion,
     )
 
 

@@ -41,7 +41,8 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for name, place in places.items():
-        console.print(f"{name}: {escape(place)}", highlight=False, soft_wrap=True)
+        if place:
+            console.print(f"{name}: {escape(place)}", highlight=False, soft_wrap=True)
 
 
 def _titles(report: Report) -> str:

@@ -1,7 +1,7 @@
 """The composed configuration, checked once: frozen dataclasses in, one readable line per mistake out."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -17,7 +17,7 @@ from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
-from tasks.errors import InputError, did_you_mean
+from tasks.errors import InputError, unknown
 from tasks.graph.presets import TensorOptions
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter, Classification
@@ -33,6 +33,7 @@ from tasks.options import (
     contradictions,
 )
 from tasks.records import Runtime
+from tasks.release import ReleaseOptions
 
 T = TypeVar("T", bound="QuantizeConfig")
 
@@ -129,6 +130,7 @@ class QuantizeConfig:
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    release: ReleaseOptions = field(default_factory=ReleaseOptions)
     runtime: RuntimeOptions = field(default_factory=lambda: RuntimeOptions(Path(".ptq")))
 
 
@@ -160,6 +162,7 @@ OPTION_CLASSES = (
     Border,
     EvaluationOptions,
     TrackingOptions,
+    ReleaseOptions,
     RuntimeOptions,
     QuantizeConfig,
     EvaluateConfig,
@@ -205,11 +208,6 @@ def flatten(config: QuantizeConfig) -> dict[str, Any]:
 
     visit("", asdict(config))
     return flat
-
-
-def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
-    """The text for a name that is not among the allowed ones."""
-    return f"unknown {what} '{got}'.{did_you_mean(got, allowed)} Allowed: {', '.join(allowed)}"
 
 
 def _unresolved(failure: OmegaConfBaseException) -> str:

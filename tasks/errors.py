@@ -1,7 +1,7 @@
 """The one error for what a user can mend: bad configuration, bad files, bad data."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -18,6 +18,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     longer = [each for each in folded if len(name) > 1 and each.startswith(name.casefold())]
     found = nearest or (longer if len(longer) == 1 else [])
     return f" Did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
+    """The text for a name that is not among the allowed ones."""
+    return f"unknown {what} '{got}'.{did_you_mean(got, allowed)} Allowed: {', '.join(allowed)}"
 
 
 def reason_of(failure: RuntimeError) -> str:

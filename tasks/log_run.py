@@ -78,10 +78,11 @@ def log_run(
     runtime: Runtime,
     images: Mapping[str, bytes] | None = None,
     datasets: Sequence[dict[str, str]] = (),
-) -> str:
+    model: dict[str, Any] | None = None,
+) -> tracking.Logged:
     """Log parameters, the report's metrics, files, texts and images (by file name), data sets (see describe_datasets).
 
-    Returns MLflow's run identifier.
+    ``model`` is the INT8 model (see ``package_model.package_files``), which is registered if the report says so.
     """
     metrics = {
         _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
@@ -108,5 +109,7 @@ def log_run(
             curves=_curves(report),
             images={name: base64.b64encode(content).decode() for name, content in (images or {}).items()},
             datasets=datasets,
+            model=model,
+            release=asdict(report.promotion) if report.promotion else None,
         )
     )

@@ -130,6 +130,22 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """The registered model that a run adds a version to, and why its alias does not move to it; no reasons: it does."""
+
+    name: str
+    alias: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The same in words."""
+        if not self.reasons:
+            return f"registered as {self.name}, alias {self.alias}"
+        return f"registered as {self.name} without the alias {self.alias}: {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True)
 class Stage:
     """The task runs of one step: ``state`` is Cached when none of them had to be executed."""
 
@@ -148,7 +164,7 @@ class Report:
     ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files. ``tuned_layers`` tell the
     error of each before and after layer-wise tuning, in units of its output's variance. ``layers`` tell of each layer,
     in topological order, ``sqnr_db`` after each step, and the noise and its parts in units of the signal's energy;
-    ``quantizer_list`` what each quantizer is (see ``algorithms.quantizers``).
+    ``quantizer_list`` what each quantizer is (see ``algorithms.quantizers``). ``promotion``: None if not registered.
     """
 
     model: str
@@ -164,3 +180,4 @@ class Report:
     tuned_layers: tuple[dict[str, Any], ...] = field(default=())
     layers: tuple[dict[str, Any], ...] = field(default=())
     quantizer_list: tuple[dict[str, Any], ...] = field(default=())
+    promotion: Promotion | None = None

@@ -62,6 +62,10 @@ class Store:
         with np.load(self._folder(ref) / "arrays.npz", allow_pickle=False) as archive:
             return dict(archive)
 
+    def arrays_file(self, ref: ArraysRef) -> Path:
+        """The ``.npz`` file."""
+        return self._folder(ref) / "arrays.npz"
+
     def map_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
         """Arrays that are read one by one, each time they are asked for."""
         archive: Mapping[str, NDArray[Any]] = np.load(self._folder(ref) / "arrays.npz", allow_pickle=False)

@@ -1,7 +1,7 @@
 """MLflow, in a process of its own: importing it takes seconds, which pass while the flow runs its first steps.
 
 The only module that knows MLflow. ``start`` launches the process, ``log`` hands it a run; run as a script, the module
-is that process: it reads one run as JSON from standard input and prints the identifier MLflow gave it.
+is that process: it reads one run as JSON from standard input and prints what MLflow made of it.
 """
 
 import atexit
@@ -34,7 +34,8 @@ class Run:
     """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``.
 
     ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
-    ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each.
+    ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
+    MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``).
     """
 
     uri: str | None
@@ -49,6 +50,16 @@ class Run:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     datasets: Sequence[dict[str, str]] = ()
+    model: dict[str, Any] | None = None
+    release: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The identifier of a run in MLflow, and in words what became of the registered model, if there is one."""
+
+    run_id: str
+    release: str = ""
 
 
 _waiting: list[subprocess.Popen[str]] = []
@@ -78,24 +89,26 @@ def _stop() -> None:
         process.kill()
 
 
-def log(run: Run) -> str:
-    """Log a run and return its identifier. Raises TrackingError when that fails."""
+def log(run: Run) -> Logged:
+    """Log a run. Raises TrackingError when that fails."""
     start()
     process = _waiting.pop()
     answer, complaints = process.communicate(json.dumps(asdict(run), default=str))
     if process.returncode:
         reason = complaints.strip().splitlines() or ["no reason given"]
         where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
-        msg = f"{where}: MLflow could not log the run: {reason[-1]}"
+        msg = f"{where}: MLflow could not log the run: {reason[-1]}; the output is written"
         raise TrackingError(msg)
-    return answer.strip().splitlines()[-1]
+    return Logged(**json.loads(answer.strip().splitlines()[-1]))
 
 
-def _log_here(run: Run) -> str:
+def _log_here(run: Run) -> Logged:
     from mlflow.entities import Metric, Param  # noqa: PLC0415 - not in the process that only calls log()
     from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
-    with _created_once(run) as uri:
+    from tasks import registry  # noqa: PLC0415
+
+    with created_once(run.uri, Path(run.home)) as uri:
         client = MlflowClient(uri)
         experiment = _experiment(client, run)
     created = client.create_run(experiment, run_name=run.name, tags=run.tags)
@@ -119,8 +132,15 @@ def _log_here(run: Run) -> str:
             (Path(folder) / name).write_bytes(base64.b64decode(text))
         if run.images:
             client.log_artifacts(identifier, folder, "plots")
+    released: dict[str, str] = {}
+    if run.model is not None:
+        # Under the lock again: of two runs that made the same model, one registers it.
+        with created_once(run.uri, Path(run.home)) as uri:
+            released = registry.publish(client, uri, identifier, run.model, run.release)
+        for name, text in released.items():
+            client.set_tag(identifier, name, text)
     client.set_terminated(identifier)
-    return identifier
+    return Logged(identifier, released.get("release", ""))
 
 
 def _fitting(value: str) -> str:
@@ -143,16 +163,15 @@ def _log_datasets(client: Any, identifier: str, run: Run) -> None:
 
 
 @contextmanager
-def _created_once(run: Run) -> Iterator[str]:
+def created_once(uri: str | None, home: Path) -> Iterator[str]:
     """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
-    home = Path(run.home)
     home.mkdir(parents=True, exist_ok=True)
     with (home / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if run.uri is None:
+        if uri is None:
             # A relative path, because a home may hold characters that mean something else in a URI.
             os.chdir(home)
-        yield run.uri or "sqlite:///mlflow.db"
+        yield uri or "sqlite:///mlflow.db"
 
 
 def _experiment(client: Any, run: Run) -> str:
@@ -168,7 +187,7 @@ def _serve() -> None:
 
     content = sys.stdin.read()
     if content:
-        sys.stdout.write(_log_here(Run(**json.loads(content))) + "\n")
+        sys.stdout.write(json.dumps(asdict(_log_here(Run(**json.loads(content))))) + "\n")
         sys.stdout.flush()
     # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
     os._exit(0)

@@ -1,0 +1,68 @@
+"""Step: what MLflow has to know of a model to serve it: inputs, outputs, and a sample as an example."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.algorithms.inference import input_names, sample_inputs
+from tasks.caching import step
+from tasks.data.source import open_source
+from tasks.graph.naming import output_names
+from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
+from tasks.store import Store
+
+# MLflow keeps an example as text, 20 bytes a number.
+MOST_EXAMPLE_NUMBERS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or an output: axes of any length are -1; ``shape`` is None where not even their number is known."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Package:
+    """The interface of a model; ``example`` has an array for each input, None where it would be too large."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    example: ArraysRef | None
+
+
+@step
+def package_model(model: ModelRef, sample: DatasetRef, runtime: Runtime) -> Package:
+    """Describe inputs and outputs; the first sample is the example, with the batch axis that the model wants."""
+    store = Store(runtime.home)
+    opened = store.open_model(model)
+    names = input_names(opened)
+    values = open_source(sample.source).load(sample.indices[0], names)
+    fitted = sample_inputs(opened.inputs, values, sample.indices[0])
+    ports = zip(names, opened.inputs, strict=True)
+    inputs = tuple(_tensor(name, port, fitted[place].ndim) for place, (name, port) in enumerate(ports))
+    outputs = tuple(_tensor(name, port, None) for name, port in zip(output_names(opened), opened.outputs, strict=True))
+    small = sum(array.size for array in fitted.values()) <= MOST_EXAMPLE_NUMBERS
+    example = store.put_arrays({name: fitted[place] for place, name in enumerate(names)}) if small else None
+    return Package(inputs, outputs, example)
+
+
+def package_files(model: ModelRef, package: Package, runtime: Runtime) -> dict[str, Any]:
+    """The same as plain values, with the paths of the files."""
+    store = Store(runtime.home.resolve())
+    return asdict(package) | {
+        "name": model.name,
+        "digest": model.digest,
+        "folder": str(store.model_folder(model)),
+        "example": str(store.arrays_file(package.example)) if package.example else None,
+    }
+
+
+def _tensor(name: str, port: Any, rank: int | None) -> Tensor:
+    shape, kind = port.get_partial_shape(), str(np.dtype(port.get_element_type().to_dtype()))
+    if shape.rank.is_dynamic:
+        return Tensor(name, kind, None if rank is None else (-1,) * rank)
+    return Tensor(name, kind, tuple(axis.get_length() if axis.is_static else -1 for axis in shape))

@@ -1,0 +1,200 @@
+"""Models in MLflow: logged once a digest, registered once a digest, found again by name.
+
+Runs in MLflow's own process (see ``tracking``). ``find`` asks a process for an answer; run as a script, the module is
+that process: it reads a question as JSON from standard input and prints the answer as JSON.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import InputError, did_you_mean
+from tasks.tracking import TrackingError, created_once
+
+SCHEME = "registry:"
+_PINNED = ("mlflow", "numpy", "openvino")
+# Numbers as in evaluation: float32 whatever the CPU would prefer.
+_SETTINGS = {"device": "CPU", "properties": {"INFERENCE_PRECISION_HINT": "f32"}}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A registered model: its ``digest``, None if it is not of ours, and the folder that holds its files.
+
+    ``folder`` is None where ``known`` digests were given and the model has one of them.
+    """
+
+    name: str
+    version: str
+    digest: str | None
+    folder: str | None
+
+
+def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], folder: Path) -> Found:
+    """What ``NAME@ALIAS`` or ``NAME/VERSION`` means. Its files are brought to ``folder`` unless its digest is known.
+
+    Raises InputError for names that are not there, TrackingError when MLflow does not answer.
+    """
+    question = {"reference": reference, "uri": uri, "home": str(home), "known": known, "folder": str(folder)}
+    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tasks.registry"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or ["no reason given"]
+        raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {reason[-1]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "mistake" in answer:
+        raise InputError(f"{SCHEME}{reference}: {answer['mistake']}")
+    return Found(**answer)
+
+
+def publish(
+    client: Any, uri: str, run: str, model: Mapping[str, Any], release: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """Log a model for a run and, if ``release`` says so, register it and move the alias. Returns tags of the run."""
+    import mlflow  # noqa: PLC0415 - see tracking
+
+    mlflow.set_tracking_uri(uri)
+    identifier = _logged(client, run, model)
+    if release is None:
+        return {}
+    name, alias, reasons = release["name"], release["alias"], release["reasons"]
+    version = _registered(client, name, identifier, model["digest"])
+    before = _version_of(client, name, alias)
+    moves = not reasons and before != version
+    if moves:
+        client.set_registered_model_alias(name, alias, version)
+    for key, value in {"source_run": run, "refused": "; ".join(reasons)}.items():
+        client.set_model_version_tag(name, version, key, value)
+    now = version if not reasons else before
+    holds = f"alias {alias} " + ("moved here" if moves else "is here already" if now == version else "stays")
+    if before and before != version:
+        holds += f" from version {before}" if moves else f" at version {before}"
+    text = "; ".join([f"{name} version {version}, {holds}", *reasons])
+    return {"release": text, "release.version": version, "release.promoted": str(not reasons).lower()}
+
+
+def _logged(client: Any, run: str, model: Mapping[str, Any]) -> str:
+    """The identifier of the logged model of that digest, which becomes an output of the run."""
+    import mlflow  # noqa: PLC0415
+    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415
+
+    experiment = client.get_run(run).info.experiment_id
+    tag = f"tags.digest = '{model['digest']}'"
+    ready = [each for each in client.search_logged_models([experiment], tag) if str(each.status) == "READY"]
+    if ready:
+        client.log_outputs(run, [LoggedModelOutput(ready[0].model_id, 0)])
+        return str(ready[0].model_id)
+    names = {role: [tensor["name"] for tensor in model[role]] for role in ("inputs", "outputs")}
+    with mlflow.start_run(run, log_system_metrics=False):
+        logged = mlflow.pyfunc.log_model(
+            name=re.sub(r"""[/:.%"']""", "_", model["name"]),
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={"ir": model["folder"]},
+            signature=_signature(model),
+            input_example=_example(model["example"], names["inputs"]),
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PINNED],
+            model_config=_SETTINGS | names,
+            tags={"digest": model["digest"]},
+        )
+    return str(logged.model_id)
+
+
+def _registered(client: Any, name: str, identifier: str, digest: str) -> str:
+    """The version of that digest, a new one if there is none."""
+    import mlflow  # noqa: PLC0415
+
+    if name in {each.name for each in client.search_registered_models(f"name = '{name}'")}:
+        for version in client.search_model_versions(f"name = '{name}' AND tag.digest = '{digest}'"):
+            if str(version.status) == "READY":
+                return str(version.version)
+    return str(mlflow.register_model(f"models:/{identifier}", name, tags={"digest": digest}).version)
+
+
+def _signature(model: Mapping[str, Any]) -> Any:
+    import numpy as np  # noqa: PLC0415
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
+
+    def schema(role: str) -> Any:
+        tensors = model[role]
+        # A single input goes without a name, so that callers may send the bare array.
+        named = role == "outputs" or len(tensors) > 1
+        specs = [(np.dtype(each["type"]), each["shape"], each["name"] if named else None) for each in tensors]
+        return None if any(shape is None for _, shape, _ in specs) else Schema([TensorSpec(*spec) for spec in specs])
+
+    return ModelSignature(schema("inputs"), schema("outputs"))
+
+
+def _example(file: str | None, names: list[str]) -> Any:
+    if file is None:
+        return None
+    import numpy as np  # noqa: PLC0415
+
+    with np.load(file) as archive:
+        return archive[names[0]] if len(names) == 1 else dict(archive)
+
+
+def _version_of(client: Any, name: str, alias: str) -> str | None:
+    found = client.get_registered_model(name).aliases.get(alias)
+    return None if found is None else str(found)
+
+
+def _find_here(question: Mapping[str, Any]) -> dict[str, Any]:
+    import mlflow  # noqa: PLC0415
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+    reference, home = question["reference"], Path(question["home"])
+    name, sign, which = re.fullmatch(r"([^@/]*)([@/]?)(.*)", reference).groups()  # type: ignore[union-attr]
+    if not (name and sign and which):
+        raise InputError("expected registry:NAME@ALIAS or registry:NAME/VERSION")
+    if question["uri"] is None and not (home / "mlflow.db").is_file():
+        raise InputError(f"no model is registered in '{home}'")
+    with created_once(question["uri"], home) as uri:
+        client = MlflowClient(uri)
+    mlflow.set_tracking_uri(uri)
+    models = {each.name: each for each in client.search_registered_models(max_results=1000)}
+    if not models:
+        raise InputError(f"no model is registered in '{question['uri'] or home}'")
+    if name not in models:
+        raise InputError(f"no such model.{did_you_mean(name, models)} Registered: {', '.join(sorted(models))}")
+    versions = {str(each.version): each for each in client.search_model_versions(f"name = '{name}'")}
+    aliases = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    choices = aliases if sign == "@" else {version: version for version in versions}
+    if which not in choices:
+        kind = "alias" if sign == "@" else "version"
+        there = f" It has: {', '.join(sorted(choices))}" if choices else f" It has no {kind}"
+        raise InputError(f"'{name}' has no {kind} '{which}'.{did_you_mean(which, choices)}{there}")
+    version = versions[choices[which]]
+    digest = version.tags.get("digest")
+    folder = None
+    if digest not in question["known"]:
+        folder = mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}", dst_path=question["folder"])
+    return {"name": name, "version": str(version.version), "digest": digest, "folder": folder}
+
+
+def _answer() -> None:
+    try:
+        answer = _find_here(json.loads(sys.stdin.read()))
+    except InputError as mistake:
+        answer = {"mistake": str(mistake)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # see tracking
+
+
+if __name__ == "__main__":
+    _answer()
