@@ -59,6 +59,7 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         files=files,
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         runtime=run,
+        start=stages.start,
     )
     print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged.run_id})
     return report

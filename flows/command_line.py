@@ -96,6 +96,7 @@ def _load_quantize() -> Flow:
     from tasks.config import QuantizeConfig
 
     def run(config: QuantizeConfig, overrides: tuple[str, ...]) -> object:
+        tracking.start()  # for each point of a sweep
         with on_workers(flow, config.runtime) as reaching:
             return reaching(config, overrides)
 
@@ -134,6 +135,16 @@ def plan() -> None:
         return plan
 
     _run("quantize", QuantizeConfig, load_plan, serves=False)
+
+
+@command
+def compare() -> None:
+    """``ptq-compare``: exit code 0 when done, 2 for bad input, 130 for Ctrl-C, 1 for a failure."""
+    from flows.compare import compare as run
+    from flows.compare import parse
+
+    with _failures():
+        run(parse(sys.argv[1:]))
 
 
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:

@@ -64,12 +64,13 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         options=config.tracking,
         report=report,
         parameters=flatten(config),
-        tags=describe_origin(manifest, str(flow_run.id), flow_run.ui_url),
+        tags=describe_origin(manifest, str(flow_run.id), str(flow_run.ui_url)),
         files=[file for file in files if file.stem != "model"],  # MLflow has it as a model
         images=plot_images(plots, run),
         datasets=describe_datasets(datasets),
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         model=package_files(quantized, package, run),
+        start=stages.start,
         runtime=run,
     )
     places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}

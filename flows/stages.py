@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.tasks import Task
 from rich.console import Console
 
+from tasks.monitoring import Start
 from tasks.progress import progress
 from tasks.records import Stage
 
@@ -15,12 +16,13 @@ CACHED = "Cached"
 
 
 class Stages:
-    """The steps of one run, in order."""
+    """The steps of one run, in order; ``start`` is when it began."""
 
     def __init__(self, console: Console, *, show_progress: bool) -> None:
         self._console = console
         self._show_progress = show_progress
         self._done: list[Stage] = []
+        self.start = Start()
 
     @property
     def done(self) -> tuple[Stage, ...]:

@@ -1,11 +1,14 @@
 """Step: a run of the flow becomes a run in MLflow. Never cached."""
 
 import base64
+import getpass
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +18,11 @@ from prefect import task
 
 from tasks import tracking
 from tasks.config import TrackingOptions
+from tasks.monitoring import Start
 from tasks.records import DatasetRef, Report, Runtime
 
+# Where `ptq-ui` shows Prefect's runs, unless the port is taken.
+UI_ADDRESS = "http://127.0.0.1:4200"
 # The longest that MLflow keeps.
 DIGEST_LENGTH = 36
 
@@ -35,12 +41,14 @@ def describe_datasets(datasets: Mapping[str, DatasetRef]) -> list[dict[str, str]
     ]
 
 
-def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str | None) -> dict[str, str]:
+def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str) -> dict[str, str]:
     """Tags: digest of the model, versions, the flow run and its page, the git commit of this code if it has one."""
     tags = {"prefect.flow_run_id": flow_run, "model.digest": manifest["models"]["float"]}
+    tags["model.int8_digest"] = manifest["models"]["int8"]
     tags |= {f"version.{name}": version for name, version in manifest["packages"].items()}
-    if link:
-        tags["prefect.flow_run_link"] = link
+    # Without a server of its own Prefect has no address; the run shows where `ptq-ui` serves the same database.
+    tags["prefect.flow_run_link"] = link if link.startswith("http") else f"{UI_ADDRESS}/runs/flow-run/{flow_run}"
+    tags |= {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name, "mlflow.user": _user()}
     git = shutil.which("git")
     if git:
         here = str(Path(__file__).parent)
@@ -48,6 +56,14 @@ def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str | None
         if found.returncode == 0:
             tags["mlflow.source.git.commit"] = found.stdout.strip()
     return tags
+
+
+def _user() -> str:
+    """Who runs this; a container may have a number without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _curves(report: Report) -> Mapping[str, Sequence[float]]:
@@ -79,10 +95,12 @@ def log_run(
     images: Mapping[str, bytes] | None = None,
     datasets: Sequence[dict[str, str]] = (),
     model: dict[str, Any] | None = None,
+    start: Start | None = None,
 ) -> tracking.Logged:
     """Log parameters, the report's metrics, files, texts and images (by file name), data sets (see describe_datasets).
 
     ``model`` is the INT8 model (see ``package_model.package_files``), which is registered if the report says so.
+    ``start`` is when the run began, for what it took.
     """
     metrics = {
         _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
@@ -95,6 +113,8 @@ def log_run(
     for stage in report.stages:  # a step that ran several times counts in all
         name = f"seconds/{stage.name}"
         metrics[name] = (metrics.get(name) or 0.0) + stage.seconds
+    if start:
+        metrics |= start.usage()
     return tracking.log(
         tracking.Run(
             uri=options.uri,
@@ -110,6 +130,7 @@ def log_run(
             images={name: base64.b64encode(content).decode() for name, content in (images or {}).items()},
             datasets=datasets,
             model=model,
+            started=start.clock if start else None,
             release=asdict(report.promotion) if report.promotion else None,
         )
     )

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,6 @@ from tasks.tracking import TrackingError, created_once
 
 SCHEME = "registry:"
 _PINNED = ("mlflow", "numpy", "openvino")
-# Numbers as in evaluation: float32 whatever the CPU would prefer.
-_SETTINGS = {"device": "CPU", "properties": {"INFERENCE_PRECISION_HINT": "f32"}}
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,16 @@ def _logged(client: Any, run: str, model: Mapping[str, Any]) -> str:
         client.log_outputs(run, [LoggedModelOutput(ready[0].model_id, 0)])
         return str(ready[0].model_id)
     names = {role: [tensor["name"] for tensor in model[role]] for role in ("inputs", "outputs")}
-    with mlflow.start_run(run, log_system_metrics=False):
+    with mlflow.start_run(run, log_system_metrics=False), tempfile.TemporaryDirectory() as folder:
+        interface = Path(folder) / "interface.json"
+        interface.write_text(json.dumps(names), encoding="utf-8")
         logged = mlflow.pyfunc.log_model(
             name=re.sub(r"""[/:.%"']""", "_", model["name"]),
             python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={"ir": model["folder"]},
+            artifacts={"ir": model["folder"], "interface": str(interface)},
             signature=_signature(model),
             input_example=_example(model["example"], names["inputs"]),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PINNED],
-            model_config=_SETTINGS | names,
             tags={"digest": model["digest"]},
         )
     return str(logged.model_id)

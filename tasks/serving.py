@@ -1,9 +1,9 @@
 """The INT8 model as MLflow loads and serves it. MLflow copies this file into the model: it stands alone.
 
-``model_config`` names ``inputs`` and ``outputs`` of the IR in its order, the ``device``, and ``properties`` to compile
-with; all may be given anew when the model is loaded.
+The artifact ``interface`` is a file that names ``inputs`` and ``outputs`` of the IR in its order.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,26 @@ import openvino as ov
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+# Numbers as in evaluation: float32 whatever the CPU would prefer.
+PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
+
 
 class OpenVinoModel(PythonModel):
     """The IR of the artifact ``ir``, compiled once."""
 
     def load_context(self, context: Any) -> None:
         """Compile the model."""
-        self._config = context.model_config
-        file = Path(context.artifacts["ir"]) / "model.xml"
-        self._compiled = ov.Core().compile_model(file, self._config["device"], dict(self._config["properties"]))
+        self._interface = json.loads(Path(context.artifacts["interface"]).read_text(encoding="utf-8"))
+        self._compiled = ov.Core().compile_model(Path(context.artifacts["ir"]) / "model.xml", "CPU", PROPERTIES)
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Outputs by name, of an array or, where there are several inputs, of arrays by name."""
-        names = self._config["inputs"]
+        names = self._interface["inputs"]
         arrays = model_input if isinstance(model_input, dict) else {names[0]: model_input}
         # A request of its own: a server calls this from several threads.
         request = self._compiled.create_infer_request()
         request.infer({place: np.asarray(arrays[name]) for place, name in enumerate(names)})
-        outputs = zip(self._config["outputs"], request.output_tensors, strict=True)
+        outputs = zip(self._interface["outputs"], request.output_tensors, strict=True)
         return {name: np.array(tensor.data) for name, tensor in outputs}
 
 

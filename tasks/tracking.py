@@ -13,11 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tasks.monitoring import Monitor, Sample
 
 # MLflow's limits: characters of a parameter's value, parameters in one call.
 LONGEST_VALUE = 6000
@@ -36,6 +39,7 @@ class Run:
     ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
     ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
     MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``).
+    ``started`` is a time of the clock in seconds.
     """
 
     uri: str | None
@@ -52,6 +56,7 @@ class Run:
     datasets: Sequence[dict[str, str]] = ()
     model: dict[str, Any] | None = None
     release: dict[str, Any] | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def log(run: Run) -> Logged:
     return Logged(**json.loads(answer.strip().splitlines()[-1]))
 
 
-def _log_here(run: Run) -> Logged:
+def _log_here(run: Run, samples: Sequence[Sample]) -> Logged:
     from mlflow.entities import Metric, Param  # noqa: PLC0415 - not in the process that only calls log()
     from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
@@ -111,14 +116,25 @@ def _log_here(run: Run) -> Logged:
     with created_once(run.uri, Path(run.home)) as uri:
         client = MlflowClient(uri)
         experiment = _experiment(client, run)
-    created = client.create_run(experiment, run_name=run.name, tags=run.tags)
-    identifier, now = str(created.info.run_id), created.info.start_time
+    now = int(1000 * time.time())
+    started = now if run.started is None else int(1000 * run.started)
+    created = client.create_run(experiment, start_time=started, run_name=run.name, tags=run.tags)
+    identifier = str(created.info.run_id)
     finite = {name: value for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     client.log_batch(identifier, metrics=[Metric(name, value, now, 0) for name, value in finite.items()])
-    for name, values in run.curves.items():
-        points = [Metric(name, value, now, step) for step, value in enumerate(values) if math.isfinite(value)]
-        for begin in range(0, len(points), LARGEST_BATCH):
-            client.log_batch(identifier, metrics=points[begin : begin + LARGEST_BATCH])
+    points = [
+        Metric(name, value, now, step)
+        for name, values in run.curves.items()
+        for step, value in enumerate(values)
+        if math.isfinite(value)
+    ]
+    points += [
+        Metric(name, value, int(1000 * sample.clock), step)
+        for step, sample in enumerate(each for each in samples if 1000 * each.clock >= started)
+        for name, value in sample.values.items()
+    ]
+    for begin in range(0, len(points), LARGEST_BATCH):
+        client.log_batch(identifier, metrics=points[begin : begin + LARGEST_BATCH])
     _log_datasets(client, identifier, run)
     parameters = [Param(name, _fitting(str(value))) for name, value in run.parameters.items()]
     for begin in range(0, len(parameters), LARGEST_BATCH):
@@ -183,11 +199,14 @@ def _experiment(client: Any, run: Run) -> str:
 
 
 def _serve() -> None:
+    monitor = Monitor(os.getppid())
+    monitor.start()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401, PLC0415 - loaded while nobody waits
 
     content = sys.stdin.read()
+    samples = monitor.stop()
     if content:
-        sys.stdout.write(json.dumps(asdict(_log_here(Run(**json.loads(content))))) + "\n")
+        sys.stdout.write(json.dumps(asdict(_log_here(Run(**json.loads(content)), samples))) + "\n")
         sys.stdout.flush()
     # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
     os._exit(0)

@@ -1,0 +1,104 @@
+"""``ptq-compare``: two runs side by side: parameters that differ, metrics, and layers by how much they differ."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.preflight import check
+from tasks.config import QuantizeConfig
+from tasks.errors import InputError
+from tasks.history import PastRun, find_runs
+
+# Layers that are shown unless more are asked for.
+LAYERS = 10
+# Of the same model on the same machine, where and when say nothing about the result.
+_PLACES = ("output_dir", "runtime.home", "runtime.progress", "tracking.")
+_TAGS = ("model.digest", "version.", "mlflow.source.git.commit", "release.")
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Two runs, and settings like those of ``ptq-quantize``. Exits with 2 for others."""
+    parser = ArgumentParser("ptq-compare", description="Two runs side by side, as MLflow keeps them.")
+    parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id, the beginning of one, or its name")
+    parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
+    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
+    return parser.parse_intermixed_args(arguments)
+
+
+def compare(arguments: Namespace) -> None:
+    """Print the tables. Raises InputError for runs that are not there."""
+    checked = check("quantize", QuantizeConfig, arguments.overrides)
+    if checked.config is None:
+        raise InputError("\n".join(checked.problems) or f"expected settings, got {' '.join(arguments.overrides)}")
+    if arguments.layers < 0:
+        raise InputError(f"--layers: expected a number of layers, got {arguments.layers}")
+    first, second = find_runs(tuple(arguments.runs), checked.config.tracking.uri, Path(checked.config.runtime.home))
+    console = Console()
+    console.print(f"A  {escape(first.label)}\nB  {escape(second.label)}", highlight=False, soft_wrap=True)
+    for table in tables(first, second, arguments.layers):
+        console.print(table)
+
+
+def tables(first: PastRun, second: PastRun, layers: int) -> list[Table]:
+    """What differs, the metrics, and so many layers."""
+    tags = [{key: value for key, value in run.tags.items() if key.startswith(_TAGS)} for run in (first, second)]
+    settings = _differing("parameters and versions", {**first.parameters, **tags[0]}, {**second.parameters, **tags[1]})
+    found = [settings, _metrics(first.metrics, second.metrics)]
+    if layers and first.report.get("layers") and second.report.get("layers"):
+        found.append(_layers(first.report["layers"], second.report["layers"], layers))
+    return found
+
+
+def _differing(title: str, first: Mapping[str, str], second: Mapping[str, str]) -> Table:
+    table = _table(f"{title} that differ", "A", "B", justify="left")
+    for key in _keys(first, second):
+        values = first.get(key, ""), second.get(key, "")
+        if values[0] != values[1] and not key.startswith(_PLACES):
+            table.add_row(escape(key), *map(escape, values))
+    if not table.row_count:
+        table.add_row("none", "", "")
+    return table
+
+
+def _metrics(first: Mapping[str, float], second: Mapping[str, float]) -> Table:
+    table = _table("metrics", "A", "B", "B - A")
+    for key in _keys(first, second):
+        if not key.startswith(("layers/", "system/", "tune_layers/")):
+            table.add_row(escape(key), *_row(first.get(key), second.get(key)))
+    return table
+
+
+def _layers(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]], most: int) -> Table:
+    """SQNR of the finished models, the layers first that differ most."""
+    values = [{layer["name"]: list(layer["steps"].values())[-1]["sqnr_db"] for layer in run} for run in (first, second)]
+    both = [name for name in values[0] if None not in (values[0][name], values[1].get(name))]
+    ordered = sorted(both, key=lambda name: -abs(values[1][name] - values[0][name]))
+    table = _table(f"SQNR dB of layers, {min(most, len(both))} of {len(both)} that differ most", "A", "B", "B - A")
+    for name in ordered[:most]:
+        table.add_row(escape(name), *_row(values[0][name], values[1][name]))
+    for role, here, there in (("A", *values), ("B", *reversed(values))):
+        if alone := [name for name in here if name not in there]:
+            table.caption = f"{table.caption or ''} only in {role}: {escape(', '.join(alone[:most]))}".strip()
+    return table
+
+
+def _table(title: str, *columns: str, justify: Any = "right") -> Table:
+    table = Table("", title=title, title_justify="left")
+    table.columns[0].overflow = "fold"
+    for column in columns:
+        table.add_column(column, justify=justify, overflow="fold")
+    return table
+
+
+def _keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    return sorted({*first, *second})
+
+
+def _row(first: float | None, second: float | None) -> list[str]:
+    difference = "" if first is None or second is None else f"{second - first:+.4g}"
+    return [*("" if value is None else f"{value:.6g}" for value in (first, second)), difference]
