@@ -27,6 +27,9 @@ test: setup ## the linters, the type checker and the tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+ui: setup ## open the pages of MLflow and Prefect on the state of this folder; Ctrl-C ends both
+	$(BIN)/ptq-ui
+
 bench: setup ## calibration beside plain inference and NNCF: writes BENCHMARKS.md (some 12 minutes)
 	$(BIN)/pip install --quiet -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks
@@ -38,4 +41,4 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 clean: ## remove .venv and every state the runs left (.ptq, outputs)
 	rm -rf .venv .ptq outputs
 
-.PHONY: help setup run test bench lock clean
+.PHONY: help setup run ui test bench lock clean

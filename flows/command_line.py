@@ -147,6 +147,20 @@ def compare() -> None:
         run(parse(sys.argv[1:]))
 
 
+@command
+def ui() -> None:
+    """``ptq-ui``: exit code 0 after Ctrl-C, 2 for bad input, 1 when one of the servers fails."""
+    from flows.ui import parse
+    from flows.ui import ui as run
+
+    arguments = parse(sys.argv[1:])
+    try:
+        with _failures():
+            run(arguments)
+    except RuntimeError as failure:
+        _fail(str(failure), FAILED)
+
+
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     from flows.preflight import check
 

@@ -2,15 +2,13 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.preflight import check
-from tasks.config import QuantizeConfig
+from flows.preflight import settings
 from tasks.errors import InputError
 from tasks.history import PastRun, find_runs
 
@@ -32,12 +30,10 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 def compare(arguments: Namespace) -> None:
     """Print the tables. Raises InputError for runs that are not there."""
-    checked = check("quantize", QuantizeConfig, arguments.overrides)
-    if checked.config is None:
-        raise InputError("\n".join(checked.problems) or f"expected settings, got {' '.join(arguments.overrides)}")
+    config = settings(arguments.overrides)
     if arguments.layers < 0:
         raise InputError(f"--layers: expected a number of layers, got {arguments.layers}")
-    first, second = find_runs(tuple(arguments.runs), checked.config.tracking.uri, Path(checked.config.runtime.home))
+    first, second = find_runs(tuple(arguments.runs), config.tracking.uri, config.runtime.home)
     console = Console()
     console.print(f"A  {escape(first.label)}\nB  {escape(second.label)}", highlight=False, soft_wrap=True)
     for table in tables(first, second, arguments.layers):

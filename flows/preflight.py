@@ -58,6 +58,17 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
     return Checked(tuple(lines), configs[0] if alone and not lines else None)
 
 
+def settings(overrides: Sequence[str]) -> QuantizeConfig:
+    """The configuration that settings of ``ptq-quantize`` make, for commands with arguments of their own.
+
+    Raises InputError with a line for each mistake.
+    """
+    checked = check("quantize", QuantizeConfig, overrides)
+    if checked.config is None:
+        raise InputError("\n".join(checked.problems) or f"expected key=value, got {' '.join(overrides)}")
+    return checked.config
+
+
 def _parse(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
     """The overrides, and a line for each word that is none."""
     parser = OverridesParser.create()

@@ -115,7 +115,7 @@ def _log_here(run: Run, samples: Sequence[Sample]) -> Logged:
 
     with created_once(run.uri, Path(run.home)) as uri:
         client = MlflowClient(uri)
-        experiment = _experiment(client, run)
+        experiment = _experiment(client, run.experiment, run.uri, Path(run.home))
     now = int(1000 * time.time())
     started = now if run.started is None else int(1000 * run.started)
     created = client.create_run(experiment, start_time=started, run_name=run.name, tags=run.tags)
@@ -178,6 +178,17 @@ def _log_datasets(client: Any, identifier: str, run: Run) -> None:
         client.log_inputs(identifier, inputs)
 
 
+def create(home: Path, experiment: str) -> str:
+    """Create the database in ``home`` and the experiment in it, unless they are there; the experiment's identifier.
+
+    It imports MLflow into this process and changes to ``home``.
+    """
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - see _log_here
+
+    with created_once(None, home) as uri:
+        return _experiment(MlflowClient(uri), experiment, None, home)
+
+
 @contextmanager
 def created_once(uri: str | None, home: Path) -> Iterator[str]:
     """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
@@ -190,12 +201,12 @@ def created_once(uri: str | None, home: Path) -> Iterator[str]:
         yield uri or "sqlite:///mlflow.db"
 
 
-def _experiment(client: Any, run: Run) -> str:
-    found = client.get_experiment_by_name(run.experiment)
+def _experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
+    found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    location = None if run.uri else (Path(run.home) / "mlartifacts").as_uri()
-    return str(client.create_experiment(run.experiment, artifact_location=location))
+    location = None if uri else (home / "mlartifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _serve() -> None:
