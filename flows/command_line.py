@@ -161,6 +161,16 @@ def ui() -> None:
         _fail(str(failure), FAILED)
 
 
+@command
+def schedule() -> None:
+    """``ptq-schedule``: runs until Ctrl-C; exit code 2 for bad input, 1 for a failure."""
+    from flows.schedule import parse
+    from flows.schedule import schedule as run
+
+    with _failures():
+        run(parse(sys.argv[1:]))
+
+
 def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
     from flows.preflight import check
 

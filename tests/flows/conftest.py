@@ -26,9 +26,11 @@ from flows.quantize import quantize
 from tasks.caching import results_folder
 from tasks.config import QuantizeConfig, from_hydra
 from tasks.records import Report
+from tasks.tracking import Logged
 
 SCRIPTS = Path(sys.executable).parent
 QUICK = ("evaluation.speed_seconds=0",)
+MEASURES = ("ptq-quantize", "ptq-evaluate", "ptq-plan", "ptq-pot")
 FOREIGN = ("PREFECT_", "MLFLOW_", "PTQ_", "HYDRA_", "NO_COLOR", "FORCE_COLOR")
 START_SECONDS = 120
 
@@ -57,7 +59,7 @@ class Commands:
 
     def start(self, command: str, *arguments: str, home: Path | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [SCRIPTS / command, *QUICK, *arguments],
+            [SCRIPTS / command, *(QUICK if command in MEASURES else ()), *arguments],
             cwd=self.folder,
             env=self.environment | {"PTQ_HOME": str(home or self.home)},
             stdout=subprocess.PIPE,
@@ -144,7 +146,7 @@ RunFlow = Callable[..., Report]
 @pytest.fixture
 def run_flow(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFlow:
     """The flow inside this process, without MLflow: ``run_flow(home, *overrides)``; output in ``tmp_path``."""
-    monkeypatch.setattr("flows.quantize.log_run", lambda **_: "not logged")
+    monkeypatch.setattr("flows.quantize.log_run", lambda **_: Logged("not logged"))
 
     def run(home: Path, *overrides: str) -> Report:
         places = [f"runtime.home='{home}'", f"output_dir='{tmp_path}/output'", "runtime.progress=false"]

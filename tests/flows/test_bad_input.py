@@ -291,7 +291,7 @@ def test_paths_of_every_kind(commands: Commands, folder: Path, tmp_path: Path) -
     assert f"output: {odd.name}\n" in outcome.out
     assert (odd / "mine.txt").read_text() == "mine"
     assert {"model.xml", "model.bin", "report.json", "manifest.json"} <= {file.name for file in odd.iterdir()}
-    assert list((tmp_path / "hö me=[a]%20 #" / "mlartifacts").glob("*/artifacts/model.xml"))
+    assert list((tmp_path / "hö me=[a]%20 #" / "mlartifacts").glob("models/*/artifacts/artifacts/*/model.xml"))
 
 
 def test_unreachable_mlflow_is_one_line_after_the_output(commands: Commands, folder: Path) -> None:

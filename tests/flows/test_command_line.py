@@ -32,7 +32,7 @@ def refuse() -> None:
 
 
 def lose_tracking() -> None:
-    raise TrackingError("tracking.uri 'x': MLflow could not log the run: reason")
+    raise TrackingError("tracking.uri 'x': MLflow could not log the run: reason; the output is written")
 
 
 def fill_the_disk() -> None:

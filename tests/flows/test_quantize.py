@@ -120,7 +120,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
 
 def test_terminal_shows_one_line_a_stage_and_a_table(first: Finished) -> None:
     stages = [line.split()[0] for line in first.outcome.err.splitlines() if line.startswith("  ")]
-    assert stages == [*STAGES, "measure_speed", "draw_plots"]
+    assert stages == [*STAGES, "measure_speed", "draw_plots", "package_model"]
     assert first.outcome.complaints == []
     for expected in ("top-1 %", "output SQNR dB", "latency ms", "weights MB", "output: first", "MLflow run: "):
         assert expected in first.outcome.out
@@ -239,7 +239,23 @@ def test_mlflow_run(commands: Commands, first: Finished) -> None:
         assert run.data.metrics[f"seconds/{name}"] == pytest.approx(seconds)
     assert run.data.tags["model.digest"] == first.manifest["models"]["float"]
     assert run.data.tags["prefect.flow_run_id"].count("-") == 4
-    assert {file.path for file in client.list_artifacts(identifier)} == {*OUTPUT, "overrides.txt", "plots"}
+    assert {file.path for file in client.list_artifacts(identifier)} == {
+        *(name for name in OUTPUT if not name.startswith("model.")),
+        "overrides.txt",
+        "plots",
+    }
+    assert run.outputs is not None
+    assert len(run.outputs.model_outputs) == 1
+    assert not [tag for tag in run.data.tags if tag.startswith("release")]
+    # The times are those of the flow, and what it took of the machine.
+    seconds = sum(each["seconds"] for each in report["stages"])
+    assert (run.info.end_time - run.info.start_time) / 1000 >= seconds
+    assert run.data.metrics["resources/seconds"] >= seconds
+    assert run.data.metrics["resources/cpu_seconds"] > 0
+    assert run.data.metrics["system/process_memory_megabytes"] > 100
+    assert run.data.tags["mlflow.source.name"] == "ptq-quantize"
+    link = run.data.tags["prefect.flow_run_link"]
+    assert link.startswith("http") and link.endswith(run.data.tags["prefect.flow_run_id"])
     for name, value in report["metrics"]["float"].items():
         assert run.data.metrics[f"difference/{name}"] == pytest.approx(report["metrics"]["int8"][name] - value)
     assert run.data.tags["version.openvino"] == first.manifest["packages"]["openvino"]
@@ -256,7 +272,8 @@ def test_mlflow_run(commands: Commands, first: Finished) -> None:
     assert len({dataset.digest for dataset in datasets.values()}) == 2
     # The artifacts lie in the home as well, wherever the command was started.
     logged = commands.home / "mlartifacts" / identifier / "artifacts"
-    assert (logged / "model.bin").read_bytes() == (first.output / "model.bin").read_bytes()
+    copies = list((commands.home / "mlartifacts" / "models").glob("*/artifacts/artifacts/*/model.bin"))
+    assert (first.output / "model.bin").read_bytes() in [copy.read_bytes() for copy in copies]
     assert "tracking.run_name=chosen\n" in (logged / "overrides.txt").read_text()
 
 
