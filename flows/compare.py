@@ -14,6 +14,7 @@ from tasks.history import PastRun, find_runs
 
 # Layers that are shown unless more are asked for.
 LAYERS = 10
+_WIDTH = 60
 # Of the same model on the same machine, where and when say nothing about the result.
 _PLACES = ("output_dir", "runtime.home", "runtime.progress", "tracking.")
 _TAGS = ("model.digest", "version.", "mlflow.source.git.commit", "release.")
@@ -77,14 +78,17 @@ def _layers(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, An
     table = _table(f"SQNR dB of layers, {min(most, len(both))} of {len(both)} that differ most", "A", "B", "B - A")
     for name in ordered[:most]:
         table.add_row(escape(name), *_row(values[0][name], values[1][name]))
-    for role, here, there in (("A", *values), ("B", *reversed(values))):
-        if alone := [name for name in here if name not in there]:
-            table.caption = f"{table.caption or ''} only in {role}: {escape(', '.join(alone[:most]))}".strip()
+    alone = {
+        role: [name for name in here if name not in there]
+        for role, here, there in (("A", *values), ("B", *reversed(values)))
+    }
+    table.caption = "\n".join(f"only in {role}: {escape(', '.join(names))}" for role, names in alone.items() if names)
     return table
 
 
 def _table(title: str, *columns: str, justify: Any = "right") -> Table:
-    table = Table("", title=title, title_justify="left")
+    # As wide as titles and captions, which would be folded otherwise.
+    table = Table("", title=title, title_justify="left", caption_justify="left", min_width=_WIDTH)
     table.columns[0].overflow = "fold"
     for column in columns:
         table.add_column(column, justify=justify, overflow="fold")

@@ -93,7 +93,7 @@ def _mlflow(port: int, experiment: str) -> Server:
         ("mlflow", "server", *store, "--workers", "1", "--host", HOST, "--port", str(port)),
         {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         f"http://{HOST}:{port}/health",
-        f"http://{HOST}:{port}/#/experiments/{experiment}/runs",
+        f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning",
     )
 
 

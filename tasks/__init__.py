@@ -21,6 +21,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     describe_model        its quantizers as they are, beside what was observed
     draw_plots            plots of all that
     evaluate_model        outputs and metrics of a model on a data set
+    package_model         its inputs, outputs and an example, for MLflow to serve it
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task
     log_run               the finished run -> MLflow; never cached
@@ -38,6 +39,12 @@ Plumbing: what steps and flows stand on.
     make_page     report.html
     write_output  the files a user gets, put in place at once
     pot/          configurations of the Post-training Optimization Tool -> settings of this project
+    release       which INT8 model may take over from the one before
+    registry      models in MLflow: logged, registered, found by name
+    fetch_model   the file of a model, be it in the registry
+    serving       a model as MLflow loads it; a file that stands alone
+    history       runs that MLflow has, by what people call them
+    monitoring    what a run takes of the machine
     tracking      MLflow, in a process of its own
     progress      one progress bar while a stage lasts
     errors        the error for what a user can mend

@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from tasks.algorithms.inference import input_names, sample_inputs
 from tasks.caching import step
 from tasks.data.source import open_source
@@ -62,7 +60,7 @@ def package_files(model: ModelRef, package: Package, runtime: Runtime) -> dict[s
 
 
 def _tensor(name: str, port: Any, rank: int | None) -> Tensor:
-    shape, kind = port.get_partial_shape(), str(np.dtype(port.get_element_type().to_dtype()))
+    shape, kind = port.get_partial_shape(), str(port.get_element_type().to_dtype())
     if shape.rank.is_dynamic:
         return Tensor(name, kind, None if rank is None else (-1,) * rank)
     return Tensor(name, kind, tuple(axis.get_length() if axis.is_static else -1 for axis in shape))

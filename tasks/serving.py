@@ -24,7 +24,8 @@ class OpenVinoModel(PythonModel):
         self._interface = json.loads(Path(context.artifacts["interface"]).read_text(encoding="utf-8"))
         self._compiled = ov.Core().compile_model(Path(context.artifacts["ir"]) / "model.xml", "CPU", PROPERTIES)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    # MLflow would check what a hint says, which the signature does better.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Outputs by name, of an array or, where there are several inputs, of arrays by name."""
         names = self._interface["inputs"]
         arrays = model_input if isinstance(model_input, dict) else {names[0]: model_input}

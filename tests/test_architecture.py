@@ -25,15 +25,21 @@ CORE = {
 PLUMBING = {
     "tasks.records": {"tasks.data.source"},
     "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
+    "tasks.release": {"pydantic", "pydantic_core", "tasks.records"},
+    "tasks.monitoring": {"psutil"},
+    "tasks.registry": {"mlflow", "numpy", "tasks.tracking"},
+    "tasks.serving": {"mlflow", "numpy", "openvino"},
+    "tasks.history": {"mlflow", "tasks.tracking"},
+    "tasks.fetch_model": {"tasks.load_model", "tasks.records", "tasks.registry", "tasks.store"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.options", "tasks.records", "tasks.metrics"},
+    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics"},
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "tasks.records", "tasks.staging"},
     "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
     "tasks.review": {"numpy", "matplotlib", "tasks.algorithms", "tasks.records"},
     "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
-    "tasks.tracking": {"mlflow"},
+    "tasks.tracking": {"mlflow", "tasks.monitoring", "tasks.registry"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
@@ -47,7 +53,7 @@ STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.prog
 }
 DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
-LOG_RUN = {"prefect", "tasks.tracking", "tasks.config", "tasks.records"}
+LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "tasks.write_output",
     "tasks.make_page",
@@ -56,6 +62,11 @@ FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "task
     "tasks.pot",
     "tasks.plan_quantization",
     "tasks.caching",
+    "tasks.fetch_model",
+    "tasks.history",
+    "tasks.metrics",
+    "tasks.monitoring",
+    "tasks.release",
     "prefect_dask",
     "distributed",
 }

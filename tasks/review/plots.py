@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from os.path import commonprefix
 from typing import Any
 
 import matplotlib as mpl
@@ -106,7 +107,7 @@ def accuracy_and_speed(metrics: Metrics, sizes: Mapping[str, Mapping[str, int]])
                 if value is None:
                     continue
                 drawn = axes.barh(place, value, color=color, height=0.8)
-                axes.bar_label(drawn, [f"{value:.4g}"], padding=3)
+                axes.bar_label(drawn, [f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"], padding=3)
                 ticks.append(f"{label} {role}".strip())
                 place += 1
         axes.set_yticks(range(place), ticks)
@@ -242,14 +243,21 @@ def _axes(height: float) -> tuple[Figure, Any]:
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=7)
+    shared = _shared(names) if max(map(len, names)) > LONGEST_NAME else ""
+    axes.set_yticks(range(len(names)), [_short(name.removeprefix(shared)) for name in names], fontsize=7)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
+def _shared(names: Sequence[str]) -> str:
+    """What all names begin with, up to the last sign that parts a name."""
+    shared = commonprefix(names)  # noqa: RUF071 - exporters part names by dots and colons as well
+    return shared[: 1 + max(shared.rfind(sign) for sign in "/.:")]
+
+
 def _short(name: str) -> str:
-    """The name with its middle left out: exporters begin and end many names alike."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half + 1]}...{name[4 - half :]}"
+    """The name with its middle left out: what tells layers apart, the number of a block, mostly comes early."""
+    tail = LONGEST_NAME // 4
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - tail - 3]}...{name[-tail:]}"
 
 
 def _render(name: str, figure: Figure) -> Plot:

@@ -31,7 +31,7 @@ from tests.flows.conftest import SCRIPTS, Commands, Outcome, own_environment, wa
 # Of MLflow's own database and of what it imports.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),
+    pytest.mark.filterwarnings("ignore:.*type hint"),
 ]
 RULE = ("release.name=ours", "release.min_speedup=null")
 
