@@ -104,7 +104,8 @@ def _logged(client: Any, run: str, model: Mapping[str, Any]) -> str:
         logged = mlflow.pyfunc.log_model(
             name=re.sub(r"""[/:.%"']""", "_", model["name"]),
             python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={"ir": model["folder"], "interface": str(interface)},
+            # As URIs: MLflow takes a path for one, and a # or % in it for what it means there.
+            artifacts={"ir": Path(model["folder"]).as_uri(), "interface": interface.as_uri()},
             signature=_signature(model),
             input_example=_example(model["example"], names["inputs"]),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PINNED],
