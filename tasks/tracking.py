@@ -183,6 +183,8 @@ def create(home: Path, experiment: str) -> str:
 
     It imports MLflow into this process and changes to ``home``.
     """
+    # It would tell of every table.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - see _log_here
 
     with created_once(None, home) as uri:

@@ -79,4 +79,5 @@ def test_the_clock_starts_runs(tmp_path: Path) -> None:
         for process in (clock, pages):
             process.send_signal(signal.SIGINT)
             process.wait(60)
+        pages.stdout.close()
     assert pages.returncode == 0
