@@ -10,11 +10,11 @@ from flows.quantize import load_datasets
 from flows.stages import Stages
 from flows.summary import print_summary
 from flows.variants import find_variants
-from tasks.config import QuantizeConfig, flatten
+from tasks.config import QuantizeConfig
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
-from tasks.records import DatasetRef, ModelRef, Report
+from tasks.records import DatasetRef, ModelRef, Report, flatten
 from tasks.write_output import describe_run, file_sizes, require_writable, write_output
 
 

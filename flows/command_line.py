@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 _interruptions: list[int] = []
 
 Flow = Callable[[Any, tuple[str, ...]], object]
+LoadFlow = Callable[[], Flow]
 
 
 def command(body: Callable[[], None]) -> Callable[[], None]:
@@ -171,7 +173,7 @@ def schedule() -> None:
         run(parse(sys.argv[1:]))
 
 
-def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow], *, serves: bool = True) -> None:
+def _run(config_name: str, config_class: type[Any], load_flow: LoadFlow, *, serves: bool = True) -> None:
     from flows.preflight import check
 
     # Hydra's parser takes flags in front of the overrides only.
@@ -179,28 +181,69 @@ def _run(config_name: str, config_class: type[Any], load_flow: Callable[[], Flow
     checked = check(config_name, config_class, sys.argv[1:])
     if checked.problems:
         _fail("\n".join(checked.problems))
-    if checked.config is not None:
+    if checked.sweep is not None and serves:
+        _run_sweep(checked.sweep, checked.config, config_name, config_class, load_flow)
+    elif checked.sweep is None and checked.config is not None:
         _run_flow(checked.config, tuple(sys.argv[1:]), load_flow, serves=serves)
-        return
+    else:
+        _through_hydra(config_name, partial(_run_job, config_class, load_flow, serves))
 
+
+def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any], load_flow: LoadFlow) -> None:
+    """Run the points and end with the exit code for what became of them."""
+    from flows.environment import require_extra
+    from flows.sweep import conducted, exit_code
+    from tasks.pot.overrides import spelled
+
+    with _failures():
+        require_extra(first.runtime)
+        # As the points know it, whoever launches them.
+        sys.argv.append(f"hydra.sweep.dir={spelled(str(sweep.folder))}")
+        with conducted(sweep, first, Path(sys.argv[0]).name):
+            _through_hydra(config_name, partial(_run_job, config_class, load_flow, True))
+    if code := exit_code(sweep.folder, BAD_INPUT, FAILED):
+        sys.exit(code)
+
+
+def _through_hydra(config_name: str, job: Callable[[Any], object]) -> None:
     import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import DictConfig
-
-    from tasks.config import from_hydra
-
-    def job(composed: DictConfig) -> None:
-        config, run = from_hydra(composed, config_class), HydraConfig.get()
-        if run.mode == RunMode.MULTIRUN:
-            # The points of a sweep must not overwrite each other.
-            config = replace(config, output_dir=config.output_dir / str(run.job.num))
-        _run_flow(config, tuple(run.overrides.task), load_flow, serves=serves)
 
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 
 
-def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: Callable[[], Flow], *, serves: bool) -> None:
+def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, composed: Any) -> object:
+    """What Hydra runs: the flow, or at a point of a sweep, which may be in another process, the flow with a record."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from tasks.config import from_hydra
+
+    job = HydraConfig.get()
+    overrides = tuple(job.overrides.task)
+    if job.mode != RunMode.MULTIRUN or not serves:
+        _run_flow(from_hydra(composed, config_class), overrides, load_flow, serves=serves)
+        return None
+    from flows.environment import prepared
+    from flows.points import read_sweep
+    from flows.sweep import run_point
+
+    config, folder = from_hydra(composed, config_class, point=True), Path(job.sweep.dir)
+    sweep = read_sweep(folder)
+    if sweep is None:  # Hydra alone knows the points: they run as if each were alone
+        config = replace(config, output_dir=config.output_dir / str(job.job.num))
+        _run_flow(config, overrides, load_flow, serves=serves)
+        return None
+    at_once = job.launcher.get("n_jobs")
+    if at_once and config.runtime.threads is None:
+        # Points that run at once share the processors.
+        processors = len(os.sched_getaffinity(0))
+        share = max(1, processors // min(at_once if at_once > 0 else processors, processors))
+        config = replace(config, runtime=replace(config.runtime, threads=share))
+    with prepared(config.runtime.home):
+        return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge)
+
+
+def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, serves: bool) -> None:
     from flows.environment import prepared, require_extra
 
     with _failures():
@@ -214,18 +257,30 @@ def _failures() -> Iterator[None]:
     """What goes wrong in here ends the process with one readable line, where that says all."""
     try:
         yield
-    except InputError as mistake:
-        _fail(str(mistake))
-    except tracking.TrackingError as failure:
-        _fail(str(failure), FAILED)
-    except OSError as failure:
-        if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _fail(f"no space is left for '{failure.filename2 or failure.filename}'; an earlier output is as it was", FAILED)
     except Exception as failure:
-        if not _interruptions and str(failure).startswith("Failed to reach API"):
-            _fail(f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one", FAILED)
-        raise
+        code, line = _judge(failure)
+        if line is None:
+            raise
+        _fail(line, code)
+
+
+def _judge(failure: Exception) -> tuple[int, str | None]:
+    """The exit code for a failure and the line that says all; None for the line where there is no such line.
+
+    Raises KeyboardInterrupt if it is Ctrl-C that became another error.
+    """
+    if _interruptions:
+        raise KeyboardInterrupt from failure
+    if isinstance(failure, InputError):
+        return BAD_INPUT, str(failure)
+    if isinstance(failure, tracking.TrackingError):
+        return FAILED, str(failure)
+    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = failure.filename2 or failure.filename
+        return FAILED, f"no space is left for '{where}'; an earlier output is as it was"
+    if str(failure).startswith("Failed to reach API"):
+        return FAILED, f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
+    return FAILED, None
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:

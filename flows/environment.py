@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,6 +59,24 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
             print("starting a temporary Prefect server ...", file=sys.stderr)
             with shielded():
                 get_client(sync_client=True)  # which starts it; the flow finds it running
+        yield
+
+
+@contextmanager
+def one_server() -> Iterator[None]:
+    """Let other processes use the Prefect server of this one; by themselves each would start a temporary one."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - after `prepared`
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with ExitStack() as stack:
+        client = stack.enter_context(get_client(sync_client=True))
+        url = str(client.api_url).rstrip("/")
+        stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        os.environ["PREFECT_API_URL"] = url
+        stack.callback(os.environ.pop, "PREFECT_API_URL", None)
         yield
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hydra import compose, initialize_config_module
@@ -11,8 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from flows.points import Sweep
 from tasks.config import QuantizeConfig, from_hydra
 from tasks.errors import InputError, unknown
 from tasks.write_output import require_writable
@@ -28,10 +31,14 @@ _LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "
 
 @dataclass(frozen=True)
 class Checked(Generic[T]):
-    """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again)."""
+    """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again).
+
+    ``sweep`` is there if the arguments describe several points, and ``config`` is that of the first one then.
+    """
 
     problems: tuple[str, ...] = ()
     config: T | None = None
+    sweep: Sweep | None = None
 
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
@@ -39,23 +46,60 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
     flags = [argument for argument in arguments if argument.startswith("-")]
     if any(flag.startswith(_LEFT_TO_HYDRA) for flag in flags):
         return Checked()
-    sweeps = any(flag in ("-m", "--multirun") for flag in flags)
     overrides, lines = _parse([word for word in arguments if word not in flags])
     configs: list[T] = []
     with initialize_config_module("conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
+        settings = _settings_of_hydra(config_name, overrides)
+        sweeps = bool({"-m", "--multirun"} & set(flags)) or settings.get("mode") == RunMode.MULTIRUN
         for override in overrides:
             if override.is_sweep_override() and not sweeps:
                 lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
             lines |= dict.fromkeys(_group_problems(loader, override))
+        searches = sweeps and "objectives" in settings.sweeper
+        varied = [*_parameters(settings), *overrides] if sweeps else overrides
         if not lines:
-            for point in _points(overrides):
+            for point in _each_value(varied) if searches else _points(varied):
                 try:
-                    configs.append(_compose(config_name, config_class, point, loader))
+                    configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
                 except InputError as mistake:
                     lines |= dict.fromkeys(str(mistake).splitlines())
+    if lines:
+        return Checked(tuple(lines))
+    if sweeps:
+        return Checked(config=configs[0], sweep=_sweep(settings, varied, configs[0], len(configs)))
     alone = not flags and not any(override.get_key_element().startswith("hydra") for override in overrides)
-    return Checked(tuple(lines), configs[0] if alone and not lines else None)
+    return Checked(config=configs[0] if alone else None)
+
+
+def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictConfig:
+    """Hydra's own part of the configuration of the first point; empty where it cannot be composed."""
+    try:
+        composed = compose(config_name, overrides=next(_points(overrides)), return_hydra_config=True)
+    except (HydraException, ValueError):  # ValueError is how it refuses null for a group
+        return OmegaConf.create({"sweeper": {}})
+    settings: DictConfig = composed.hydra
+    return settings
+
+
+def _parameters(settings: DictConfig) -> list[Override]:
+    """What the configuration of the sweeper varies: ``hydra.sweeper.params``."""
+    params = settings.sweeper.get("params") or {}
+    return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+
+
+def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int) -> Sweep:
+    objectives = settings.sweeper.get("objectives") or {}
+    keys = [each.get_key_element().lstrip("+") for each in varied if each.is_sweep_override()]
+    if objectives and settings.sweeper.worst_layers:
+        keys.append("quantization.ignored.scope")
+    return Sweep(
+        folder=Path(settings.sweep.dir).absolute(),
+        keys=tuple(dict.fromkeys(keys)),
+        total=settings.sweeper.n_trials if objectives else count,
+        objectives={str(name): str(direction) for name, direction in objectives.items()},
+        model=config.model.name or Path(config.model.path).stem,
+    )
 
 
 def settings(overrides: Sequence[str]) -> QuantizeConfig:
@@ -99,6 +143,13 @@ def _points(overrides: Sequence[Override]) -> Iterator[list[str]]:
     return (list(point) for point in product(*choices))
 
 
+def _each_value(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """Every value given, each at least once, as a search may need years for every combination of them."""
+    choices = [list(_points([override])) for override in overrides]
+    for row in range(max((len(each) for each in choices), default=1)):
+        yield [word for each in choices if each for word in each[min(row, len(each) - 1)]]
+
+
 def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
     """Names that a config group does not have."""
     group = override.get_key_element().lstrip("+~").partition("@")[0]
@@ -108,16 +159,20 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
     if override.is_sweep_override():
         values = [str(value) for value in override.sweep_string_iterator()] if override.is_discrete_sweep() else []
     else:
-        values = [override.get_value_element_as_str()]
+        # A group whose default is one name takes several as well: experiment=[mine,search].
+        given = override.value()
+        values = [str(each) for each in given] if isinstance(given, list) else [override.get_value_element_as_str()]
     for value in values:
         if value not in options:
             yield f"{group}: {unknown('value', value, options)}"
 
 
-def _compose(config_name: str, config_class: type[T], point: list[str], loader: ConfigLoader) -> T:
+def _compose(
+    config_name: str, config_class: type[T], point: list[str], loader: ConfigLoader, *, point_of_sweep: bool
+) -> T:
     """One point, checked; InputError with a line for each of its mistakes."""
     try:
-        config = from_hydra(compose(config_name, overrides=point), config_class)
+        config = from_hydra(compose(config_name, overrides=point), config_class, point=point_of_sweep)
     except HydraException as mistake:
         raise InputError("\n".join(_lines(config_name, point, loader, mistake))) from mistake
     require_writable(config.runtime.home, "runtime.home")

@@ -11,7 +11,7 @@ from flows.report import make_report
 from flows.review import draw_report, find_layer_errors
 from flows.stages import Stages
 from flows.summary import print_summary
-from tasks.config import QuantizeConfig, flatten
+from tasks.config import QuantizeConfig
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
@@ -19,7 +19,7 @@ from tasks.log_run import describe_datasets, describe_origin, log_run
 from tasks.make_page import plot_images, render_page
 from tasks.measure_speed import Speed, describe_machine, measure_speed
 from tasks.package_model import package_files, package_model
-from tasks.records import DatasetRef, ModelRef, Report
+from tasks.records import DatasetRef, ModelRef, Report, flatten
 from tasks.write_output import describe_run, require_writable, write_output
 
 
@@ -55,26 +55,31 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
     report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done, review)
-    plots = draw_report(stages, report, review, run)
+    plots = draw_report(stages, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
-    page = render_page(report, manifest, plots, run)
-    package = stages.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run)
+    page = render_page(report, manifest, plots, run) if plots else None
+    # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
+    packed = config.tracking.sweep is None or config.release.name is not None
+    package = (
+        stages.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
+    )
     files = write_output(config.output_dir, quantized, report, manifest, run, page)
     logged = log_run(
         options=config.tracking,
         report=report,
         parameters=flatten(config),
         tags=describe_origin(manifest, str(flow_run.id), str(flow_run.ui_url)),
-        files=[file for file in files if file.stem != "model"],  # MLflow has it as a model
-        images=plot_images(plots, run),
+        files=[file for file in files if not (package and file.stem == "model")],  # MLflow has it as a model
+        images=plot_images(plots, run) if plots else {},
         datasets=describe_datasets(datasets),
         texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
-        model=package_files(quantized, package, run),
+        model=package_files(quantized, package, run) if package else None,
         start=stages.start,
         runtime=run,
     )
-    places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
-    print_summary(Console(), report, places)
+    if not config.tracking.sweep:  # which shows all its points in one table
+        places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
+        print_summary(Console(), report, places)
     return report
 
 

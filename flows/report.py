@@ -71,6 +71,8 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
         notes.append("biases were not corrected: quantization.bias_correction is false")
     if config.validation == config.dataset:
         notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
+    if not config.evaluation.page:
+        notes.append("there are no plots and no report.html: evaluation.page is false")
     if not config.evaluation.speed_seconds:
         notes.append("speed was not measured: evaluation.speed_seconds is 0")
     return tuple(notes)

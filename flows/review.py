@@ -42,7 +42,10 @@ class Review:
 
 def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef) -> Review:
     """Analyse the model after each step on samples that judge, and describe the finished one."""
-    made_of, run = calibrated.made_of, config.runtime
+    made_of, run, options = calibrated.made_of, config.runtime, config.evaluation
+    if not (options.analyze or options.page):
+        note = "layers were not analysed and quantizers not described: evaluation.analyze and .page are false"
+        return Review({}, Description((), {}), (note,))
     description: Description = stages.run(
         describe_model,
         model=made_of.model,
@@ -51,7 +54,7 @@ def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibr
         statistics=made_of.statistics,
         runtime=run,
     )
-    if not config.evaluation.analyze:
+    if not options.analyze:
         return Review({}, description, ("layers were not analysed: evaluation.analyze is false",))
     judges, notes = samples.take(set_apart(len(samples), config.quantization.gate_samples)), tuple[str, ...]()
     if not judges:

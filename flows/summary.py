@@ -12,7 +12,8 @@ from tasks.records import Report
 _WORST = 5
 # Characters of a layer's name in one line.
 _LEAST_NAME = 20
-_UNITS = {
+# What metrics are called and measured in, in the order of tables.
+UNITS = {
     "top1": ("top-1", "%"),
     "top5": ("top-5", "%"),
     "agreement": ("top-1 agreement", "%"),
@@ -66,7 +67,7 @@ def _worst_layers(report: Report) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     judged = [layer for layer in report.layers if steps[-1] in layer["steps"]]
     for layer in sorted(judged, key=lambda layer: float(layer["steps"][steps[-1]]["sqnr_db"]))[:_WORST]:
-        decibels = [_number(layer["steps"].get(step, {}).get("sqnr_db")) for step in ends.values()]
+        decibels = [number_text(layer["steps"].get(step, {}).get("sqnr_db")) for step in ends.values()]
         last = layer["steps"][steps[-1]]
         shares = ["" if last[part] is None else f"{100 * last[part]:.3f}" for part in names]
         table.add_row(escape(layer["name"]), *decibels, *shares)
@@ -82,11 +83,11 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]])
     others = {name: (name, "") for values in metrics.values() for name in values if not name.startswith("sqnr_db/")}
     if len(others) > _MOST_ROWS:  # the report has the values of every class
         others = {name: label for name, label in others.items() if "/" not in name}
-    for name, (label, unit) in (_UNITS | {name: others[name] for name in others if name not in _UNITS}).items():
+    for name, (label, unit) in (UNITS | {name: others[name] for name in others if name not in UNITS}).items():
         values = [metrics[column].get(name) for column in columns]
         if any(name in metrics[column] for column in columns):
             difference = [_difference(name, values[0], values[-1])] if len(columns) > 1 else []
-            table.add_row(f"{label} {unit}".strip(), *(_number(value) for value in values), *difference)
+            table.add_row(f"{label} {unit}".strip(), *(number_text(value) for value in values), *difference)
     return table
 
 
@@ -98,5 +99,6 @@ def _difference(name: str, before: float | None, after: float | None) -> str:
     return f"{after - before:+.2f}"
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """A number with two digits behind the point, small ones with four."""
     return "" if value is None else f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}"

@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from prefect import Flow
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
-from flows.environment import shielded
+from flows.environment import one_server, shielded
 from tasks.caching import code_digest
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Runtime
@@ -52,7 +51,7 @@ def on_workers(flow: Flow[..., Any], runtime: Runtime) -> Iterator[Flow[..., Any
         runner = DaskTaskRunner(address=runtime.address)
     else:
         runner = DaskTaskRunner(cluster_class=local_cluster, cluster_kwargs={"workers": runtime.workers})
-    with _one_server():
+    with one_server():
         yield flow.with_options(task_runner=runner)
 
 
@@ -93,16 +92,6 @@ def _located(value: T) -> T:
     return replace(  # type: ignore[type-var]
         value, **{name: content.resolve() for name, content in contents.items() if isinstance(content, Path)}
     )
-
-
-@contextmanager
-def _one_server() -> Iterator[None]:
-    """Let workers use the Prefect server of this process; by themselves each would start a temporary one."""
-    with ExitStack() as stack:
-        if not PREFECT_API_URL.value():
-            client = stack.enter_context(get_client(sync_client=True))
-            stack.enter_context(temporary_settings({PREFECT_API_URL: str(client.api_url).rstrip("/")}))
-        yield
 
 
 def _require_server(address: str) -> None:

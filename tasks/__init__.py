@@ -35,6 +35,7 @@ Plumbing: what steps and flows stand on.
     staging       folders that are whole or not there, and what killed runs left of them
     shards        rows that an earlier run collected for the same samples
     taps          a model with its taps, compiled once a process, and the samples of a shard
+    locking       of processes that want the same step, one runs it
     caching       the one cache policy of all steps: inputs, code, libraries
     make_page     report.html
     write_output  the files a user gets, put in place at once
@@ -46,6 +47,8 @@ Plumbing: what steps and flows stand on.
     history       runs that MLflow has, by what people call them
     monitoring    what a run takes of the machine
     tracking      MLflow, in a process of its own
+    line_process  a process that answers lines of JSON
+    log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
     progress      one progress bar while a stage lasts
     errors        the error for what a user can mend
 

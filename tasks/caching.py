@@ -21,7 +21,9 @@ from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.context import TaskRunContext
 from prefect.results import get_result_store
 from prefect.tasks import Task
+from prefect.transactions import IsolationLevel
 
+from tasks.locking import FileLocks
 from tasks.records import Runtime
 from tasks.store import Store, referenced
 
@@ -35,11 +37,14 @@ R = TypeVar("R")
 def step(function: Callable[P, R]) -> Task[P, R]:
     """Make a Prefect task of a function whose results are cached across runs and processes.
 
+    Of processes that want the same result at once, one works for it and the others wait.
     The function takes ``runtime: Runtime`` and otherwise only values that travel (see ``records``), and returns one.
     """
     return task(
         name=function.__name__,
-        cache_policy=CacheKeyFnPolicy(cache_key_fn=_healed_key),
+        cache_policy=CacheKeyFnPolicy(cache_key_fn=_healed_key).configure(
+            isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FileLocks()
+        ),
         persist_result=True,
         result_serializer="json",
     )(function)

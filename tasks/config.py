@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -31,6 +31,7 @@ from tasks.options import (
     QuantizationOptions,
     TuningOptions,
     contradictions,
+    settle,
 )
 from tasks.records import Runtime
 from tasks.release import ReleaseOptions
@@ -80,13 +81,14 @@ class ModelOptions:
 class EvaluationOptions:
     """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
 
-    ``analyze``: find the error of every layer.
+    ``analyze``: find the error of every layer. ``page``: draw plots and write ``report.html``.
     ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; without metrics top-1 and top-5 do.
     """
 
     subset_size: Count | None = None
     speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     analyze: bool = True
+    page: bool = True
     adapter: Annotated[Adapter, _TYPE] | None = None
     postprocessing: tuple[Annotated[Postprocessor, _TYPE], ...] = ()
     metrics: tuple[Annotated[Metric, _TYPE], ...] | None = None
@@ -101,11 +103,12 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """Where MLflow keeps the run: ``uri`` null stands for SQLite in the home folder."""
+    """Where MLflow keeps the run: ``uri`` null stands for SQLite in home. Those of one ``sweep`` share a parent."""
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "openvino-ptq-flow"
     run_name: str | None = None
+    sweep: Annotated[str, Field(pattern=r"^[^'\"]+$")] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class RuntimeOptions(Runtime):
     threads: Count | None = None
     shard_size: Count = 64
     memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
+    keep_samples: Annotated[ByteSize, Field()] = field(default=ByteSize(0))
     workers: Count | None = None
     address: Annotated[str, Field(pattern=r"^[a-z]+://\S+:[0-9]+$")] | None = None
 
@@ -172,8 +176,8 @@ for _option_class in OPTION_CLASSES:
     setattr(_option_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010 - mypy knows no such field
 
 
-def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
-    """Check a composed configuration.
+def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = False) -> T:
+    """Check a composed configuration, of a run alone or of a ``point`` of a sweep (see :func:`settle`).
 
     Raises InputError with one line per mistake: the dotted key, its value, what is allowed, the nearest valid name.
     """
@@ -183,6 +187,7 @@ def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
         raise InputError(_unresolved(failure)) from failure
     if empty := dict.fromkeys(_empty("", plain), "a value is needed, got ''; null stands for none"):
         raise InputError("\n".join(_told_once(empty)))
+    settle(plain, point=point)
     try:
         config = TypeAdapter(config_class).validate_python(plain)
     except ValidationError as failure:
@@ -191,23 +196,6 @@ def from_hydra(composed: DictConfig, config_class: type[T]) -> T:
     if mistakes:
         raise InputError("\n".join(mistakes))
     return config
-
-
-def flatten(config: QuantizeConfig) -> dict[str, Any]:
-    """Dotted keys and plain values, as they are logged."""
-    flat: dict[str, Any] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                visit(f"{prefix}.{key}" if prefix else key, item)
-        elif value and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-            flat[prefix] = f"[{','.join(value)}]"
-        else:
-            flat[prefix] = str(value) if isinstance(value, Path) else value
-
-    visit("", asdict(config))
-    return flat
 
 
 def _unresolved(failure: OmegaConfBaseException) -> str:

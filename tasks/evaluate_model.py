@@ -1,8 +1,18 @@
 """Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
 
 from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
-from tasks.algorithms.evaluation import classification_metrics, collect_rows, comparison_metrics, sample_outputs, stack
+from tasks.algorithms.evaluation import (
+    classification_metrics,
+    collect_rows,
+    comparison_metrics,
+    compile_alone,
+    sample_outputs,
+    stack,
+)
 from tasks.algorithms.inference import Sample, input_names
 from tasks.caching import step
 from tasks.data.callables import callable_file
@@ -44,8 +54,9 @@ def evaluate_model(
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
     sizes: list[Sizes] = []
-    loaded = _loaded(samples, dataset, input_names(opened), sizes)
-    rows = collect_rows(opened, loaded, advance_by_one(), runtime.threads)
+    loaded = _loaded(samples, dataset, input_names(opened), sizes, runtime.keep_samples)
+    compiled = partial(_compiled, runtime.home.resolve(), model, runtime.threads)
+    rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     outputs, notes = stack(rows)
     annotations = annotations_of(samples).take(dataset.indices)
     metrics: dict[str, float | None] = {}
@@ -60,9 +71,27 @@ def evaluate_model(
     return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
 
 
-def _loaded(samples: Samples, dataset: DatasetRef, names: tuple[str, ...], sizes: list[Sizes]) -> Iterator[Sample]:
-    """The samples, one at a time; their sizes are appended to ``sizes``."""
-    for index in dataset.indices:
-        sample = samples.load(index, names)
+@lru_cache(maxsize=1)
+def _compiled(home: Path, model: ModelRef, threads: int | None, whole: tuple[str, ...]) -> Any:
+    """The model that was compiled last: the gate's choice is evaluated right after."""
+    return compile_alone(Store(home).open_model(model), whole, threads)
+
+
+# Samples by their digest and the names of the inputs, and their bytes, kept for the next model.
+_kept: dict[tuple[str, ...], Sample] = {}
+
+
+def _loaded(
+    samples: Samples, dataset: DatasetRef, names: tuple[str, ...], sizes: list[Sizes], most_bytes: int
+) -> Iterator[Sample]:
+    """The samples, one at a time; their sizes are appended to ``sizes``. As many as fit in ``most_bytes`` are kept."""
+    used = sum(array.nbytes for sample in _kept.values() for array in sample.values())
+    for index, digest in zip(dataset.indices, dataset.digests, strict=True):
+        sample = _kept.get((digest, *names))
+        if sample is None:
+            sample = samples.load(index, names)
+            used += sum(array.nbytes for array in sample.values())
+            if used <= most_bytes:
+                _kept[digest, *names] = sample
         sizes.append(sizes_of(samples, index, sample[names[0]]))
         yield sample

@@ -132,5 +132,6 @@ def log_run(
             model=model,
             started=start.clock if start else None,
             release=asdict(report.promotion) if report.promotion else None,
+            sweep=options.sweep,
         )
     )

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -105,6 +105,22 @@ class QuantizationOptions:
     def execution(self) -> Execution:
         """How statistics are collected."""
         return Execution(in_place=self.inplace_statistics, batch=self.stat_batch_size)
+
+
+def settle(plain: Any, *, point: bool) -> None:
+    """Replace null where the value depends on whether the run is a ``point`` of a sweep, in a composed configuration.
+
+    Points are compared by metrics; the best one is repeated alone, which finds everything else in the cache.
+    """
+    values = {
+        ("evaluation", "speed_seconds"): 0.0 if point else 1.0,
+        ("evaluation", "analyze"): not point,
+        ("evaluation", "page"): not point,
+        ("runtime", "keep_samples"): "512MiB" if point else 0,
+    }
+    for (group, name), value in values.items():
+        if isinstance(plain.get(group), dict) and plain[group].get(name, 0) is None:
+            plain[group][name] = value
 
 
 def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:

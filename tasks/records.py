@@ -5,7 +5,7 @@ A field that is not compared says where a content lies or what it is called; onl
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Runtime:
     threads: int | None = None
     shard_size: int = 64
     memory_limit: int | None = None
+    keep_samples: int = 0
     progress: bool = True
     workers: int | None = None
     address: str | None = None
@@ -181,3 +182,20 @@ class Report:
     layers: tuple[dict[str, Any], ...] = field(default=())
     quantizer_list: tuple[dict[str, Any], ...] = field(default=())
     promotion: Promotion | None = None
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Dotted keys and plain values of a configuration, as parameters."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, item)
+        elif value and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+            flat[prefix] = f"[{','.join(value)}]"
+        else:
+            flat[prefix] = str(value) if isinstance(value, Path) else value
+
+    visit("", asdict(config))
+    return flat

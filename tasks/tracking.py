@@ -1,7 +1,8 @@
 """MLflow, in a process of its own: importing it takes seconds, which pass while the flow runs its first steps.
 
 The only module that knows MLflow. ``start`` launches the process, ``log`` hands it a run; run as a script, the module
-is that process: it reads one run as JSON from standard input and prints what MLflow made of it.
+is that process: it reads runs from standard input, a line of JSON each, and answers each with a line: the identifier
+that MLflow gave it, or why there is none. So the points of a sweep share one process.
 """
 
 import atexit
@@ -10,16 +11,17 @@ import fcntl
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.line_process import LineProcess
 from tasks.monitoring import Monitor, Sample
 
 # MLflow's limits: characters of a parameter's value, parameters in one call.
@@ -39,7 +41,8 @@ class Run:
     ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
     ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
     MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``).
-    ``started`` is a time of the clock in seconds.
+    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a child
+    of the run of the sweep, which is made by whoever needs it first. ``leads`` tells that it is the run of the sweep.
     """
 
     uri: str | None
@@ -57,6 +60,9 @@ class Run:
     model: dict[str, Any] | None = None
     release: dict[str, Any] | None = None
     started: float | None = None
+    sweep: str | None = None
+    leads: bool = False
+    status: str = "FINISHED"
 
 
 @dataclass(frozen=True)
@@ -67,44 +73,41 @@ class Logged:
     release: str = ""
 
 
-_waiting: list[subprocess.Popen[str]] = []
+# The process, and the homes of the runs that it logged: it works in there, so that one is all it can serve.
+_waiting: list[tuple[LineProcess, set[str]]] = []
 
 
 def start() -> None:
     """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
     if not _waiting:
         atexit.register(_stop)
-        _waiting.append(
-            subprocess.Popen(
-                # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
-                [sys.executable, "-P", "-m", "tasks.tracking"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                # A server that does not answer is given up after 14 s instead of four minutes.
-                env={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-                start_new_session=True,  # Ctrl-C is for the flow, which may still have something to log
-            )
-        )
+        # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
+        command = [sys.executable, "-P", "-m", "tasks.tracking"]
+        # A server that does not answer is given up after 14 s instead of four minutes.
+        settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        _waiting.append((LineProcess(command, settings), set()))
 
 
 def _stop() -> None:
-    for process in _waiting:
-        process.kill()
+    while _waiting:
+        _waiting.pop()[0].end()
 
 
 def log(run: Run) -> Logged:
     """Log a run. Raises TrackingError when that fails."""
+    if _waiting and _waiting[0][1] - {run.home}:
+        _stop()
     start()
-    process = _waiting.pop()
-    answer, complaints = process.communicate(json.dumps(asdict(run), default=str))
-    if process.returncode:
-        reason = complaints.strip().splitlines() or ["no reason given"]
-        where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
-        msg = f"{where}: MLflow could not log the run: {reason[-1]}; the output is written"
-        raise TrackingError(msg)
-    return Logged(**json.loads(answer.strip().splitlines()[-1]))
+    process, homes = _waiting.pop()  # if this is interrupted, nobody takes its answer for another's
+    answer = process.ask(asdict(run))
+    if "error" not in answer:
+        _waiting.append((process, homes | {run.home}))
+        return Logged(**answer)
+    process.end()
+    where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
+    written = "; the output is written" if run.status == "FINISHED" and not run.leads else ""
+    msg = f"{where}: MLflow could not log the run: {answer['error']}{written}"
+    raise TrackingError(msg)
 
 
 def _log_here(run: Run, samples: Sequence[Sample]) -> Logged:
@@ -116,10 +119,18 @@ def _log_here(run: Run, samples: Sequence[Sample]) -> Logged:
     with created_once(run.uri, Path(run.home)) as uri:
         client = MlflowClient(uri)
         experiment = _experiment(client, run.experiment, run.uri, Path(run.home))
+        leader = _leader(client, experiment, run.sweep) if run.sweep else None
     now = int(1000 * time.time())
     started = now if run.started is None else int(1000 * run.started)
-    created = client.create_run(experiment, start_time=started, run_name=run.name, tags=run.tags)
-    identifier = str(created.info.run_id)
+    if leader and run.leads:
+        identifier = leader
+        client.update_run(identifier, name=run.name)
+        for name, text in run.tags.items():
+            client.set_tag(identifier, name, text)
+    else:
+        parent = {"mlflow.parentRunId": leader} if leader else {}
+        created = client.create_run(experiment, start_time=started, run_name=run.name, tags=run.tags | parent)
+        identifier = str(created.info.run_id)
     finite = {name: value for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     client.log_batch(identifier, metrics=[Metric(name, value, now, 0) for name, value in finite.items()])
     points = [
@@ -155,7 +166,7 @@ def _log_here(run: Run, samples: Sequence[Sample]) -> Logged:
             released = registry.publish(client, uri, identifier, run.model, run.release)
         for name, text in released.items():
             client.set_tag(identifier, name, text)
-    client.set_terminated(identifier)
+    client.set_terminated(identifier, run.status)
     return Logged(identifier, released.get("release", ""))
 
 
@@ -211,16 +222,32 @@ def _experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
+def _leader(client: Any, experiment: str, sweep: str) -> str:
+    """The run of a sweep. The caller holds the lock, so that points that end at once do not make one each."""
+    tags = {"sweep": sweep}
+    found = client.search_runs([experiment], f"tags.sweep = '{sweep}'", max_results=1)
+    run = found[0] if found else client.create_run(experiment, run_name=f"sweep {sweep}", tags=tags)
+    return str(run.info.run_id)
+
+
 def _serve() -> None:
     monitor = Monitor(os.getppid())
     monitor.start()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401, PLC0415 - loaded while nobody waits
 
-    content = sys.stdin.read()
-    samples = monitor.stop()
-    if content:
-        sys.stdout.write(json.dumps(asdict(_log_here(Run(**json.loads(content)), samples))) + "\n")
-        sys.stdout.flush()
+    # What a library prints must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        samples = monitor.stop()
+        try:
+            answer = asdict(_log_here(Run(**json.loads(line)), samples))
+        except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+            answer = {"error": traceback.format_exception_only(failure)[-1].strip().splitlines()[-1]}
+            traceback.print_exc()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        monitor = Monitor(os.getppid())
+        monitor.start()
     # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
     os._exit(0)
 

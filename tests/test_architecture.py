@@ -35,11 +35,13 @@ PLUMBING = {
     | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics"},
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "tasks.records", "tasks.staging"},
-    "tasks.caching": {"prefect", "tasks.records", "tasks.store"},
+    "tasks.locking": {"prefect"},
+    "tasks.caching": {"prefect", "tasks.locking", "tasks.records", "tasks.store"},
     "tasks.review": {"numpy", "matplotlib", "tasks.algorithms", "tasks.records"},
     "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
-    "tasks.tracking": {"mlflow", "tasks.monitoring", "tasks.registry"},
+    "tasks.line_process": set(),
+    "tasks.tracking": {"mlflow", "tasks.monitoring", "tasks.registry", "tasks.line_process"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
@@ -53,6 +55,7 @@ STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.prog
 }
 DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
+SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "tasks.write_output",
@@ -73,7 +76,9 @@ FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "task
 
 
 def modules() -> dict[str, Path]:
-    files = [file for room in ("tasks", "flows", "conf") for file in sorted((ROOT / room).rglob("*.py"))]
+    files = [
+        file for room in ("tasks", "flows", "conf", "hydra_plugins") for file in sorted((ROOT / room).rglob("*.py"))
+    ]
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
@@ -105,9 +110,11 @@ def inside(name: str, rooms: set[str]) -> bool:
 
 
 def allowed(name: str) -> set[str]:
+    if name.startswith("hydra_plugins"):
+        return SEARCH
     if name.startswith("flows"):
         return FLOWS | STEP_MODULES
-    if name == "tasks.log_run":
+    if name in ("tasks.log_run", "tasks.log_sweep"):
         return LOG_RUN
     if name in STEP_MODULES:
         more = {"tasks.correct_sequentially": CORRECTIONS, "tasks.draw_plots": DRAWING}

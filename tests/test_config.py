@@ -10,12 +10,13 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from flows.preflight import check
-from tasks.config import EvaluateConfig, QuantizeConfig, flatten, from_hydra
+from tasks.config import EvaluateConfig, QuantizeConfig, from_hydra
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.errors import InputError
 from tasks.graph.presets import Preset
+from tasks.records import flatten
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIGS = {"quantize": QuantizeConfig, "evaluate": EvaluateConfig}
@@ -71,7 +72,7 @@ def test_every_option_of_every_group_is_valid(name: str, overrides: list[str]) -
 
 
 def test_every_yaml_was_composed() -> None:
-    composed = {overrides[-1].replace("=", "/") for overrides in options()} | set(CONFIGS)
+    composed = {overrides[-1].replace("=", "/") for overrides in options()} | set(CONFIGS) | {"hydra/sweeper/search"}
     assert composed == {str(file.relative_to(CONF).with_suffix("")) for file in CONF.rglob("*.yaml")}
 
 
@@ -391,10 +392,12 @@ def test_reference_belongs_to_evaluate_only() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "alone"),
-    [("", True), ("runtime.shard_size=5", True), ("-m runtime.shard_size=5", False), ("hydra.run.dir=x", False)],
+    [("", True), ("runtime.shard_size=5", True), ("-m runtime.shard_size=5,6", False), ("hydra.run.dir=x", False)],
 )
 def test_only_plain_runs_are_composed_here(arguments: str, alone: bool) -> None:
     """Sweeps and everything that sets Hydra itself have to go through it."""
     checked = check("quantize", QuantizeConfig, arguments.split())
     assert not checked.problems
-    assert (checked.config == configuration(*arguments.split())) if alone else checked.config is None
+    assert (checked.sweep is not None) == ("-m" in arguments)
+    if checked.sweep is None:
+        assert (checked.config == configuration(*arguments.split())) if alone else checked.config is None

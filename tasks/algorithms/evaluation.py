@@ -16,20 +16,30 @@ from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreem
 Outputs = dict[str, NDArray[Any]]
 
 
+def compile_alone(model: ov.Model, whole: tuple[str, ...], threads: int | None = None) -> ov.CompiledModel:
+    """Compile the model for one sample a request; ``whole`` are inputs without a batch axis."""
+    return compile_for_samples(one_sample_at_a_time(model, whole), threads)
+
+
 def collect_rows(
-    model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
+    model: ov.Model,
+    samples: Iterable[Sample],
+    advance: Callable[[], None],
+    compiled: Callable[[tuple[str, ...]], ov.CompiledModel],
 ) -> dict[str, list[NDArray[Any]]]:
-    """Every output of every sample, in the order of the samples, with its batch axis where it has one."""
+    """Every output of every sample, in the order of the samples, with its batch axis where it has one.
+
+    ``compiled`` is what :func:`compile_alone` makes of the model for inputs without a batch axis.
+    """
     remaining = iter(samples)
     first = next(remaining)
-    prepared = one_sample_at_a_time(model, whole_inputs(model, first))
     rows: dict[int, list[NDArray[Any]]] = {}
 
     def receive(index: int, outputs: list[NDArray[Any]]) -> None:
         rows[index] = [np.array(output) for output in outputs]
         advance()
 
-    count = infer(compile_for_samples(prepared, threads), chain([first], remaining), receive)
+    count = infer(compiled(whole_inputs(model, first)), chain([first], remaining), receive)
     return {
         name: [rows[index][position] for index in range(count)] for position, name in enumerate(output_names(model))
     }
@@ -39,7 +49,7 @@ def collect_outputs(
     model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
 ) -> tuple[Outputs, tuple[str, ...]]:
     """What :func:`stack` makes of the outputs of all samples."""
-    return stack(collect_rows(model, samples, advance, threads))
+    return stack(collect_rows(model, samples, advance, lambda whole: compile_alone(model, whole, threads)))
 
 
 def stack(rows: Mapping[str, Sequence[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
