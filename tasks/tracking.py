@@ -41,8 +41,8 @@ class Run:
     ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
     ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
     MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``).
-    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a child
-    of the run of the sweep, which is made by whoever needs it first. ``leads`` tells that it is the run of the sweep.
+    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a
+    child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run.
     """
 
     uri: str | None
