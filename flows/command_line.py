@@ -25,6 +25,8 @@ FAILED = 1
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+# MLflow would draw a bar for each small file, wherever tqdm is installed; Optuna brings it.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 # Every Ctrl-C of this process, by the number of its signal.
 _interruptions: list[int] = []
