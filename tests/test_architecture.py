@@ -76,9 +76,7 @@ FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "task
 
 
 def modules() -> dict[str, Path]:
-    files = [
-        file for room in ("tasks", "flows", "conf", "hydra_plugins") for file in sorted((ROOT / room).rglob("*.py"))
-    ]
+    files = [file for room in ("tasks", "flows", "conf") for file in sorted((ROOT / room).rglob("*.py"))]
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
@@ -110,7 +108,7 @@ def inside(name: str, rooms: set[str]) -> bool:
 
 
 def allowed(name: str) -> set[str]:
-    if name.startswith("hydra_plugins"):
+    if name.startswith("flows.plugins"):
         return SEARCH
     if name.startswith("flows"):
         return FLOWS | STEP_MODULES

@@ -1,8 +1,8 @@
 """Hydra's sweeper that searches: Optuna proposes points, the launcher runs them; several objectives, a Pareto front.
 
-It lies here because Hydra takes plugins from the namespace package ``hydra_plugins`` only; there must be no
-``__init__.py``. The published hydra-optuna-sweeper needs distributions that Optuna dropped, and an Alembic that MLflow
-does not work with. Names of settings are the same as there.
+It lies here because Hydra takes plugins from the namespace package ``hydra_plugins`` only, of which this folder is a
+part (see pyproject.toml); there must be no ``__init__.py``. The published hydra-optuna-sweeper needs distributions that
+Optuna dropped, and an Alembic that MLflow does not work with. Names of settings are the same as there.
 """
 
 import json
