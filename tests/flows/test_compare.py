@@ -104,6 +104,7 @@ def test_words_that_mean_none_or_several(word: str, complaint: str) -> None:
     assert complaint in str(mistake.value)
 
 
+@pytest.mark.slow
 def test_command(commands: Commands, tmp_path: Path) -> None:
     for preset in ("performance", "mixed"):
         words = (f"quantization.preset={preset}", f"tracking.run_name={preset}", "output_dir=compared")

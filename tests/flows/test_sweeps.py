@@ -172,6 +172,7 @@ def test_ctrl_c_leaves_finished_points_complete(commands: Commands, tmp_path: Pa
     assert sorted(status for _, status in names_and_states(home).values()) == ["FINISHED", "KILLED"]
 
 
+@pytest.mark.slow
 def test_points_at_once_share_one_server_and_one_parent(commands: Commands, tmp_path: Path) -> None:
     """Without a server: the temporary one is that of the sweep."""
     environment = {name: value for name, value in commands.environment.items() if name != "PREFECT_API_URL"}
