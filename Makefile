@@ -25,7 +25,7 @@ test: setup ## the linters, the type checker and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 ui: setup ## open the pages of MLflow and Prefect on the state of this folder; Ctrl-C ends both
 	$(BIN)/ptq-ui
