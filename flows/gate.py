@@ -9,6 +9,8 @@ from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
 
 # Points of expected top-1 agreement that a step may cost: it is an estimate. One of 32 samples is 3 points.
 LEAST_LOSS = 0.1
+# A gain of so many dB counts for more than the estimate, which is worth little where errors are large.
+LARGE_GAIN = 1.0
 
 
 class Gate:
@@ -39,7 +41,7 @@ class Gate:
         old, new = self.score(before), self.score(after)
         agreement = self._agreement(before), self._agreement(after)
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
-        kept = old is None or new is None or (new >= old and not (both and both[1] < both[0] - LEAST_LOSS))
+        kept = old is None or new is None or (new >= old and not (new < old + LARGE_GAIN and _costs(both)))
         self._decisions.append(Decision(step, kept, old, new, skipped, both))
         if kept:
             self._kept.append((step, before, after))
@@ -84,3 +86,8 @@ class Gate:
             size=len(self._samples),
         )
         return found
+
+
+def _costs(agreement: tuple[float, float] | None) -> bool:
+    """Whether top-1 agreement, before and after, is expected to suffer."""
+    return agreement is not None and agreement[1] < agreement[0] - LEAST_LOSS

@@ -78,6 +78,12 @@ def test_a_step_may_not_cost_agreement_either(runtime: Runtime, agreement: float
     assert ("expected top-1 agreement 99.00 % before" in _decision(judge.decisions[0])) == (not kept)
 
 
+def test_a_large_gain_counts_for_more_than_an_estimate(runtime: Runtime) -> None:
+    before: Metrics = {"sqnr_db": 3.9, "expected_agreement": 87.3}
+    judge = gate(both(before, {"sqnr_db": 8.3, "expected_agreement": 84.4}), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == AFTER
+
+
 def test_without_samples_nothing_is_evaluated(runtime: Runtime) -> None:
     stages = both({"sqnr_db": 10.0}, {"sqnr_db": 1.0})
     judge = gate(stages, runtime, count=0)
