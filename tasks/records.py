@@ -22,7 +22,7 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class ArraysRef:
-    """Named arrays in the store. ``digest`` is the sha256 of the .npz."""
+    """Named arrays in the store. ``digest`` is the sha256 of the .safetensors."""
 
     digest: str
 

@@ -143,10 +143,10 @@ def _signature(model: Mapping[str, Any]) -> Any:
 def _example(file: str | None, names: list[str]) -> Any:
     if file is None:
         return None
-    import numpy as np  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
 
-    with np.load(file) as archive:
-        return archive[names[0]] if len(names) == 1 else dict(archive)
+    arrays = load_file(file)
+    return arrays[names[0]] if len(names) == 1 else arrays
 
 
 def _version_of(client: Any, name: str, alias: str) -> str | None:

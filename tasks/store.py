@@ -1,9 +1,9 @@
 """Content-addressed files: models and arrays by the sha256 of their bytes, whole or not there at all."""
 
 import hashlib
+import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tasks.records import ArraysRef, ModelRef
 from tasks.staging import abandoned, staged
 
+_ARRAYS = "arrays.safetensors"
+# The entry of a file that lists its arrays: the format keeps them in an order of its own.
+_ORDER = "order"
 _TEMPORARY = ".incomplete-"
 # Machines that share the store may not see each other's locks.
 _ABANDONED_SECONDS = 3600
@@ -45,36 +50,34 @@ class Store:
         return ov.Core().read_model(self.model_folder(ref) / "model.xml")
 
     def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ArraysRef:
-        """Save named arrays."""
+        """Save named arrays of numbers; raises ValueError for one that holds something else."""
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"array {name!r} is of type {array.dtype}: only numbers can be stored")
         with self._temporary("arrays") as folder:
-            path = folder / "arrays.npz"
-            # What numpy.savez does, which has no room for arrays called `file` or `allow_pickle`.
-            with zipfile.ZipFile(path, "w") as archive:
-                for name, array in arrays.items():
-                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
-                        np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+            path = folder / _ARRAYS
+            whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+            save_file(whole, path, {_ORDER: json.dumps(list(arrays))})
             ref = ArraysRef(_digest(path))
             self._publish(folder, ref)
         return ref
 
     def open_arrays(self, ref: ArraysRef) -> dict[str, NDArray[Any]]:
-        """Read arrays back."""
-        with np.load(self._folder(ref) / "arrays.npz", allow_pickle=False) as archive:
-            return dict(archive)
+        """Read arrays back, in the order they were put."""
+        return dict(self.map_arrays(ref))
 
     def arrays_file(self, ref: ArraysRef) -> Path:
-        """The ``.npz`` file."""
-        return self._folder(ref) / "arrays.npz"
+        """The ``.safetensors`` file."""
+        return self._folder(ref) / _ARRAYS
 
     def map_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
         """Arrays that are read one by one, each time they are asked for."""
-        archive: Mapping[str, NDArray[Any]] = np.load(self._folder(ref) / "arrays.npz", allow_pickle=False)
-        return archive
+        return _MappedArrays(self.arrays_file(ref))
 
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
         """Whether the files are there and still have the digest they were stored under."""
         folder = self._folder(ref)
-        files = _model_files(folder) if isinstance(ref, ModelRef) else (folder / "arrays.npz",)
+        files = _model_files(folder) if isinstance(ref, ModelRef) else (folder / _ARRAYS,)
         return all(file.is_file() for file in files) and _digest(*files) == ref.digest
 
     def discard(self, ref: ModelRef | ArraysRef) -> None:
@@ -102,6 +105,29 @@ class Store:
             if not self.is_intact(ref):
                 self.discard(ref)
                 folder.replace(final)
+
+
+class _MappedArrays(Mapping[str, NDArray[Any]]):
+    """The arrays of a file; it stays open as long as these are."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: Any = safe_open(path, framework="numpy")
+        self._names = dict.fromkeys(json.loads(self._file.metadata()[_ORDER]))
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        values: NDArray[Any] = self._file.get_tensor(name)
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:

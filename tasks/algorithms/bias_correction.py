@@ -50,7 +50,7 @@ def correct_biases(
         before, after = (
             constant_value(node.input_value(layer.weights.port)) for node in (layer.operation.node, changed[layer.name])
         )
-        difference = np.subtract(before, after, dtype=np.float64)
+        difference = before - after
         if not difference.any():
             continue
         mean = _mean(statistics, layer, left_out)
@@ -62,7 +62,6 @@ def correct_biases(
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
         corrections.append(describe(layer, kept))
-    quantized.validate_nodes_and_infer_types()
     return tuple(corrections)
 
 
@@ -87,7 +86,7 @@ def corrected_name(layer: Layer) -> str:
 
 def within_threshold(layer: Layer, shift: Channels, threshold: float | None) -> NDArray[np.bool_]:
     """Which channels' shifts are less than ``threshold`` times the bias of the float model, or have no bias."""
-    bias = find_bias(layer.operation, layer.output_axis)
+    bias = None if threshold is None else find_bias(layer.operation, layer.output_axis)
     if threshold is None or bias is None:
         return np.full(shift.shape, fill_value=True)
     values = np.abs(read_constant(*bias_input(bias.node)))
@@ -111,6 +110,6 @@ def _mean(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> Ch
     rows = statistics[tensor].means.get(layer.mean.axis) if tensor in statistics else None
     if rows is None:
         return None
-    rows = np.delete(rows, left_out, axis=0).astype(np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]
-    return rows.mean(axis=0) if len(rows) else None
+    counted = np.isfinite(rows).all(axis=1)
+    counted[list(left_out)] = False
+    return rows[counted].mean(axis=0, dtype=np.float64) if counted.any() else None

@@ -59,26 +59,33 @@ def find_layers(operations: tuple[Operation, ...]) -> tuple[Layer, ...]:
     return tuple(layer for operation in operations if (layer := _as_layer(operation)) is not None)
 
 
-def mean_shift(layer: Layer, difference: NDArray[np.float64], mean: Channels) -> Channels:
+def mean_shift(layer: Layer, difference: NDArray[np.floating], mean: Channels) -> Channels:
     """How far the mean of each output channel moves when the weights change by ``difference``, (output channels,).
 
     ``mean``, (input channels,), is that of the data. A tap of the kernel adds nothing where it lies in the padding: it
-    counts with the share of output positions at which it meets data.
+    counts with the share of output positions at which it meets data. Summed in float64.
     """
     kind = layer.operation.type
     if kind == "MatMul":
         matrix = difference.reshape(difference.shape[-2:])
-        return np.asarray(mean @ matrix if contracts_first(layer) else matrix @ mean)
+        return _summed("io,i->o" if contracts_first(layer) else "oi,i->o", matrix, mean)
     first = _SPATIAL[kind]
-    taps = tuple(range(first, difference.ndim))
-    summed = (difference * tap_shares(layer, difference.shape[first:])).sum(axis=taps)
-    if kind == "Convolution":
-        return np.asarray(summed @ mean)
-    if kind == "ConvolutionBackpropData":
-        return np.asarray(mean @ summed)
-    formula = "goc,gc->go" if kind == "GroupConvolution" else "gco,gc->go"
-    shifts: Channels = np.einsum(formula, summed, mean.reshape(summed.shape[0], -1))
-    return shifts.reshape(-1)
+    taps = tap_shares(layer, difference.shape[first:]).reshape(-1)
+    channels, grouped = difference.shape[:first], "Group" in kind
+    if "Backprop" in kind:
+        formula, met = ("gcok,gck->go", (channels[0], -1)) if grouped else ("cok,ck->o", (-1,))
+        each = mean.reshape(met)[..., None] * taps
+        return _summed(formula, difference.reshape(*channels, -1), each)
+    # All taps of all channels in a row, as they lie in memory.
+    each = (mean[:, None] * taps).reshape((channels[0], -1) if grouped else -1)
+    formula = "goi,gi->go" if grouped else "oi,i->o"
+    return _summed(formula, difference.reshape(*channels[:-1], -1), each)
+
+
+def _summed(formula: str, weights: NDArray[np.floating], met: Channels) -> Channels:
+    """Not by BLAS, which would need a copy of the weights in float64, and whose sums depend on the number of threads."""
+    shift: Channels = np.einsum(formula, weights, met, dtype=np.float64)
+    return shift.reshape(-1)
 
 
 def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
@@ -103,6 +110,8 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
 def _shares_along(
     length: int, before: int | None, after: int | None, step: int, dilation: int, pad: int, backwards: bool
 ) -> NDArray[np.float64]:
+    if length == 1 and pad == 0 and not backwards:
+        return np.ones(1)
     if before is None or after is None:
         return np.full(length, 1 / step if backwards else 1.0)
     taps = np.arange(length)[:, None] * dilation - pad

@@ -1,8 +1,9 @@
 """Statistics of activation tensors: one row a sample, so that shards of samples only have to be stacked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +94,14 @@ class TensorStatistic:
 Statistics = Mapping[str, TensorStatistic]
 _SEPARATOR = "::"
 _MINIMUM, _MAXIMUM, _VALUES = "minimum", "maximum", "values"
+_MEAN, _PEAK, _QUANTILE = "mean ", "peak ", "quantile "
 
 
 class StackedStatistics(Statistics):
     """The statistics of several shards, each of named arrays (see :func:`to_arrays`), one below the other.
 
-    A tensor is read and stacked when it is asked for: memory holds that of one tensor, however many samples there are.
+    A field of a tensor is read and stacked when it is asked for: memory holds those of one tensor, however many samples
+    there are, and who needs means alone reads nothing else.
     Raises ValueError for shards of different tensors.
     """
 
@@ -113,16 +116,11 @@ class StackedStatistics(Statistics):
                 self._fields[tensor] |= names
 
     def __getitem__(self, tensor: str) -> TensorStatistic:
-        named = {name: self._stacked(tensor, name) for name in self._fields[tensor]}
-        maximum = named[_MAXIMUM]
-        return TensorStatistic(
-            named.get(_MINIMUM, _zero_minimum(maximum)),
-            maximum,
-            {_quantile(name): rows for name, rows in named.items() if name.startswith("quantile")},
-            {int(name.removeprefix("mean ")): rows for name, rows in named.items() if name.startswith("mean ")},
-            {int(name.removeprefix("peak ")): rows for name, rows in named.items() if name.startswith("peak ")},
-            named.get(_VALUES),
-        )
+        return _StackedStatistic(self._fields[tensor], partial(self._stacked, tensor))
+
+    def __contains__(self, tensor: object) -> bool:
+        # Not by reading it, as a Mapping would.
+        return tensor in self._fields
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)
@@ -141,6 +139,44 @@ class StackedStatistics(Statistics):
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
+class _StackedStatistic(TensorStatistic):
+    """The statistic of one tensor, each field read when it is first asked for."""
+
+    _names: tuple[str, ...]
+    _read: Callable[[str], Rows]
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], Rows]) -> None:
+        # Its fields are properties, so that there is nothing to set but where they come from.
+        self.__dict__.update(_names=tuple(names), _read=read)
+
+    @cached_property
+    def minimum(self) -> Rows:
+        return self._read(_MINIMUM) if _MINIMUM in self._names else _zero_minimum(self.maximum)
+
+    @cached_property
+    def maximum(self) -> Rows:
+        return self._read(_MAXIMUM)
+
+    @cached_property
+    def quantiles(self) -> Mapping[Quantile, Rows]:
+        return {_quantile(name): self._read(name) for name in self._names if name.startswith(_QUANTILE)}
+
+    @cached_property
+    def means(self) -> Mapping[int, Rows]:
+        return self._along_axes(_MEAN)
+
+    @cached_property
+    def peaks(self) -> Mapping[int, Rows]:
+        return self._along_axes(_PEAK)
+
+    @cached_property
+    def values(self) -> Rows | None:
+        return self._read(_VALUES) if _VALUES in self._names else None
+
+    def _along_axes(self, kind: str) -> Mapping[int, Rows]:
+        return {int(name.removeprefix(kind)): self._read(name) for name in self._names if name.startswith(kind)}
+
+
 def to_arrays(statistics: Statistics) -> dict[str, Rows]:
     """Flatten to named arrays, ``"<tensor>::<field>"``. A minimum of zeros, where there are values, is left out."""
     return {
@@ -150,8 +186,8 @@ def to_arrays(statistics: Statistics) -> dict[str, Rows]:
             *(((_MINIMUM, statistic.minimum),) if np.nan_to_num(statistic.minimum).any() else ()),
             (_MAXIMUM, statistic.maximum),
             *((_quantile_name(quantile), rows) for quantile, rows in statistic.quantiles.items()),
-            *((f"mean {axis}", rows) for axis, rows in statistic.means.items()),
-            *((f"peak {axis}", rows) for axis, rows in statistic.peaks.items()),
+            *((f"{_MEAN}{axis}", rows) for axis, rows in statistic.means.items()),
+            *((f"{_PEAK}{axis}", rows) for axis, rows in statistic.peaks.items()),
             *(((_VALUES, statistic.values),) if statistic.values is not None else ()),
         )
     }
@@ -174,7 +210,7 @@ def _zero_minimum(maximum: Rows) -> Rows:
 
 
 def _quantile_name(quantile: Quantile) -> str:
-    return f"quantile {quantile.type} {quantile.probability!r} {quantile.granularity}"
+    return f"{_QUANTILE}{quantile.type} {quantile.probability!r} {quantile.granularity}"
 
 
 def _quantile(name: str) -> Quantile:
