@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openvino as ov
@@ -111,8 +111,8 @@ class _MappedArrays(Mapping[str, NDArray[Any]]):
     """The arrays of a file; it stays open as long as these are."""
 
     def __init__(self, path: Path) -> None:
-        self._file: Any = safe_open(path, framework="numpy")
-        self._names = dict.fromkeys(json.loads(self._file.metadata()[_ORDER]))
+        self._file = cast("Any", safe_open(path, framework="numpy"))
+        self._names: dict[str, None] = dict.fromkeys(json.loads(self._file.metadata()[_ORDER]))
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:

@@ -244,7 +244,7 @@ def test_unreadable_records_are_forgotten(store: Store, results: Path, corrupt: 
 def test_records_of_damaged_artifacts_are_forgotten(store: Store, results: Path, damage: str) -> None:
     good, bad = store.put_arrays({"x": np.ones(3)}), store.put_arrays({"x": np.zeros(3)})
     record((evaluation(good), {"deep": [bad]}), results)
-    file = store.root / "arrays" / bad.digest / "arrays.npz"
+    file = store.root / "arrays" / bad.digest / "arrays.safetensors"
     if damage == "gone":
         shutil.rmtree(file.parent)
     else:

@@ -7,8 +7,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.biases import read_constant, write_constant
 from tasks.graph.columns import Form
+from tasks.graph.constants import read_constant, write_constant
 from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.moments import Array
 

@@ -24,7 +24,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.bias_correction import biased_output
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
-from tasks.graph.biases import read_constant
+from tasks.graph.constants import read_constant
 from tasks.graph.devices import find_device
 from tasks.graph.insertion import channel_axes
 from tasks.graph.joining import share_inputs, unquantized, with_weights

@@ -12,10 +12,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.biases import Channels, bias_input, change_bias, find_bias, insert_bias, read_constant
+from tasks.graph.biases import Channels, bias_input, change_bias, find_bias, insert_bias
+from tasks.graph.constants import constant_value, read_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
-from tasks.graph.traversal import constant_value, nodes_by_name
+from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.statistics import Statistics
 
 
@@ -110,6 +111,6 @@ def _mean(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> Ch
     rows = statistics[tensor].means.get(layer.mean.axis) if tensor in statistics else None
     if rows is None:
         return None
-    counted = np.isfinite(rows).all(axis=1)
+    counted = np.asarray(np.isfinite(rows).all(axis=1))
     counted[list(left_out)] = False
     return rows[counted].mean(axis=0, dtype=np.float64) if counted.any() else None

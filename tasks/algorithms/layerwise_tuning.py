@@ -16,8 +16,9 @@ from tasks.algorithms.activation_scales import find_limits, write_factor
 from tasks.algorithms.bias_correction import bias_of
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.layer_moments import Observed, gather, search_limits
-from tasks.graph.biases import bias_input, change_bias, find_bias, read_constant, write_constant
+from tasks.graph.biases import bias_input, change_bias, find_bias
 from tasks.graph.columns import Form, form_of
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.ignoring import find_ignored
 from tasks.graph.layer_groups import depends_on, find_sum, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers

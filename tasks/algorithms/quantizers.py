@@ -6,9 +6,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.biases import read_constant
+from tasks.graph.constants import constant_value, read_constant
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.metrics import sqnr
 from tasks.numerics.statistics import Statistics, TensorStatistic
 

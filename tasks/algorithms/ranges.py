@@ -8,9 +8,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from tasks.errors import InputError
+from tasks.graph.constants import constant_value
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.presets import Scheme, choose
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
     FakeQuantizeParameters,
     Granularity,

@@ -20,7 +20,8 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.bias_correction import Correction, bias_of, biased_output, describe, within_threshold
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
-from tasks.graph.biases import along, bias_input, change_bias, read_constant, write_constant
+from tasks.graph.biases import along, bias_input, change_bias
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
 from tasks.graph.reductions import mean_along

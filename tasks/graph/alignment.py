@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import openvino as ov
 
-from tasks.graph.biases import Channels, along, change_bias, find_bias, insert_bias, read_constant, write_constant
+from tasks.graph.biases import Channels, along, change_bias, find_bias, insert_bias
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.operations import Operation, Source, read_operations, shape_of
 from tasks.graph.traversal import nodes_by_name
 

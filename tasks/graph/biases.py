@@ -9,9 +9,10 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.graph.constants import make_constant, read_constant, write_constant
 from tasks.graph.naming import move_names
 from tasks.graph.operations import Operation, Source, shape_of
-from tasks.graph.traversal import constant_value, is_constant
+from tasks.graph.traversal import is_constant
 
 Channels = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
     shape = output.get_partial_shape()
     rank = shape.rank.get_length()
     zeros = np.zeros([shape[rank + axis].get_length() if place == axis else 1 for place in range(-rank, 0)])
-    add = ops.add(output, _constant(f"{name}/zeros", zeros, output.get_element_type()))
+    add = ops.add(output, make_constant(f"{name}/zeros", zeros, output.get_element_type()))
     add.set_friendly_name(name)
     for reader in readers:
         reader.replace_source_output(add.output(0))
@@ -78,21 +79,3 @@ def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
 def along(values: Channels, axes: tuple[int, ...], rank: int) -> Channels:
     """Spread ``values``, whose axes are ``axes`` of a tensor, so that they broadcast over it."""
     return np.expand_dims(values, tuple(axis for axis in range(rank) if axis not in axes))
-
-
-def read_constant(node: ov.Node, port: int) -> NDArray[np.float64]:
-    """The constant that a node reads, in float64."""
-    return constant_value(node.input_value(port)).astype(np.float64)
-
-
-def write_constant(node: ov.Node, port: int, values: NDArray[np.float64], suffix: str) -> None:
-    """Let a node read new values, of the element type that it read before, from ``<node>/<suffix>``."""
-    element_type = node.get_input_element_type(port)
-    constant = _constant(f"{node.get_friendly_name()}/{suffix}", values, element_type)
-    node.input(port).replace_source_output(constant)
-
-
-def _constant(name: str, values: NDArray[np.float64], element_type: ov.Type) -> ov.Output:
-    node = ops.constant(np.ascontiguousarray(values, np.float32), dtype=element_type)
-    node.set_friendly_name(name)
-    return node.output(0)

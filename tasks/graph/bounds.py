@@ -2,7 +2,7 @@
 
 import openvino as ov
 
-from tasks.graph.traversal import constant_value
+from tasks.graph.constants import constant_value
 
 # Never below zero, whatever they read.
 _NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "Abs", "Exp", "HardSigmoid", "SoftPlus"})

@@ -10,9 +10,10 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.graph.constants import constant_value, make_constant
 from tasks.graph.naming import move_names
 from tasks.graph.placement import QuantizationPoint, Role
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, spread
 
 # Weights with more levels do not fit an int8 constant; they stay float behind a FakeQuantize.
@@ -56,7 +57,7 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
         shape[axis] = source.get_partial_shape()[axis].get_length()
 
     def constant(suffix: str, values: NDArray[np.float32]) -> ov.Output:
-        return _constant(f"{point.name}/{suffix}", values.reshape(shape), source.get_element_type())
+        return make_constant(f"{point.name}/{suffix}", values.reshape(shape), source.get_element_type())
 
     node = ops.fake_quantize(
         source,
@@ -90,12 +91,12 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
     nearest = np.rint(zero_point)
     if np.allclose(zero_point, nearest, rtol=0, atol=1e-3):
         zero_point = nearest
-    output = _constant(f"{point.name}/codes", codes, ov.Type.i8)
+    output = make_constant(f"{point.name}/codes", codes, ov.Type.i8)
     output = _named(ops.convert(output, element_type.get_type_name()), f"{point.name}/convert")
     if np.any(zero_point != 0):
-        zero = _constant(f"{point.name}/zero_point", zero_point.astype(np.float32), element_type)
+        zero = make_constant(f"{point.name}/zero_point", zero_point, element_type)
         output = _named(ops.subtract(output, zero), f"{point.name}/subtract")
-    scales = _constant(f"{point.name}/scale", scale.astype(np.float32), element_type)
+    scales = make_constant(f"{point.name}/scale", scale, element_type)
     return _named(ops.multiply(output, scales), point.name)
 
 
@@ -103,10 +104,6 @@ def _blocks(weights: NDArray[np.float32]) -> Iterator[slice]:
     """Rows of axis 0, few enough for temporaries in float64 to stay in the cache."""
     rows = max(1, _BLOCK * len(weights) // weights.size)
     yield from (slice(start, start + rows) for start in range(0, len(weights), rows))
-
-
-def _constant(name: str, values: NDArray[np.generic], element_type: ov.Type) -> ov.Output:
-    return _named(ops.constant(np.ascontiguousarray(values), dtype=element_type), name)
 
 
 def _named(node: ov.Node, name: str) -> ov.Output:

@@ -12,7 +12,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.biases import Channels, along, change_bias, find_bias, read_constant, write_constant
+from tasks.graph.biases import Channels, along, change_bias, find_bias
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.layers import Layer, contracted_axis, find_layers
 from tasks.graph.operations import Operation, Source, read_operations, shape_of
 from tasks.graph.traversal import nodes_by_name

@@ -83,7 +83,7 @@ def mean_shift(layer: Layer, difference: NDArray[np.floating], mean: Channels) -
 
 
 def _summed(formula: str, weights: NDArray[np.floating], met: Channels) -> Channels:
-    """Not by BLAS, which would need a copy of the weights in float64, and whose sums depend on the number of threads."""
+    """Not by BLAS, which needs a copy of the weights in float64, and whose sums depend on the number of threads."""
     shift: Channels = np.einsum(formula, weights, met, dtype=np.float64)
     return shift.reshape(-1)
 

@@ -7,9 +7,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.graph.biases import read_constant
 from tasks.graph.columns import Form
-from tasks.graph.traversal import constant_value
+from tasks.graph.constants import constant_value, make_constant, read_constant
 from tasks.numerics.moments import Array
 
 
@@ -57,11 +56,10 @@ class QuantizedWeights:
         scales = everywhere[tuple(slice(length) for length in lengths)].reshape(own).astype(np.float32)
         element_type = self.multiply.get_output_element_type(0)
         matrix = self.form.weights(codes).astype(np.int8).reshape(shape)
-        convert = _named(
-            ops.convert(_constant(self.convert, matrix, ov.Type.i8), element_type.get_type_name()), self.convert
-        )
+        integers = make_constant(_tuned(self.convert), matrix, ov.Type.i8)
+        convert = _named(ops.convert(integers, element_type.get_type_name()), self.convert)
         subtract = self.subtract and _named(ops.subtract(convert, self.subtract.input_value(1)), self.subtract)
-        factors = _constant(self.multiply, scales, element_type)
+        factors = make_constant(_tuned(self.multiply), scales, element_type)
         multiply = _named(ops.multiply(subtract or convert, factors), self.multiply)
         for reader in self.multiply.output(0).get_target_inputs():
             reader.replace_source_output(multiply.output(0))
@@ -103,7 +101,5 @@ def _named(node: ov.Node, like: ov.Node) -> ov.Node:
     return node
 
 
-def _constant(reader: ov.Node, values: NDArray[np.generic], element_type: ov.Type) -> ov.Node:
-    node = ops.constant(np.ascontiguousarray(values), dtype=element_type)
-    node.set_friendly_name(f"{reader.get_friendly_name()}/tuned")
-    return node
+def _tuned(reader: ov.Node) -> str:
+    return f"{reader.get_friendly_name()}/tuned"

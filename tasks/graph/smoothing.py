@@ -7,7 +7,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.graph.biases import along, read_constant, write_constant
+from tasks.graph.biases import along
+from tasks.graph.constants import make_constant, read_constant, write_constant
 from tasks.graph.layers import ChannelMean, Layer, contracted_axis, find_layers
 from tasks.graph.operations import read_operations, shape_of
 from tasks.graph.traversal import find_output, nodes_by_name
@@ -57,9 +58,8 @@ def smooth(model: ov.Model, point: SmoothPoint, factors: NDArray[np.float64]) ->
     nodes = nodes_by_name(model)
     source = find_output(nodes, point.tensor)
     rank = source.get_partial_shape().rank.get_length()
-    values = along(1 / factors, (point.axis,), rank).astype(np.float32)
-    constant = ops.constant(values, dtype=source.get_element_type())
-    constant.set_friendly_name(f"{point.tensor}/smoothing_factors")
+    values = along(1 / factors, (point.axis,), rank)
+    constant = make_constant(f"{point.tensor}/smoothing_factors", values, source.get_element_type())
     product = ops.multiply(source, constant)
     product.set_friendly_name(f"{point.tensor}/smoothed")
     for name in point.consumers:

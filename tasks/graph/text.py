@@ -4,7 +4,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.traversal import constant_value, is_constant, tensor_name
+from tasks.graph.constants import constant_value
+from tasks.graph.traversal import is_constant, tensor_name
 
 # Enough to see a change, few enough that rounding on another machine does not show.
 _FORMAT = "{:.4g}"

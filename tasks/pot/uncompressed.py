@@ -9,7 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.graph.traversal import constant_value
+from tasks.graph.constants import constant_value
 
 LEVELS = 256
 SUFFIXES = ("weights", "input_low", "input_high", "output_low", "output_high")

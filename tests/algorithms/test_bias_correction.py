@@ -12,7 +12,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.bias_correction import Correction, correct_biases
 from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.sequential_correction import MOST_GROUPS, correct_sequentially
-from tasks.graph.biases import read_constant, write_constant
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.text import model_text

@@ -14,7 +14,7 @@ from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.layerwise_tuning import Parameter, TunedLayer, plan_tuning, tune_layers
 from tasks.algorithms.ranges import estimate_parameters
 from tasks.errors import InputError
-from tasks.graph.biases import read_constant, write_constant
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations

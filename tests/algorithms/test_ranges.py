@@ -11,10 +11,11 @@ from openvino import opset13 as ops
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.ranges import Parameters, estimate_parameters, from_arrays, to_arrays, wanted_quantiles
 from tasks.errors import InputError
+from tasks.graph.constants import constant_value
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import QuantizerSetup, Role, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, Granularity, Mode
 from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
 from tasks.numerics.statistics import Statistics, TensorStatistic

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from tasks.graph.alignment import AlignmentPair, align_pair, find_pairs
+from tasks.graph.constants import constant_value
 from tasks.graph.naming import output_names
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.store import Store
 from tests import models as m
 from tests.graph.placed import activations

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.graph.constants import constant_value
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import QuantizationPoint, Role, place_quantizers
 from tasks.graph.reading import locate
-from tasks.graph.traversal import constant_value, find_output, nodes_by_name
+from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
     FakeQuantizeParameters,
     Granularity,

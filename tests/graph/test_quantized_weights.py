@@ -5,8 +5,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.graph.biases import read_constant
 from tasks.graph.columns import form_of
+from tasks.graph.constants import read_constant
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights

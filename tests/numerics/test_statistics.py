@@ -94,7 +94,7 @@ def test_shards_of_different_channels_are_an_error() -> None:
     narrow = {"a:0": TensorStatistic(rows(1, 2, 0), rows(1, 2, 1))}
     wide = {"a:0": TensorStatistic(rows(1, 3, 0), rows(1, 3, 1))}
     with pytest.raises(ValueError, match="concatenation"):
-        StackedStatistics([to_arrays(narrow), to_arrays(wide)])["a:0"]
+        _ = StackedStatistics([to_arrays(narrow), to_arrays(wide)])["a:0"].maximum
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,11 @@ def test_nothing_is_read_but_what_is_asked_for() -> None:
     stacked = StackedStatistics([shard])
     assert set(stacked) == set(NAMES)
     assert shard.read == []
-    stacked["conv:0"]
-    assert {name.rpartition("::")[0] for name in shard.read} == {"conv:0"}
+    assert "conv:0" in stacked
+    statistic = stacked["conv:0"]
+    assert shard.read == []
+    assert statistic.means[1] is statistic.means[1]
+    means = ["conv:0::mean 1", "conv:0::mean 2"]
+    assert shard.read == means
+    assert statistic.samples == 2
+    assert shard.read == [*means, "conv:0::minimum"]

@@ -13,8 +13,9 @@ from tasks.align_channels import AlignedModel, align_channels
 from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
 from tasks.graph.alignment import find_pairs
+from tasks.graph.constants import constant_value
 from tasks.graph.scope import IgnoredScope
-from tasks.graph.traversal import constant_value, nodes_by_name
+from tasks.graph.traversal import nodes_by_name
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.place_quantizers import place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Execution, ModelRef, Runtime

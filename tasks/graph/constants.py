@@ -1,0 +1,72 @@
+"""Constants of a model: their values read, and new ones made under names of their own."""
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from tasks.graph.traversal import is_constant, tensor_name
+
+_OF_NUMPY = {ov.Type.f16: np.float16, ov.Type.f32: np.float32, ov.Type.f64: np.float64, ov.Type.i8: np.int8}
+
+
+def constant_value(output: ov.Output) -> NDArray[Any]:
+    """The value of a constant tensor, in the tensor's shape; float32 for every floating-point type.
+
+    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node; the value of a
+    Constant itself is read-only. Raises ValueError for a tensor that depends on the model's inputs and for an operation
+    that OpenVINO cannot evaluate.
+    """
+    if not is_constant(output):
+        raise ValueError(f"the tensor {tensor_name(output)!r} is not constant")
+    node = output.get_node()
+    values: NDArray[Any] = _numbers(node) if node.get_type_name() == "Constant" else _evaluate(output, {}).data
+    return values.astype(np.float32, copy=False) if output.get_element_type().is_real() else values
+
+
+def read_constant(node: ov.Node, port: int) -> NDArray[np.float64]:
+    """The constant that a node reads, in float64."""
+    return constant_value(node.input_value(port)).astype(np.float64)
+
+
+def write_constant(node: ov.Node, port: int, values: NDArray[np.float64], suffix: str) -> None:
+    """Let a node read new values, of the element type that it read before, from ``<node>/<suffix>``."""
+    constant = make_constant(f"{node.get_friendly_name()}/{suffix}", values, node.get_input_element_type(port))
+    node.input(port).replace_source_output(constant)
+
+
+def make_constant(name: str, values: NDArray[Any], element_type: ov.Type) -> ov.Output:
+    """A new Constant with a copy of ``values``, rounded to float32 first where they are float64."""
+    values = np.asarray(values, np.float32 if values.dtype == np.float64 else None, order="C")
+    # The maker of the opset takes 20 us even where there is nothing to convert.
+    kind = _OF_NUMPY.get(element_type)
+    node = ops.constant(values, dtype=element_type) if kind is None else ov.op.Constant(values.astype(kind, copy=False))
+    node.set_friendly_name(name)
+    return node.output(0)
+
+
+def _numbers(node: ov.Node) -> NDArray[Any]:
+    """What a Constant holds: its own memory, read-only, where the element type is one of numpy's."""
+    element_type = node.get_output_element_type(0)
+    if element_type.is_real() and element_type not in (ov.Type.f16, ov.Type.f32, ov.Type.f64):
+        # bf16 and the 8-bit floats have no numpy type: read as float32 they keep every value.
+        return np.asarray(node.get_data(dtype=np.float32))
+    # Packed elements come back as bytes unless a wider type is asked for (boolean counts as 8 bits).
+    return np.asarray(node.get_data(dtype=np.int32) if element_type.bitwidth < 8 else node.get_data())
+
+
+def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor:
+    name = tensor_name(output)
+    if name not in known:
+        node = output.get_node()
+        if node.get_type_name() == "Constant":
+            known[name] = node.get_tensor_view()
+        else:
+            inputs = [_evaluate(node.input_value(port), known) for port in range(node.get_input_size())]
+            results = [ov.Tensor(each.get_element_type(), ov.Shape([])) for each in node.outputs()]
+            if not node.evaluate(results, inputs):
+                raise ValueError(f"{node.get_type_name()} {node.get_friendly_name()!r} cannot be evaluated")
+            known |= {tensor_name(each): result for each, result in zip(node.outputs(), results, strict=True)}
+    return known[name]
