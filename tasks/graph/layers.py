@@ -95,6 +95,8 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
     """
     node, backwards = layer.operation.node, "Backprop" in layer.operation.type
     attributes = node.get_attributes()
+    if set(kernel) == {1} and not backwards and not any((*attributes["pads_begin"], *attributes["pads_end"])):
+        return np.ones(kernel)
     before, after = shape_of(layer.data.source), shape_of(Source(layer.operation, 0))
     shares = np.ones(())
     for axis, length in enumerate(kernel):
@@ -110,8 +112,6 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
 def _shares_along(
     length: int, before: int | None, after: int | None, step: int, dilation: int, pad: int, backwards: bool
 ) -> NDArray[np.float64]:
-    if length == 1 and pad == 0 and not backwards:
-        return np.ones(1)
     if before is None or after is None:
         return np.full(length, 1 / step if backwards else 1.0)
     taps = np.arange(length)[:, None] * dilation - pad

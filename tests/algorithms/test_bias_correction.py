@@ -60,7 +60,8 @@ def bias_shapes(kind: Kind) -> dict[str, tuple[int, ...] | None]:
     channels, rank = output[layer.output_axis], len(output)
     shortest = (channels, *[1] * (-layer.output_axis - 1))
     full = tuple(channels if place == layer.output_axis else 1 for place in range(-rank, 0))
-    return {"none": None, "shortest": shortest, "full": full, "one number": (1,)}
+    ranks = {f"rank {length}": full[-length:] for length in range(len(shortest) + 1, rank)}
+    return {"none": None, "shortest": shortest, **ranks, "full": full, "one number": (1,)}
 
 
 CASES = [(name, shape) for name, kind in KINDS.items() for shape in bias_shapes(kind)]

@@ -8,6 +8,7 @@ from openvino import opset13 as ops
 from tasks.graph.layers import ChannelMean, Layer, find_layers, mean_shift, tap_shares
 from tasks.graph.operations import read_operations
 from tests import models as m
+from tests.float64 import layer_output
 from tests.layer_kinds import KINDS, Kind
 
 
@@ -29,6 +30,22 @@ def test_mean_of_the_output_is_that_of_openvino(kind: Kind) -> None:
     mean = np.moveaxis(data, kind.axis, 0).reshape(data.shape[kind.axis], -1).mean(axis=1).astype(np.float64)
     weights = m.constant("weights", *kind.weights).get_data().astype(np.float64)
     assert mean_shift(layer, weights, mean) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_shifts_are_those_of_a_reference_in_float64(kind: Kind) -> None:
+    model, draw = kind.model(), np.random.default_rng(3)
+    layer = only_layer(model)
+    data = kind.constant_channels().astype(np.float64)
+    weights, changed = (draw.standard_normal(kind.weights) for _ in range(2))
+    before, after = (
+        layer_output(layer.operation.node, data, each, data_port=layer.data.port) for each in (weights, changed)
+    )
+    assert before.shape == tuple(layer.operation.node.get_output_shape(0))
+    difference = np.moveaxis(before - after, layer.output_axis, 0)
+    expected = difference.reshape(difference.shape[0], -1).mean(axis=1)
+    mean = np.moveaxis(data, kind.axis, 0).reshape(data.shape[kind.axis], -1)[:, 0]
+    assert mean_shift(layer, weights - changed, mean) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def test_taps_in_the_padding_count_less() -> None:
