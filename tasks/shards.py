@@ -45,7 +45,7 @@ def open_statistics(store: Store, groups: Sequence[Sequence[ArraysRef]]) -> Stat
 
     A tensor is read from the store when it is asked for.
     """
-    stacked: Any = (StackedStatistics([store.map_arrays(ref) for ref in shards]) for shards in reversed(groups))
+    stacked: Any = (StackedStatistics([store.read_arrays(ref) for ref in shards]) for shards in reversed(groups))
     return ChainMap(*stacked)
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tasks.records import ArraysRef, ModelRef
@@ -22,6 +21,10 @@ from tasks.staging import abandoned, staged
 _ARRAYS = "arrays.safetensors"
 # The entry of a file that lists its arrays: the format keeps them in an order of its own.
 _ORDER = "order"
+# Its names of element types.
+_TYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"} | {
+    f"{sign}{8 * size}": f"<{kind}{size}" for sign, kind in (("I", "i"), ("U", "u")) for size in (1, 2, 4, 8)
+}
 _TEMPORARY = ".incomplete-"
 # Machines that share the store may not see each other's locks.
 _ABANDONED_SECONDS = 3600
@@ -64,15 +67,15 @@ class Store:
 
     def open_arrays(self, ref: ArraysRef) -> dict[str, NDArray[Any]]:
         """Read arrays back, in the order they were put."""
-        return dict(self.map_arrays(ref))
+        return dict(self.read_arrays(ref))
 
     def arrays_file(self, ref: ArraysRef) -> Path:
         """The ``.safetensors`` file."""
         return self._folder(ref) / _ARRAYS
 
-    def map_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
+    def read_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
         """Arrays that are read one by one, each time they are asked for."""
-        return _MappedArrays(self.arrays_file(ref))
+        return _StoredArrays(self.arrays_file(ref))
 
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
         """Whether the files are there and still have the digest they were stored under."""
@@ -107,27 +110,38 @@ class Store:
                 folder.replace(final)
 
 
-class _MappedArrays(Mapping[str, NDArray[Any]]):
-    """The arrays of a file; it stays open as long as these are."""
+class _StoredArrays(Mapping[str, NDArray[Any]]):
+    """The arrays of a file.
+
+    Read piece by piece: the library's own reader maps the file, and what it maps counts as memory of the process.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = cast("Any", safe_open(path, framework="numpy"))
-        self._names: dict[str, None] = dict.fromkeys(json.loads(self._file.metadata()[_ORDER]))
+        self._path = path
+        with path.open("rb") as file:
+            # A length in 8 bytes, so many bytes of JSON, then the arrays (the page of the format).
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        self._start = 8 + length
+        self._entries = {name: header[name] for name in json.loads(header["__metadata__"][_ORDER])}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._names:
-            raise KeyError(name)
-        values: NDArray[Any] = self._file.get_tensor(name)
-        return values
+        entry = self._entries[name]
+        begin, end = entry["data_offsets"]
+        content = bytearray(end - begin)
+        with self._path.open("rb") as file:
+            file.seek(self._start + begin)
+            file.readinto(content)
+        return np.frombuffer(content, _TYPES[entry["dtype"]]).reshape(entry["shape"])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
 
 
 def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:

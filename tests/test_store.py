@@ -20,6 +20,9 @@ ARRAYS: dict[str, NDArray[Any]] = {
     "limits/low": np.arange(5000, dtype=np.float32).reshape(50, 100),
     "levels": np.array(256),
     "empty": np.zeros((0, 3)),
+    "every other": np.arange(10.0)[::2],
+    "one for all": np.broadcast_to(np.float32(3), (4, 5)),
+    **{f"of type {kind}": np.array([[0, 1, 100]]).astype(kind) for kind in "?bhilBHILefd"},
 }
 
 

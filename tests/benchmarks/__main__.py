@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         write(outcomes, page, picture, command)
     missed = [budget for outcome in outcomes for budget in budgets(outcome) if budget.verdict == "MISSED"]
     for budget in missed:
-        say(f"{budget.case}: {budget.text} is {budget.value:.2f}x, the limit is {budget.limit:g}x")
+        say(f"{budget.case}: {budget.text} is {budget.measured}, and should be {budget.bound}")
     say(str(page))
     return int(bool(missed))
 

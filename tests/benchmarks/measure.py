@@ -47,10 +47,11 @@ def median_ratio(one: Timings, other: Timings, allowance: float = 0.0) -> float:
 
 
 def time_ways(case: Case, ways: Sequence[str], count: int, rounds: int, slow_rounds: int) -> dict[str, Timings]:
-    """Run the ways in turn, round after round; NNCF's only in the first ``slow_rounds``, the accurate one once."""
+    """Run the ways in turn, round after round; the slow ones in the first ``slow_rounds``, NNCF's accurate one once."""
     model = case.model()
     task = Task(model, case.samples(model, count), case.model_type)
-    most = {way: rounds if way not in NNCF_WAYS else slow_rounds for way in ways} | {"nncf_accurate": 1}
+    slow = {*NNCF_WAYS, "sequential"}
+    most = {way: slow_rounds if way in slow else rounds for way in ways} | {"nncf_accurate": 1}
     _warm_up(task, ways)
     timings = {way: Timings([]) for way in ways}
     for number in range(rounds):

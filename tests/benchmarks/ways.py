@@ -15,6 +15,8 @@ from tasks.algorithms.bias_correction import correct_biases
 from tasks.algorithms.calibration import Taps, collect_statistics, compile_taps
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
+from tasks.algorithms.sequential_correction import correct_sequentially
+from tasks.correct_sequentially import MOST_SAMPLES
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
@@ -73,7 +75,11 @@ def ours_quantiles(task: Task, watch: Stopwatch) -> None:
     quantize(task, QUANTILES, watch)
 
 
-def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
+def ours_sequential(task: Task, watch: Stopwatch) -> None:
+    quantize(task, DEFAULTS, watch, sequential=True)
+
+
+def quantize(task: Task, scheme: Scheme, watch: Stopwatch, *, sequential: bool = False) -> ov.Model:
     """From the float model to the INT8 model: what the steps of the flow do, without a store between them."""
     quantized = task.model.clone()
     setup = place_quantizers(quantized, model_type=task.model_type)
@@ -99,7 +105,10 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch) -> ov.Model:
         watch.lap("ranges")
         insert_quantizers(quantized, setup.points, parameters)
         watch.lap("insertion")
-        correct_biases(task.model, quantized, statistics)
+        if sequential:
+            correct_sequentially(task.model, quantized, task.samples[:MOST_SAMPLES])
+        else:
+            correct_biases(task.model, quantized, statistics)
         watch.lap("biases")
     return quantized
 
@@ -149,6 +158,7 @@ WAYS: dict[str, Way] = {
     "plain": plain,
     "ours": ours,
     "quantiles": ours_quantiles,
+    "sequential": ours_sequential,
     "nncf": nncf_default,
     "nncf_accurate": nncf_accurate,
 }

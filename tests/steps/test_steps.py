@@ -145,7 +145,7 @@ def test_statistics_have_a_row_for_each_sample(runtime: Runtime, store: Store) -
     model, dataset = loaded(runtime), samples(runtime)
     placement = placed(model, runtime)
     stored = collect_statistics.fn(model, placement.observations({}), dataset.shards(8)[0], Execution(), runtime)
-    found = StackedStatistics([store.map_arrays(stored)])
+    found = StackedStatistics([store.read_arrays(stored)])
     assert set(found) == set(placement.tensors)
     assert {statistic.samples for statistic in found.values()} == {8}
     # The input is a tensor of the model too: its extremes are those of the samples.
