@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tasks.caching import step
 from tasks.graph.smoothing import find_smooth_points, read_weights, smooth
+from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.smoothing import smoothing_factors
 from tasks.records import ArraysRef, ModelRef, Runtime
 from tasks.shards import open_statistics
@@ -25,13 +26,13 @@ def smooth_activations(
     """Smooth every tensor that products read and whose peaks ``statistics`` hold, where that lowers the error."""
     store = Store(runtime.home)
     smoothed, found = store.open_model(model), open_statistics(store, statistics)
-    tensors = []
+    nodes, tensors = nodes_by_name(smoothed), []
     for point in find_smooth_points(smoothed):
         peaks = found[point.tensor].peaks.get(point.axis) if point.tensor in found else None
         if peaks is None:
             continue
-        factors = smoothing_factors(peaks, read_weights(smoothed, point))
+        factors = smoothing_factors(peaks, read_weights(nodes, point))
         if (factors != 1).any():
-            smooth(smoothed, point, factors)
+            smooth(nodes, point, factors)
             tensors.append(point.tensor)
     return SmoothedModel(store.put_model(smoothed, model.name), tuple(tensors)) if tensors else SmoothedModel(model)

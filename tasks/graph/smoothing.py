@@ -1,5 +1,6 @@
 """Features of an activation, divided between a tensor and the products that read it: the model does not notice."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +12,26 @@ from tasks.graph.biases import along
 from tasks.graph.constants import make_constant, read_constant, write_constant
 from tasks.graph.layers import ChannelMean, Layer, contracted_axis, find_layers
 from tasks.graph.operations import read_operations, shape_of
-from tasks.graph.traversal import find_output, nodes_by_name
+from tasks.graph.traversal import find_output
+
+
+@dataclass(frozen=True, order=True)
+class Product:
+    """A product with constant weights, by name: its inputs, and the axis of the weights that is summed over."""
+
+    name: str
+    data_port: int
+    weights_port: int
+    summed: int
 
 
 @dataclass(frozen=True)
 class SmoothPoint:
-    """A tensor with features along ``axis`` and the products with constant weights that read it, by name."""
+    """A tensor with features along ``axis``, and the products that read it."""
 
     tensor: str
     axis: int
-    consumers: tuple[str, ...]
+    products: tuple[Product, ...]
 
 
 def find_smooth_points(model: ov.Model) -> tuple[SmoothPoint, ...]:
@@ -31,42 +42,40 @@ def find_smooth_points(model: ov.Model) -> tuple[SmoothPoint, ...]:
         if layer.operation.type == "MatMul" and shape and len(shape) > 1 and shape[layer.data_axis] is not None:
             readers.setdefault(layer.mean, []).append(layer)
     return tuple(
-        SmoothPoint(mean.tensor, mean.axis, tuple(sorted(layer.name for layer in layers)))
+        SmoothPoint(mean.tensor, mean.axis, tuple(sorted(map(_product, layers))))
         for mean, layers in sorted(readers.items())
     )
 
 
-def read_weights(model: ov.Model, point: SmoothPoint) -> list[NDArray[np.float64]]:
-    """The matrices (outputs, features) of a point's products."""
-    layers = {layer.name: layer for layer in find_layers(read_operations(model))}
+def _product(layer: Layer) -> Product:
+    return Product(layer.name, layer.data.port, layer.weights.port, contracted_axis(layer))
+
+
+def read_weights(nodes: Mapping[str, ov.Node], point: SmoothPoint) -> list[NDArray[np.float64]]:
+    """The matrices (outputs, features) of a point's products, among the ``nodes`` of a model."""
     matrices = []
-    for name in point.consumers:
-        layer = layers[name]
-        weights = read_constant(layer.operation.node, layer.weights.port)
+    for product in point.products:
+        weights = read_constant(nodes[product.name], product.weights_port)
         matrix = weights.reshape(weights.shape[-2:])
-        matrices.append(matrix.T if contracted_axis(layer) == weights.ndim - 2 else matrix)
+        matrices.append(matrix.T if product.summed == weights.ndim - 2 else matrix)
     return matrices
 
 
-def smooth(model: ov.Model, point: SmoothPoint, factors: NDArray[np.float64]) -> None:
+def smooth(nodes: Mapping[str, ov.Node], point: SmoothPoint, factors: NDArray[np.float64]) -> None:
     """Divide the features of a tensor and multiply the weights that read them.
 
     Before: ``tensor -> products``. After: ``tensor -> Multiply (1 / factors) -> products``, whose weights are new
     constants. Other consumers keep reading the tensor.
     """
-    layers = {layer.name: layer for layer in find_layers(read_operations(model))}
-    nodes = nodes_by_name(model)
     source = find_output(nodes, point.tensor)
     rank = source.get_partial_shape().rank.get_length()
     values = along(1 / factors, (point.axis,), rank)
     constant = make_constant(f"{point.tensor}/smoothing_factors", values, source.get_element_type())
-    product = ops.multiply(source, constant)
-    product.set_friendly_name(f"{point.tensor}/smoothed")
-    for name in point.consumers:
-        layer = layers[name]
-        weights = read_constant(nodes[name], layer.weights.port)
-        axis = contracted_axis(layer)
-        scaled = weights * along(factors, (axis,), weights.ndim)
-        write_constant(nodes[name], layer.weights.port, scaled, "smoothed_weights")
-        nodes[name].input(layer.data.port).replace_source_output(product.output(0))
-    model.validate_nodes_and_infer_types()
+    divided = ops.multiply(source, constant)
+    divided.set_friendly_name(f"{point.tensor}/smoothed")
+    for product in point.products:
+        node = nodes[product.name]
+        weights = read_constant(node, product.weights_port)
+        scaled = weights * along(factors, (product.summed,), weights.ndim)
+        write_constant(node, product.weights_port, scaled, "smoothed_weights")
+        node.input(product.data_port).replace_source_output(divided.output(0))

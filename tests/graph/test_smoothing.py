@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.graph.smoothing import SmoothPoint, find_smooth_points, read_weights, smooth
+from tasks.graph.smoothing import Product, SmoothPoint, find_smooth_points, read_weights, smooth
 from tasks.graph.traversal import nodes_by_name
 from tests import models as m
 
@@ -37,11 +37,17 @@ def three_readers() -> ov.Model:
 
 
 MODELS: dict[str, tuple[Callable[[], ov.Model], SmoothPoint]] = {
-    "right": (lambda: on_the_right(transposed=False), SmoothPoint("tokens:0", 2, ("product",))),
-    "right-transposed": (lambda: on_the_right(transposed=True), SmoothPoint("tokens:0", 2, ("product",))),
-    "left": (lambda: on_the_left(transposed=False), SmoothPoint("tokens:0", 1, ("product",))),
-    "left-transposed": (lambda: on_the_left(transposed=True), SmoothPoint("tokens:0", 1, ("product",))),
-    "three-readers": (three_readers, SmoothPoint("tokens:0", 2, ("key", "query"))),
+    "right": (lambda: on_the_right(transposed=False), SmoothPoint("tokens:0", 2, (Product("product", 0, 1, 0),))),
+    "right-transposed": (
+        lambda: on_the_right(transposed=True),
+        SmoothPoint("tokens:0", 2, (Product("product", 0, 1, 1),)),
+    ),
+    "left": (lambda: on_the_left(transposed=False), SmoothPoint("tokens:0", 1, (Product("product", 1, 0, 1),))),
+    "left-transposed": (
+        lambda: on_the_left(transposed=True),
+        SmoothPoint("tokens:0", 1, (Product("product", 1, 0, 0),)),
+    ),
+    "three-readers": (three_readers, SmoothPoint("tokens:0", 2, (Product("key", 0, 1, 1), Product("query", 0, 1, 1)))),
 }
 
 
@@ -57,24 +63,24 @@ def test_the_model_computes_the_same(make: Callable[[], ov.Model], point: Smooth
     assert find_smooth_points(model) == (point,)
     factors = np.geomspace(0.1, 10, FEATURES)
     changed = model.clone()
-    smooth(changed, point, factors)
+    smooth(nodes_by_name(changed), point, factors)
     for before, after in zip(outputs(model), outputs(changed), strict=True):
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
-    for before, after in zip(read_weights(model, point), _weights_after(changed, point), strict=True):
+    for before, after in zip(read_weights(nodes_by_name(model), point), _weights_after(changed, point), strict=True):
         assert before.shape == (OUTPUTS, FEATURES)
         np.testing.assert_allclose(after, before * factors, rtol=1e-6)
 
 
 def _weights_after(model: ov.Model, point: SmoothPoint) -> list[np.ndarray]:
     (divided,) = (each for each in find_smooth_points(model) if each.tensor.endswith("/smoothed:0"))
-    assert divided.consumers == point.consumers
-    return read_weights(model, divided)
+    assert divided.products == point.products
+    return read_weights(nodes_by_name(model), divided)
 
 
 def test_other_readers_keep_the_tensor() -> None:
     model = three_readers()
     (point,) = find_smooth_points(model)
-    smooth(model, point, np.full(FEATURES, 2.0))
+    smooth(nodes_by_name(model), point, np.full(FEATURES, 2.0))
     nodes = nodes_by_name(model)
     assert nodes["gate"].input_value(0).get_node().get_friendly_name() == "tokens"
     assert nodes["key"].input_value(0).get_node().get_friendly_name() == "tokens:0/smoothed"
