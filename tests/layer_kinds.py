@@ -92,7 +92,7 @@ KINDS = {
     "valid": _convolution(auto="valid", begin=1),
     "pointwise": Kind((1, 4, 9, 8), (6, 4, 1, 1), lambda x, w: ops.convolution(x, w, [1, 1], NO_PADS, NO_PADS, [1, 1])),
     "pointwise padded": Kind(
-        (1, 4, 9, 8), (6, 4, 1, 1), lambda x, w: ops.convolution(x, w, [2, 1], [0, 0], [2, 1], [1, 1])
+        (1, 4, 9, 8), (6, 4, 1, 1), lambda x, w: ops.convolution(x, w, [1, 1], [0, 0], [2, 1], [1, 1])
     ),
     "convolution 1d": Kind((1, 4, 9), (6, 4, 3), lambda x, w: ops.convolution(x, w, [2], [1], [1], [1])),
     "convolution 3d": Kind((1, 2, 4, 5, 6), (3, 2, 3, 3, 3), lambda x, w: ops.convolution(x, w, *[[1] * 3] * 4)),
