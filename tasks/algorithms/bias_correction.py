@@ -1,12 +1,15 @@
-"""Biases make up for what quantized weights do to the mean of each output channel, in closed form.
+"""Biases make up for what quantization does to the mean of each output channel, in closed form.
 
 With the mean ``E[x]`` of what a layer reads, quantized weights shift its mean output by ``(Wq - W) E[x]``, so that the
 bias gets ``(W - Wq) E[x]`` on top (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", section 4.2). Nothing is inferred and nothing compiled: the means come from the pass that gathers ranges.
+Correction", section 4.2), and ``Wq c`` where the limits in front of the layer cut ``c`` off that mean. Nothing is
+inferred and nothing compiled: means and extremes come from the pass that gathers ranges.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -14,10 +17,14 @@ from numpy.typing import NDArray
 
 from tasks.graph.biases import Channels, bias_input, change_bias, find_bias, insert_bias
 from tasks.graph.constants import constant_value, read_constant
+from tasks.graph.devices import find_device
+from tasks.graph.joining import find_quantizer
 from tasks.graph.layers import Layer, find_layers, mean_shift
-from tasks.graph.operations import read_operations
+from tasks.graph.operations import read_operations, shape_of
+from tasks.graph.reductions import CHANNEL_AXIS
 from tasks.graph.traversal import nodes_by_name
-from tasks.numerics.statistics import Statistics
+from tasks.numerics.clipping import mean_excess
+from tasks.numerics.statistics import Rows, Statistics
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,14 @@ def correct_biases(
         difference = before - after
         if not difference.any():
             continue
-        mean = _mean(statistics, layer, left_out)
-        if mean is None:
+        seen = _seen(statistics, layer, left_out)
+        if seen is None:
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
-        shift = mean_shift(layer, difference, mean)
+        shift = mean_shift(layer, difference, seen.means.mean(axis=0, dtype=np.float64))
+        cut = _cut_off(seen, layer, changed[layer.name].input_value(layer.data.port))
+        if cut is not None and cut.any():
+            shift += mean_shift(layer, after, cut)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
@@ -105,12 +115,41 @@ def describe(layer: Layer, kept: NDArray[np.bool_]) -> Correction:
     return Correction(layer.name, kept.size, int(kept.sum()), reason)
 
 
-def _mean(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> Channels | None:
-    """The mean over the samples of what a layer reads, (channels,); None where it was not or could not be observed."""
-    tensor = layer.mean.tensor
-    rows = statistics[tensor].means.get(layer.mean.axis) if tensor in statistics else None
-    if rows is None:
+class _Seen(NamedTuple):
+    """The rows of the samples that count, of what a layer reads; no extremes unless they are those of its channels."""
+
+    means: Rows
+    minimum: Rows | None
+    maximum: Rows | None
+
+
+def _seen(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> _Seen | None:
+    """None for a tensor that was not or could not be observed."""
+    statistic = statistics.get(layer.mean.tensor)
+    means = None if statistic is None else statistic.means.get(layer.mean.axis)
+    if statistic is None or means is None:
         return None
-    counted = np.asarray(np.isfinite(rows).all(axis=1))
+    counted = np.asarray(np.isfinite(means).all(axis=1))
     counted[list(left_out)] = False
-    return rows[counted].mean(axis=0, dtype=np.float64) if counted.any() else None
+    if not counted.any():
+        return None
+    if layer.data_axis != CHANNEL_AXIS or statistic.maximum.shape != means.shape:
+        return _Seen(means[counted], None, None)
+    return _Seen(means[counted], statistic.minimum[counted], statistic.maximum[counted])
+
+
+def _cut_off(seen: _Seen, layer: Layer, source: ov.Output) -> Channels | None:
+    """What the limits in front of a layer take off the mean of each channel, (channels,); None where nothing tells."""
+    quantizer = find_quantizer(source, find_device("ANY").pass_through)
+    sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis not in (0, CHANNEL_AXIS)]
+    if quantizer is None or seen.minimum is None or seen.maximum is None or None in sizes:
+        return None
+    low, high = (read_constant(quantizer, port).reshape(-1) for port in (1, 2))
+    # Limits by channel are of other channels where operations lie between.
+    if max(low.size, high.size) > 1 and quantizer.get_friendly_name() != source.get_node().get_friendly_name():
+        return None
+    count = prod(size or 1 for size in sizes)
+    means = seen.means.astype(np.float64)
+    above = mean_excess(seen.maximum.astype(np.float64), means, high, count).mean(axis=0)
+    below = mean_excess(-seen.minimum.astype(np.float64), -means, -low, count).mean(axis=0)
+    return np.asarray(above - below)

@@ -30,20 +30,34 @@ def with_weights(layer: ov.Node, port: int, weights: NDArray[np.float64], data: 
     return copy_onto(layer, [constant if place == port else data for place in range(2)])
 
 
-def unquantized(source: ov.Output, pass_through: Collection[str]) -> Callable[[], ov.Output] | None:
-    """What makes a tensor without the FakeQuantize that it comes from, directly or through operations ``pass_through``.
+def find_quantizer(source: ov.Output, pass_through: Collection[str]) -> ov.Node | None:
+    """The FakeQuantize that a tensor comes from, directly or through operations ``pass_through``; None without one."""
+    node: ov.Node = source.get_node()
+    while node.get_type_name() != "FakeQuantize":
+        port = _passed_port(node, pass_through)
+        if port is None:
+            return None
+        node = node.input_value(port).get_node()
+    return node
 
-    None where it comes from none.
-    """
+
+def unquantized(source: ov.Output, pass_through: Collection[str]) -> Callable[[], ov.Output] | None:
+    """What makes a tensor without the FakeQuantize that :func:`find_quantizer` finds; None without one."""
     node = source.get_node()
     if node.get_type_name() == "FakeQuantize":
         return lambda: node.input_value(0)
-    computed = [port for port in range(node.get_input_size()) if not is_constant(node.input_value(port))]
-    if node.get_type_name() not in pass_through or len(computed) != 1 or node.get_output_size() != 1:
-        return None
-    before = unquantized(node.input_value(computed[0]), pass_through)
+    passed = _passed_port(node, pass_through) if node.get_output_size() == 1 else None
+    before = None if passed is None else unquantized(node.input_value(passed), pass_through)
     if before is None:
         return None
     return lambda: copy_onto(
-        node, [before() if port == computed[0] else node.input_value(port) for port in range(node.get_input_size())]
+        node, [before() if port == passed else node.input_value(port) for port in range(node.get_input_size())]
     )
+
+
+def _passed_port(node: ov.Node, pass_through: Collection[str]) -> int | None:
+    """The one input whose values an operation hands on; None for other operations."""
+    if node.get_type_name() not in pass_through:
+        return None
+    computed = [port for port in range(node.get_input_size()) if not is_constant(node.input_value(port))]
+    return computed[0] if len(computed) == 1 else None

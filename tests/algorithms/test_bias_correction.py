@@ -95,6 +95,40 @@ def test_a_bias_of_zeros_is_corrected(name: str) -> None:
     assert error_of_means(model, quantized, data) < 2e-6
 
 
+def clipped(model: ov.Model, high: float, through: Callable[[ov.Node], ov.Node] = lambda node: node) -> ov.Model:
+    """The model with values between 0 and ``high`` in front of its layer, on so many levels that they hardly round."""
+    copy = model.clone()
+    node, [layer] = nodes_by_name(copy), find_layers(read_operations(model))
+    data = node[layer.name].input_value(layer.data.port)
+    quantizer = ops.fake_quantize(data, *(np.float32(each) for each in (0, high, 0, high)), 2**24)
+    node[layer.name].input(layer.data.port).replace_source_output(through(quantizer).output(0))
+    copy.validate_nodes_and_infer_types()
+    return copy
+
+
+CHANNELS_FIRST = [name for name, kind in KINDS.items() if kind.axis == 1 and "transposed data" not in name]
+
+
+@pytest.mark.parametrize("name", [name for name in CHANNELS_FIRST if not name.startswith("weights first")])
+def test_what_limits_cut_off_comes_back_where_channels_are_constant(name: str) -> None:
+    kind = KINDS[name]
+    model = kind.model()
+    data: list[Sample] = [{"data": kind.constant_channels(seed)} for seed in range(3)]
+    quantized = clipped(rounded(model), 1.4)
+    statistics = statistics_of(model, data)
+    correct_biases(model, quantized, statistics)
+    assert error_of_means(model, quantized, data) < 5e-6
+
+
+def test_limits_are_found_behind_operations_that_hand_values_on() -> None:
+    kind = KINDS["convolution"]
+    model = kind.model()
+    data: list[Sample] = [{"data": kind.constant_channels(seed)} for seed in range(3)]
+    quantized = clipped(rounded(model), 1.4, lambda node: ops.max_pool(node, [1, 1], [1, 1], [0, 0], [0, 0], [1, 1]))
+    correct_biases(model, quantized, statistics_of(model, data))
+    assert error_of_means(model, quantized, data) < 5e-6
+
+
 @pytest.mark.parametrize("name", ["padded at one side", "depthwise", "transposed padded"])
 def test_random_images_are_better_for_it(name: str) -> None:
     kind = KINDS[name]
