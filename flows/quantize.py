@@ -53,16 +53,18 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     review = find_layer_errors(stages, config, calibrated, calibration)
     speeds = _measure(stages, config, (model, quantized), validation)
 
-    models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done, review)
-    plots = draw_report(stages, report, review, run) if config.evaluation.page else None
-    manifest = describe_run(asdict(config), models, datasets)
-    page = render_page(report, manifest, plots, run) if plots else None
     # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
     packed = config.tracking.sweep is None or config.release.name is not None
     package = (
         stages.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
     )
+
+    models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
+    lacking = package.notes if package else ()
+    report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done, review, lacking)
+    plots = draw_report(stages, report, review, run) if config.evaluation.page else None
+    manifest = describe_run(asdict(config), models, datasets)
+    page = render_page(report, manifest, plots, run) if plots else None
     files = write_output(config.output_dir, quantized, report, manifest, run, page)
     logged = log_run(
         options=config.tracking,

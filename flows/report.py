@@ -22,8 +22,12 @@ def make_report(
     speeds: tuple[Speed, ...],
     stages: tuple[Stage, ...],
     review: Review,
+    lacking: tuple[str, ...] = (),
 ) -> Report:
-    """Put together what the steps of a run returned; models and data sets by their role."""
+    """Put together what the steps of a run returned; models and data sets by their role.
+
+    ``lacking`` says what MLflow's model lacks.
+    """
     metrics: dict[str, dict[str, Any]] = {
         role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
     }
@@ -50,6 +54,7 @@ def make_report(
             *map(_decision, decisions),
             *evaluations[0].notes,
             *review.notes,
+            *lacking,
             *((promotion.note,) if promotion else ()),
         ),
         tuned_layers=tuple(asdict(layer) for layer in calibrated.tuned),

@@ -46,7 +46,8 @@ Plumbing: what steps and flows stand on.
     serving       a model as MLflow loads it; a file that stands alone
     history       runs that MLflow has, by what people call them
     monitoring    what a run takes of the machine
-    tracking      MLflow, in a process of its own
+    tracking      MLflow, by a process of its own
+    tracking_process   what that process does
     line_process  a process that answers lines of JSON
     log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
     progress      one progress bar while a stage lasts

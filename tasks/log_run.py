@@ -66,6 +66,21 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _summary(report: Report) -> str:
+    """The description of the run, which MLflow shows first: both models side by side, and the notes."""
+    before, *_, after = report.metrics.values()
+    rows = [
+        f"| {name} | {_number(before.get(name))} | {_number(value)} |"
+        for name, value in after.items()
+        if "/" not in name  # values of every class are among the metrics
+    ]
+    return "\n".join(["| | float | INT8 |", "|---|---|---|", *rows, "", *(f"- {note}" for note in report.notes)])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
 def _curves(report: Report) -> Mapping[str, Sequence[float]]:
     """SQNR of the layers in topological order, a curve for each step, and what tuning did to the error of each."""
     curves: dict[str, list[float]] = {}
@@ -123,13 +138,14 @@ def log_run(
             name=options.run_name or report.model,
             parameters=parameters,
             metrics=metrics,
-            tags={"model": report.model} | tags,
+            tags={"model": report.model, "mlflow.note.content": _summary(report)} | tags,
             files=[str(file.resolve()) for file in files],
             texts=texts,
             curves=_curves(report),
             images={name: base64.b64encode(content).decode() for name, content in (images or {}).items()},
             datasets=datasets,
             model=model,
+            of_model=[name for name in metrics if name.startswith(("int8/", "difference/"))],
             started=start.clock if start else None,
             release=asdict(report.promotion) if report.promotion else None,
             sweep=options.sweep,

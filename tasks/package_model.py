@@ -25,11 +25,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Package:
-    """The interface of a model; ``example`` has an array for each input, None where it would be too large."""
+    """The interface of a model; ``example`` has an array for each input, None where it would be too large.
+
+    ``notes`` tell what MLflow's model lacks, and why.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     example: ArraysRef | None
+    notes: tuple[str, ...] = ()
 
 
 @step
@@ -43,15 +47,23 @@ def package_model(model: ModelRef, sample: DatasetRef, runtime: Runtime) -> Pack
     ports = zip(names, opened.inputs, strict=True)
     inputs = tuple(_tensor(name, port, fitted[place].ndim) for place, (name, port) in enumerate(ports))
     outputs = tuple(_tensor(name, port, None) for name, port in zip(output_names(opened), opened.outputs, strict=True))
-    small = sum(array.size for array in fitted.values()) <= MOST_EXAMPLE_NUMBERS
+    numbers = sum(array.size for array in fitted.values())
+    small = numbers <= MOST_EXAMPLE_NUMBERS
     example = store.put_arrays({name: fitted[place] for place, name in enumerate(names)}) if small else None
-    return Package(inputs, outputs, example)
+    notes = [] if small else [f"input example: a sample has {numbers:,} numbers, more than {MOST_EXAMPLE_NUMBERS:,}"]
+    for role, tensors in (("inputs", inputs), ("outputs", outputs)):
+        free = [tensor.name for tensor in tensors if tensor.shape is None]
+        if free:
+            notes.append(f"signature of its {role}: of {', '.join(free)} not even the number of axes is known")
+    return Package(inputs, outputs, example, tuple(f"MLflow's model has no {note}" for note in notes))
 
 
 def package_files(model: ModelRef, package: Package, runtime: Runtime) -> dict[str, Any]:
     """The same as plain values, with the paths of the files."""
     store = Store(runtime.home.resolve())
-    return asdict(package) | {
+    return {
+        "inputs": [asdict(tensor) for tensor in package.inputs],
+        "outputs": [asdict(tensor) for tensor in package.outputs],
         "name": model.name,
         "digest": model.digest,
         "folder": str(store.model_folder(model)),

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,48 +60,38 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
     return Found(**answer)
 
 
-def publish(
-    client: Any, uri: str, run: str, model: Mapping[str, Any], release: Mapping[str, Any] | None
-) -> dict[str, str]:
-    """Log a model for a run and, if ``release`` says so, register it and move the alias. Returns tags of the run."""
+def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: bool) -> str:
+    """Log a model as an output of a run, once a digest; the identifier of the logged model.
+
+    ``alone`` tells that nobody else logs models there now, so that one left half logged is what a killed run left.
+    """
     import mlflow  # noqa: PLC0415 - see tracking
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus  # noqa: PLC0415
+    from mlflow.models import Model  # noqa: PLC0415
 
     mlflow.set_tracking_uri(uri)
-    identifier = _logged(client, run, model)
-    if release is None:
-        return {}
-    name, alias, reasons = release["name"], release["alias"], release["reasons"]
-    version = _registered(client, name, identifier, model["digest"])
-    before = _version_of(client, name, alias)
-    moves = not reasons and before != version
-    if moves:
-        client.set_registered_model_alias(name, alias, version)
-    for key, value in {"source_run": run, "refused": "; ".join(reasons)}.items():
-        client.set_model_version_tag(name, version, key, value)
-    now = version if not reasons else before
-    holds = f"alias {alias} " + ("moved here" if moves else "is here already" if now == version else "stays")
-    if before and before != version:
-        holds += f" from version {before}" if moves else f" at version {before}"
-    text = "; ".join([f"{name} version {version}, {holds}", *reasons])
-    return {"release": text, "release.version": version, "release.promoted": str(not reasons).lower()}
-
-
-def _logged(client: Any, run: str, model: Mapping[str, Any]) -> str:
-    """The identifier of the logged model of that digest, which becomes an output of the run."""
-    import mlflow  # noqa: PLC0415
-    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415
-
-    experiment = client.get_run(run).info.experiment_id
-    tag = f"tags.digest = '{model['digest']}'"
-    ready = [each for each in client.search_logged_models([experiment], tag) if str(each.status) == "READY"]
+    found = client.get_run(run)
+    tag, oldest = f"tags.digest = '{model['digest']}'", [{"field_name": "creation_timestamp", "ascending": True}]
+    there = client.search_logged_models([found.info.experiment_id], tag, order_by=oldest)
+    for each in there:
+        if alone and each.status == LoggedModelStatus.PENDING:
+            client.finalize_logged_model(each.model_id, LoggedModelStatus.FAILED)
+    ready = [each for each in there if each.status == LoggedModelStatus.READY]
     if ready:
         client.log_outputs(run, [LoggedModelOutput(ready[0].model_id, 0)])
         return str(ready[0].model_id)
     names = {role: [tensor["name"] for tensor in model[role]] for role in ("inputs", "outputs")}
-    with mlflow.start_run(run, log_system_metrics=False), tempfile.TemporaryDirectory() as folder:
+    source = found.data.tags.get("mlflow.source.name", "ptq-quantize")
+    mlflow.set_experiment(experiment_id=found.info.experiment_id)
+    with tempfile.TemporaryDirectory() as folder:
         interface = Path(folder) / "interface.json"
         interface.write_text(json.dumps(names), encoding="utf-8")
-        logged = mlflow.pyfunc.log_model(
+        # `mlflow.pyfunc.log_model` takes the active run only, which would seem finished as soon as it is left.
+        logged = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            flavor_name="pyfunc.ModelFromCode",
+            run_id=run,
             name=re.sub(r"""[/:.%"']""", "_", model["name"]),
             python_model=str(Path(__file__).with_name("serving.py")),
             # As URIs: MLflow takes a path for one, and a # or % in it for what it means there.
@@ -109,20 +99,61 @@ def _logged(client: Any, run: str, model: Mapping[str, Any]) -> str:
             signature=_signature(model),
             input_example=_example(model["example"], names["inputs"]),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PINNED],
-            tags={"digest": model["digest"]},
+            tags={"digest": model["digest"], "mlflow.source.name": source},
         )
     return str(logged.model_id)
 
 
+def release(client: Any, run: str, identifier: str, digest: str, rule: Mapping[str, Any]) -> dict[str, str]:
+    """Register a logged model and move the alias if the ``rule`` (``records.Promotion``) holds; tags of the run.
+
+    The alias moves last: whatever has it is registered and described in full, wherever a run was killed.
+    """
+    name, alias, reasons = rule["name"], rule["alias"], rule["reasons"]
+    version = _registered(client, name, identifier, digest)
+    for key, value in {"source_run": run, "refused": "; ".join(reasons)}.items():
+        client.set_model_version_tag(name, version, key, value)
+    before = _version_of(client, name, alias)
+    if not reasons and before != version:
+        client.set_registered_model_alias(name, alias, version)
+    after = _version_of(client, name, alias)
+    text = "; ".join(
+        [f"{name} version {version}, alias {alias} {_whereabouts(version, before, after, reasons)}", *reasons]
+    )
+    return {"release": text, "release.version": version, "release.promoted": str(not reasons).lower()}
+
+
+def _whereabouts(version: str, before: str | None, after: str | None, reasons: Sequence[str]) -> str:
+    """Where the alias is. Another run may move it at any time: with a server there is no lock that both know."""
+    if reasons:
+        return f"stays at version {after}" if after else "is given to no version"
+    origin = f" from version {before}" if before else ""
+    moved = "is here already" if before == version else f"moved here{origin}"
+    return moved if after == version else f"{moved}; another run has moved it on to version {after}"
+
+
 def _registered(client: Any, name: str, identifier: str, digest: str) -> str:
-    """The version of that digest, a new one if there is none."""
+    """The version of that digest, a new one if there is none.
+
+    Two runs at once that find none register one each; both then keep the earlier one, whose number is lower, and the
+    later one is removed by the run that made it.
+    """
     import mlflow  # noqa: PLC0415
 
-    if name in {each.name for each in client.search_registered_models(f"name = '{name}'")}:
-        for version in client.search_model_versions(f"name = '{name}' AND tag.digest = '{digest}'"):
-            if str(version.status) == "READY":
-                return str(version.version)
-    return str(mlflow.register_model(f"models:/{identifier}", name, tags={"digest": digest}).version)
+    there = _versions(client, name, digest)
+    if there:
+        return there[0]
+    made = str(mlflow.register_model(f"models:/{identifier}", name, tags={"digest": digest}).version)
+    kept = _versions(client, name, digest)[0]
+    if kept != made:
+        client.delete_model_version(name, made)
+    return kept
+
+
+def _versions(client: Any, name: str, digest: str) -> list[str]:
+    """Versions of that digest, the earliest first."""
+    found = client.search_model_versions(f"name = '{name}' AND tag.digest = '{digest}'")
+    return [str(number) for number in sorted(int(each.version) for each in found if str(each.status) == "READY")]
 
 
 def _signature(model: Mapping[str, Any]) -> Any:

@@ -187,7 +187,7 @@ def ranges(found: Sequence[Quantizer]) -> Figure:
     for limit in (-1, 1):
         axes.axvline(limit, color=PARTS["mean_shift"], linewidth=1, linestyle="--")
     _name_rows(axes, [each.tensor.removesuffix(":0") for each, *_ in worst])
-    axes.set_xlabel("smallest and largest value of each sample / limits\nthick: 5 % to 95 % of the samples")
+    axes.set_xlabel("extremes of each sample, in units of the limits\nthick: 5 % to 95 % of the samples")
     clipped = [each.clipped_values if each.clipped_values is not None else each.clipped_samples for each, *_ in worst]
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(worst)), ["" if each is None else f"{100 * each:.3g} %" for each in clipped], fontsize=7)
@@ -243,13 +243,16 @@ def _axes(height: float) -> tuple[Figure, Any]:
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    shared = _shared(names) if max(map(len, names)) > LONGEST_NAME else ""
+    # One short name, like that of an input, must not keep the long ones from being told apart.
+    shared = _shared([name for name in names if len(name) > LONGEST_NAME])
     axes.set_yticks(range(len(names)), [_short(name.removeprefix(shared)) for name in names], fontsize=7)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _shared(names: Sequence[str]) -> str:
-    """What all names begin with, up to the last sign that parts a name."""
+    """What all names begin with, up to the last sign that parts a name; nothing of a single name."""
+    if len(names) < 2:
+        return ""
     shared = commonprefix(names)  # noqa: RUF071 - exporters part names by dots and colons as well
     return shared[: 1 + max(shared.rfind(sign) for sign in "/.:")]
 

@@ -1,5 +1,6 @@
 """The page of a report: complete without scripts and without a network, whatever things are called."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -197,3 +198,12 @@ def test_layers_without_an_error_or_a_signal() -> None:
     found = Analysis((LayerError("a", "MatMul", 1.0, *[0.0] * 5), LayerError("b", "MatMul", *[0.0] * 6)))
     plots = drawn(analyses={"x": found}, quantizers=[quantizer("zero", high=0.0)], weight_errors={"a": [0.0] * 5})
     assert {"layers", "losses", "ranges", "weights"} <= plots.keys()
+
+
+def test_a_short_name_does_not_hide_what_tells_long_ones_apart() -> None:
+    names = ["inputs", *(f"__module._blocks.{block}._bn2/aten::batch_norm/Add" for block in range(12))]
+    svg = drawn(quantizers=[quantizer(name) for name in names])["ranges"].svg
+    labels = [
+        text for text in re.findall(r">([^<>]+)</text>", svg) if text.startswith(("inputs", "_blocks", "__module"))
+    ]
+    assert len(labels) == len(set(labels)) == 1 + 12

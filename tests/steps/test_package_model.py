@@ -12,7 +12,7 @@ from tasks.data.arrays import Arrays
 from tasks.load_dataset import load_dataset
 from tasks.package_model import Tensor, package_files, package_model
 from tasks.records import DatasetRef, ModelRef, Runtime
-from tasks.registry import publish
+from tasks.registry import log_model, release
 from tasks.store import Store
 from tests import models as m
 
@@ -56,6 +56,8 @@ def test_axes_that_nobody_knows(store: Store, runtime: Runtime, tmp_path: Path) 
     package = package_model.fn(model, samples(tmp_path, runtime, free=np.zeros((2, 3, 5), np.float32)), runtime)
     assert package.inputs[0].shape == (-1, -1)
     assert package.outputs[0].shape is None
+    expected = "MLflow's model has no signature of its outputs: of result0 not even the number of axes is known"
+    assert package.notes == (expected,)
 
 
 def test_a_sample_too_large_for_text_is_no_example(
@@ -66,6 +68,7 @@ def test_a_sample_too_large_for_text_is_no_example(
     package = package_model.fn(model, samples(tmp_path, runtime, **data), runtime)
     assert package.example is None
     assert package_files(model, package, runtime)["example"] is None
+    assert package.notes == ("MLflow's model has no input example: a sample has 512 numbers, more than 511",)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:mlflow", "ignore:.*type hint")
@@ -82,8 +85,11 @@ def test_mlflow_runs_a_model_of_several_inputs(
     client = MlflowClient(uri)
     experiment = client.create_experiment("e", artifact_location=(tmp_path / "artifacts").as_uri())
     runs = [client.create_run(experiment).info.run_id for _ in range(2)]
-    release = {"name": "sums", "alias": "champion", "reasons": []}
-    told = [publish(client, uri, run, files, release)["release"] for run in runs]
+    rule = {"name": "sums", "alias": "champion", "reasons": []}
+    told = []
+    for run in runs:
+        identifier = log_model(client, uri, run, files, alone=True)
+        told.append(release(client, run, identifier, files["digest"], rule)["release"])
     assert told == ["sums version 1, alias champion moved here", "sums version 1, alias champion is here already"]
     loaded = mlflow.pyfunc.load_model("models:/sums@champion")
     inputs = {name: values[:1] for name, values in data.items()}
