@@ -1,5 +1,6 @@
 """``ptq-compare``: two runs side by side: parameters that differ, metrics, and layers by how much they differ."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ def _differing(title: str, first: Mapping[str, str], second: Mapping[str, str]) 
     for key in _keys(first, second):
         values = first.get(key, ""), second.get(key, "")
         if values[0] != values[1] and not key.startswith(_PLACES):
-            table.add_row(escape(key), *map(escape, values))
+            table.add_row(escape(key), *(escape(_shortened(value)) for value in values))
     if not table.row_count:
         table.add_row("none", "", "")
     return table
@@ -74,8 +75,10 @@ def _layers(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, An
     """SQNR of the finished models, the layers first that differ most."""
     values = [{layer["name"]: list(layer["steps"].values())[-1]["sqnr_db"] for layer in run} for run in (first, second)]
     both = [name for name in values[0] if None not in (values[0][name], values[1].get(name))]
-    ordered = sorted(both, key=lambda name: -abs(values[1][name] - values[0][name]))
-    table = _table(f"SQNR dB of layers, {min(most, len(both))} of {len(both)} that differ most", "A", "B", "B - A")
+    differing = [name for name in both if values[0][name] != values[1][name]]
+    ordered = sorted(differing, key=lambda name: -abs(values[1][name] - values[0][name]))
+    counted = f"{min(most, len(ordered))} of {len(ordered)} that differ, of {len(both)}"
+    table = _table(f"SQNR dB of layers, {counted}", "A", "B", "B - A")
     for name in ordered[:most]:
         table.add_row(escape(name), *_row(values[0][name], values[1][name]))
     alone = {
@@ -93,6 +96,11 @@ def _table(title: str, *columns: str, justify: Any = "right") -> Table:
     for column in columns:
         table.add_column(column, justify=justify, overflow="fold")
     return table
+
+
+def _shortened(value: str) -> str:
+    """A digest or a commit is told by its first digits; whole ones would fold the names beside them."""
+    return value[:12] if re.fullmatch("[0-9a-f]{40,64}", value) else value
 
 
 def _keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -49,6 +49,13 @@ def test_only_what_differs_is_shown_of_parameters() -> None:
     assert "none" in printed(first, first)
 
 
+def test_digests_are_told_by_their_beginning() -> None:
+    tags = [{"mlflow.source.git.commit": digit * 40, "model.digest": digit * 64} for digit in "ab"]
+    text = printed(past("a", tags=tags[0]), past("b", tags=tags[1]))
+    assert text.count("a" * 12) == text.count("b" * 12) == 2
+    assert "a" * 13 not in text
+
+
 def test_metrics_and_their_differences() -> None:
     text = printed(past("a", metrics={"int8/top1": 80.0, "only": 1.0}), past("b", metrics={"int8/top1": 79.25}))
     assert [cell.strip() for cell in next(line for line in text.splitlines() if "top1" in line).split("│")[1:5]] == [
@@ -67,7 +74,9 @@ def test_layers_that_differ_most_come_first() -> None:
     text = printed(first, second, 2)
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
     assert [row for row in rows if row in ("one", "two", "three", "exact")] == ["two", "three"]
-    assert "2 of 3" in text
+    assert "2 of 3 that differ, of 3" in text
+    assert "0 of 0 that differ, of 3" in printed(first, first)
+    assert "three" not in printed(first, first)
     assert "only in A: old" in text
     assert "only in B: new" in text
     assert "SQNR" not in printed(first, past("b"))
