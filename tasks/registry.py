@@ -111,8 +111,11 @@ def release(client: Any, run: str, identifier: str, digest: str, rule: Mapping[s
     """
     name, alias, reasons = rule["name"], rule["alias"], rule["reasons"]
     version = _registered(client, name, identifier, digest)
-    for key, value in {"source_run": run, "refused": "; ".join(reasons)}.items():
-        client.set_model_version_tag(name, version, key, value)
+    client.set_model_version_tag(name, version, "source_run", run)
+    if reasons:
+        client.set_model_version_tag(name, version, "refused", "; ".join(reasons))
+    elif "refused" in client.get_model_version(name, version).tags:
+        client.delete_model_version_tag(name, version, "refused")
     before = _version_of(client, name, alias)
     if not reasons and before != version:
         client.set_registered_model_alias(name, alias, version)

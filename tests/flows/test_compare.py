@@ -75,7 +75,7 @@ def test_layers_that_differ_most_come_first() -> None:
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
     assert [row for row in rows if row in ("one", "two", "three", "exact")] == ["two", "three"]
     assert "2 of 3 that differ, of 3" in text
-    assert "0 of 0 that differ, of 3" in printed(first, first)
+    assert "0 of 0 that differ, of 4" in printed(first, first)
     assert "three" not in printed(first, first)
     assert "only in A: old" in text
     assert "only in B: new" in text

@@ -140,7 +140,7 @@ def test_after_a_killed_run_the_next_one_finds_order(tmp_path: Path, call: str, 
     for name in [each.name for each in store.search_registered_models()]:
         for version in store.get_registered_model(name).aliases.values():
             tags = store.get_model_version(name, str(version)).tags
-            assert set(tags) == {"digest", "source_run", "refused"}
+            assert set(tags) == {"digest", "source_run"}
     answer = Logger(tmp_path).answer(a_run(home, model))
     assert answer["release"] == f"ours version 1, alias champion {end}"
     versions = store.search_model_versions("name = 'ours'")
@@ -237,6 +237,7 @@ def test_the_earlier_of_two_versions_of_one_model_is_kept(tmp_path: Path, monkey
     rule = {"name": "ours", "alias": "champion", "reasons": []}
     told = registry.release(store, run["run_id"], identifier, model["digest"], rule)
     assert told["release"] == "ours version 1, alias champion moved here"
+    assert "refused" not in store.get_model_version("ours", "1").tags
     assert [version.version for version in store.search_model_versions("name = 'ours'")] == [1]
 
 
