@@ -1,0 +1,21 @@
+"""What MLflow shows of a run before anything else."""
+
+from tasks.log_run import _summary
+from tasks.records import Report
+
+
+def test_the_description_has_both_models_and_the_notes() -> None:
+    metrics: dict[str, dict[str, float | None]] = {
+        "float": {"top1": 80.0, "top1/cat": 70.0},
+        "int8": {"top1": 79.12345678, "top1/cat": 60.0, "sqnr_db": 20.5, "agreement": None},
+    }
+    report = Report("m", metrics, {}, (), {}, (), {}, {}, (), notes=("something was skipped: why",))
+    assert _summary(report).splitlines() == [
+        "| | float | INT8 |",
+        "|---|---|---|",
+        "| top1 | 80 | 79.1235 |",
+        "| sqnr_db |  | 20.5 |",
+        "| agreement |  |  |",
+        "",
+        "- something was skipped: why",
+    ]
