@@ -53,6 +53,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     review = find_layer_errors(stages, config, calibrated, calibration)
     speeds = _measure(stages, config, (model, quantized), validation)
 
+    done = stages.done  # what follows serves MLflow and the page
     # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
     packed = config.tracking.sweep is None or config.release.name is not None
     package = (
@@ -61,7 +62,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
     lacking = package.notes if package else ()
-    report = make_report(config, models, datasets, calibrated, (before, after), speeds, stages.done, review, lacking)
+    report = make_report(config, models, datasets, calibrated, (before, after), speeds, done, review, lacking)
     plots = draw_report(stages, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
     page = render_page(report, manifest, plots, run) if plots else None

@@ -120,7 +120,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
 
 def test_terminal_shows_one_line_a_stage_and_a_table(first: Finished) -> None:
     stages = [line.split()[0] for line in first.outcome.err.splitlines() if line.startswith("  ")]
-    assert stages == [*STAGES, "measure_speed", "draw_plots", "package_model"]
+    assert stages == [*STAGES, "measure_speed", "package_model", "draw_plots"]
     assert first.outcome.complaints == []
     for expected in ("top-1 %", "output SQNR dB", "latency ms", "weights MB", "output: first", "MLflow run: "):
         assert expected in first.outcome.out

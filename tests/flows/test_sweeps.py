@@ -111,7 +111,7 @@ def test_table_names_the_best_and_the_command_that_repeats_it(
     assert again.code == 0, again.err
     # What the sweep left out for speed, and nothing else.
     executed = [line.split()[0] for line in again.err.splitlines() if "  completed" in line]
-    assert executed == ["describe_model", "analyze_model", "draw_plots", "package_model"]
+    assert executed == ["describe_model", "analyze_model", "package_model", "draw_plots"]
     model = (output / str(best["number"]) / "model.bin").read_bytes()
     assert (output / "model.bin").read_bytes() == model
 
