@@ -241,8 +241,10 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         processors = len(os.sched_getaffinity(0))
         share = max(1, processors // min(at_once if at_once > 0 else processors, processors))
         config = replace(config, runtime=replace(config.runtime, threads=share))
+    # Other launchers may end the process of a point with it, and what that one handed over.
+    here = job.launcher._target_.endswith(".BasicLauncher")
     with prepared(config.runtime.home):
-        return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge)
+        return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge, hands_over=here)
 
 
 def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, serves: bool) -> None:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from flows.stages import Stages
-from tasks.evaluate_model import evaluate_model
+from tasks.caching import is_known
+from tasks.evaluate_model import compile_ahead, evaluate_model
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
 
 # Points of expected top-1 agreement that a step may cost: it is an estimate. One of 32 samples is 3 points.
@@ -38,6 +40,7 @@ class Gate:
 
         ``skipped`` is what the step did not change, for the report.
         """
+        self._prepare(before, after)
         old, new = self.score(before), self.score(after)
         agreement = self._agreement(before), self._agreement(after)
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
@@ -71,20 +74,28 @@ class Gate:
         if not self._samples:
             return {}
         if quantized not in self._found:
-            if self._reference is None:
-                self._reference = self._evaluate(self._model, None)
-            self._found[quantized] = self._evaluate(quantized, self._reference).metrics
+            self._found[quantized] = self._evaluate(quantized, self._float()).metrics
         return self._found[quantized]
 
+    def _prepare(self, *models: ModelRef) -> None:
+        """Have those models compiled at once that are not evaluated yet, by this run or an earlier one."""
+        fresh = tuple(dict.fromkeys(model for model in models if model not in self._found))
+        if self._samples and len(fresh) > 1:
+            calls = {model: self._call(model, self._float()) for model in fresh}
+            unknown = [model for model, call in calls.items() if not is_known(evaluate_model, call)]
+            compile_ahead(unknown, self._samples, self._runtime)
+
+    def _float(self) -> Evaluation:
+        if self._reference is None:
+            self._reference = self._evaluate(self._model, None)
+        return self._reference
+
+    def _call(self, model: ModelRef, reference: Evaluation | None) -> dict[str, Any]:
+        return {"model": model, "reference": reference, "dataset": self._samples, "runtime": self._runtime}
+
     def _evaluate(self, model: ModelRef, reference: Evaluation | None) -> Evaluation:
-        found: Evaluation = self._stages.run(
-            evaluate_model,
-            model=model,
-            reference=reference,
-            dataset=self._samples,
-            runtime=self._runtime,
-            size=len(self._samples),
-        )
+        call = self._call(model, reference)
+        found: Evaluation = self._stages.run(evaluate_model, **call, size=len(self._samples))
         return found
 
 

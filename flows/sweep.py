@@ -4,8 +4,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from flows.environment import one_server, prepared
 from flows.points import Point, Sweep, read_points, result_of, write_point, write_sweep
 from flows.ranking import describe_best, point_rows, print_points, short_names
 from tasks.config import QuantizeConfig
-from tasks.log_sweep import log_failed_point, log_sweep
+from tasks.log_sweep import lead_sweep, log_failed_point, log_sweep
 from tasks.records import flatten
-from tasks.tracking import TrackingError
+from tasks.tracking import TrackingError, collect, handing_over
 
 Flow = Callable[[Any, tuple[str, ...]], object]
 # The exit code and the line for an exception, as the commands tell it; None for a line where it needs a traceback.
@@ -32,6 +33,8 @@ def conducted(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[No
     """
     write_sweep(sweep)
     with prepared(config.runtime.home), one_server():
+        if _is_logged(config):
+            lead_sweep(config.tracking, config.runtime.home, sweep=sweep.name, name=_name(sweep))
         status = "FAILED"
         try:
             yield
@@ -44,17 +47,18 @@ def conducted(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[No
 
 
 def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -> None:
+    collect()  # the points may learn now that MLflow did not take them
     points, console = read_points(sweep.folder), Console()
     print_points(console, sweep, points, command)
     failed = [point for point in points if point.failure]
-    if hasattr(config, "reference"):  # evaluations are not logged
+    if not _is_logged(config):
         return
     try:
         run = log_sweep(
             options=config.tracking,
             home=config.runtime.home,
             sweep=sweep.name,
-            name=f"{sweep.model}: sweep of {', '.join(short_names(sweep.keys).values()) or 'one point'}",
+            name=_name(sweep),
             rows=point_rows(sweep, points),
             best=describe_best(sweep, points, command),
             failures={point.number: point.failure for point in failed},
@@ -66,10 +70,29 @@ def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -
         print(failure, file=sys.stderr)
 
 
+def _is_logged(config: QuantizeConfig) -> bool:
+    """Evaluations are not."""
+    return not hasattr(config, "reference")
+
+
+def _name(sweep: Sweep) -> str:
+    return f"{sweep.model}: sweep of {', '.join(short_names(sweep.keys).values()) or 'one point'}"
+
+
 def run_point(
-    sweep: Sweep, number: int, overrides: tuple[str, ...], config: QuantizeConfig, run: Flow, judge: Judge
+    sweep: Sweep,
+    number: int,
+    overrides: tuple[str, ...],
+    config: QuantizeConfig,
+    run: Flow,
+    judge: Judge,
+    *,
+    hands_over: bool,
 ) -> Any:
-    """Run one point, record how it went and return its metrics; None where it failed, which is no exception."""
+    """Run one point, record how it went and return its metrics; None where it failed, which is no exception.
+
+    A point that ``hands_over`` does not wait until MLflow has it; should MLflow refuse, its record tells later.
+    """
     folder, keys = sweep.folder, sweep.keys
     point = Point(number, overrides, str(config.output_dir / str(number)), 0.0)
     values = ", ".join(f"{short_names(keys)[key]}={value}" for key, value in point.varied(keys).items())
@@ -81,7 +104,8 @@ def run_point(
     print(f"point {number} of {sweep.total}: {values}", file=sys.stderr, flush=True)
     started = time.perf_counter()
     try:
-        point = replace(point, **result_of(run(config, overrides)))
+        with handing_over(partial(_refused, folder, number)) if hands_over else nullcontext():
+            point = replace(point, **result_of(run(config, overrides)))
     except Exception as failure:  # noqa: BLE001 - the other points do not depend on this one
         code, line = judge(failure)
         point = replace(point, failure=line or _with_traceback(failure, folder, number), code=code)
@@ -91,6 +115,14 @@ def run_point(
     point = replace(point, seconds=time.perf_counter() - started)
     write_point(folder, point)
     return None if point.failure else point.metrics
+
+
+def _refused(folder: Path, number: int, reason: str) -> None:
+    """MLflow did not take a point that is done: it has failed after all."""
+    for point in read_points(folder):
+        if point.number == number:
+            write_point(folder, replace(point, failure=reason, code=1))
+    print(f"point {number} failed: {reason}", file=sys.stderr, flush=True)
 
 
 def exit_code(folder: Path, bad_input: int, failed: int) -> int:

@@ -9,6 +9,7 @@ before Prefect looks, so that the step runs again.
 import ast
 import hashlib
 import importlib.metadata
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -68,6 +69,13 @@ def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     text = json.dumps([arguments, code_digest(function.__module__), libraries], default=_plain, sort_keys=True)
     return f"{function.__name__}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
+    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+    bound = inspect.signature(step.fn).bind(**inputs)
+    bound.apply_defaults()
+    return (results_folder(inputs["runtime"].home) / cache_key(step.fn, bound.arguments)).is_file()
 
 
 def forget_damaged(key: str, store: Store, results: Path) -> None:

@@ -1,7 +1,8 @@
 """Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
 
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.algorithms.evaluation import (
     sample_outputs,
     stack,
 )
-from tasks.algorithms.inference import Sample, input_names
+from tasks.algorithms.inference import Sample, input_names, whole_inputs
 from tasks.caching import step
 from tasks.data.callables import callable_file
 from tasks.data.operations import Sizes
@@ -55,7 +56,7 @@ def evaluate_model(
     opened = store.open_model(model)
     sizes: list[Sizes] = []
     loaded = _loaded(samples, dataset, input_names(opened), sizes, runtime.keep_samples)
-    compiled = partial(_compiled, runtime.home.resolve(), model, runtime.threads)
+    compiled = partial(_compiled, opened, model, runtime)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     outputs, notes = stack(rows)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -71,10 +72,38 @@ def evaluate_model(
     return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
 
 
-@lru_cache(maxsize=1)
-def _compiled(home: Path, model: ModelRef, threads: int | None, whole: tuple[str, ...]) -> Any:
-    """The model that was compiled last: the gate's choice is evaluated right after."""
-    return compile_alone(Store(home).open_model(model), whole, threads)
+# Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.
+_Key = tuple[Path, ModelRef, tuple[str, ...], int | None]
+_last: dict[_Key, Any] = {}
+_ahead: dict[_Key, Future[Any]] = {}
+
+
+def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runtime) -> None:
+    """Start to compile models that are evaluated on ``dataset`` next, at once: compiling one keeps one processor busy.
+
+    Raises InputError for samples that cannot be read.
+    """
+    _ahead.clear()
+    if len(models) < 2 or runtime.threads == 1:
+        return
+    store, samples = Store(runtime.home), open_source(dataset.source)
+    pool = ThreadPoolExecutor(len(models))
+    for model in models:
+        opened = store.open_model(model)
+        first = next(_loaded(samples, dataset, input_names(opened), [], runtime.keep_samples))
+        key = runtime.home.resolve(), model, whole_inputs(opened, first), runtime.threads
+        _ahead[key] = pool.submit(compile_alone, opened, *key[2:])
+    pool.shutdown(wait=False)
+
+
+def _compiled(opened: Any, model: ModelRef, runtime: Runtime, whole: tuple[str, ...]) -> Any:
+    key = runtime.home.resolve(), model, whole, runtime.threads
+    if key not in _last:
+        ahead = _ahead.pop(key, None)
+        compiled = ahead.result() if ahead else compile_alone(opened, *key[2:])
+        _last.clear()
+        _last[key] = compiled
+    return _last[key]
 
 
 # Samples by their digest and the names of the inputs, and their bytes, kept for the next model.

@@ -12,6 +12,15 @@ from tasks.config import TrackingOptions
 _LONGEST_TAG = 5000
 
 
+def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str) -> None:
+    """Have MLflow make the run of a sweep while the first point runs, as well as its database where there is none.
+
+    Nobody waits for it, and should it fail, the points tell.
+    """
+    with tracking.handing_over(lambda _: None):
+        _log(options, home, name=name, sweep=sweep, leads=True, status=tracking.RUNNING)
+
+
 def log_sweep(
     options: TrackingOptions,
     home: Path,
@@ -24,30 +33,17 @@ def log_sweep(
     counts: Mapping[str, float],
     status: str,
 ) -> str:
-    """Complete the run of a sweep, which its points may have made; returns MLflow's identifier.
+    """Complete the run of a sweep, or make it; returns MLflow's identifier.
 
     ``rows`` are the table of points, ``best`` what to know about the best of them. Both become the description, which
     MLflow shows on top, and artifacts. Of each failed point a tag says why.
     """
-    tags = {"mlflow.note.content": _fitting(_markdown(rows, best, failures))}
-    tags |= {f"failed.{number}": _fitting(reason) for number, reason in failures.items()}
-    logged = tracking.log(
-        tracking.Run(
-            uri=options.uri,
-            home=str(home.resolve()),
-            experiment=options.experiment,
-            name=name,
-            parameters={},
-            metrics=dict(counts),
-            tags=tags,
-            files=(),
-            texts={"points.json": json.dumps(rows, indent=2), "points.md": _markdown(rows, best, failures)},
-            sweep=sweep,
-            leads=True,
-            status=status,
-        )
+    described = _markdown(rows, best, failures)
+    tags = {"mlflow.note.content": described} | {f"failed.{number}": reason for number, reason in failures.items()}
+    texts = {"points.json": json.dumps(rows, indent=2), "points.md": described}
+    return _log(
+        options, home, name=name, metrics=counts, tags=tags, texts=texts, sweep=sweep, leads=True, status=status
     )
-    return logged.run_id
 
 
 def log_failed_point(
@@ -60,26 +56,17 @@ def log_failed_point(
     files: Sequence[Path],
 ) -> str:
     """A point that failed: its parameters and why; returns MLflow's identifier."""
-    logged = tracking.log(
-        tracking.Run(
-            uri=options.uri,
-            home=str(home.resolve()),
-            experiment=options.experiment,
-            name=name,
-            parameters=dict(parameters),
-            metrics={},
-            tags={"failure": _fitting(failure), "mlflow.note.content": _fitting(failure)},
-            files=[str(file.resolve()) for file in files],
-            texts={},
-            sweep=options.sweep,
-            status="FAILED",
-        )
-    )
-    return logged.run_id
+    tags = {"failure": failure, "mlflow.note.content": failure}
+    logged = [str(file.resolve()) for file in files]
+    sweep = options.sweep
+    return _log(options, home, name=name, parameters=parameters, tags=tags, files=logged, sweep=sweep, status="FAILED")
 
 
-def _fitting(text: str) -> str:
-    return text if len(text) <= _LONGEST_TAG else text[: _LONGEST_TAG - 4] + " ..."
+def _log(options: TrackingOptions, home: Path, *, tags: Mapping[str, str] | None = None, **contents: Any) -> str:
+    fitting = {name: tracking.fitting(text, _LONGEST_TAG, " ...") for name, text in (tags or {}).items()}
+    place = str(home.resolve())
+    run = tracking.Run(uri=options.uri, home=place, experiment=options.experiment, tags=fitting, **contents)
+    return tracking.log(run).run_id
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]], best: str, failures: Mapping[int, str]) -> str:

@@ -9,11 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.line_process import LineProcess
+
+# The status of a run that is completed later.
+RUNNING = "RUNNING"
 
 
 class TrackingError(RuntimeError):
@@ -29,18 +33,19 @@ class Run:
     MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``);
     metrics called ``of_model`` become its own as well, found on the data set whose role is ``validation``.
     ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a
-    child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run.
+    child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run, which
+    is ``RUNNING`` until it is completed.
     """
 
     uri: str | None
     home: str
     experiment: str
     name: str
-    parameters: dict[str, Any]
-    metrics: dict[str, float | None]
-    tags: dict[str, str]
-    files: Sequence[str]
-    texts: dict[str, str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    files: Sequence[str] = ()
+    texts: dict[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     datasets: Sequence[dict[str, str]] = ()
@@ -65,6 +70,10 @@ class Logged:
 _waiting: list[tuple[LineProcess, set[str]]] = []
 
 
+# What to do when a run fails that was handed over; None where the caller waits.
+_failed: ContextVar[Callable[[str], object] | None] = ContextVar("failed", default=None)
+
+
 def start() -> None:
     """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
     if not _waiting:
@@ -77,25 +86,56 @@ def start() -> None:
 
 
 def _stop() -> None:
+    collect()
     while _waiting:
         _waiting.pop()[0].end()
 
 
+@contextmanager
+def handing_over(failed: Callable[[str], object]) -> Iterator[None]:
+    """Runs logged in here are handed over, and the caller goes on: ``Logged`` is empty.
+
+    ``failed`` is called with the reason if MLflow refuses one: when the next run is logged, or by :func:`collect`.
+    """
+    token = _failed.set(failed)
+    try:
+        yield
+    finally:
+        _failed.reset(token)
+
+
+def collect() -> None:
+    """Wait until MLflow has all runs that were handed over."""
+    for process, _ in _waiting:
+        process.collect()
+
+
 def log(run: Run) -> Logged:
     """Log a run. Raises TrackingError when that fails."""
-    if _waiting and _waiting[0][1] - {run.home}:
+    if _waiting and (_waiting[0][0].died or _waiting[0][1] - {run.home}):
         _stop()
     start()
-    process, homes = _waiting.pop()  # if this is interrupted, nobody takes its answer for another's
+    process, homes = _waiting[0]
+    homes.add(run.home)
+    if failed := _failed.get():
+        process.tell(asdict(run), lambda answer: failed(_reason(run, answer)) if "error" in answer else None)
+        return Logged("")
     answer = process.ask(asdict(run))
     if "error" not in answer:
-        _waiting.append((process, homes | {run.home}))
         return Logged(**answer)
-    process.end()
+    _stop()
+    raise TrackingError(_reason(run, answer))
+
+
+def _reason(run: Run, answer: Mapping[str, str]) -> str:
     where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
     written = "; the output is written" if run.status == "FINISHED" and not run.leads else ""
-    msg = f"{where}: MLflow could not log the run: {answer['error']}{written}"
-    raise TrackingError(msg)
+    return f"{where}: MLflow could not log the run: {answer['error']}{written}"
+
+
+def fitting(text: str, longest: int, ending: str) -> str:
+    """At most so many characters of a text, with an ending that says so where it had to be cut."""
+    return text if len(text) <= longest else text[: longest - len(ending)] + ending
 
 
 def create(home: Path, experiment: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.monitoring import Monitor, Sample
-from tasks.tracking import Logged, Run, asked_again, created_once, open_experiment, open_sweep
+from tasks.tracking import RUNNING, Logged, Run, asked_again, created_once, fitting, open_experiment, open_sweep
 
 # MLflow's limits: characters of a parameter's value, items in one call.
 LONGEST_VALUE = 6000
@@ -53,7 +53,8 @@ def _log(run: Run, samples: Sequence[Sample], lock: IO[str]) -> Logged:
     except Exception:
         client.set_terminated(identifier, "FAILED")
         raise
-    client.set_terminated(identifier, run.status)
+    if run.status != RUNNING:
+        client.set_terminated(identifier, run.status)
     return Logged(identifier, released.get("release", ""))
 
 
@@ -64,7 +65,7 @@ def _fill(client: Any, identifier: str, run: Run, points: list[Any], now: int) -
     from tasks import registry  # noqa: PLC0415
 
     _log_datasets(client, identifier, run)
-    parameters = [Param(name, _fitting(str(value))) for name, value in run.parameters.items()]
+    parameters = [Param(name, fitting(str(value), LONGEST_VALUE, _CUT)) for name, value in run.parameters.items()]
     for begin in range(0, len(parameters), LARGEST_BATCH):
         client.log_batch(identifier, params=parameters[begin : begin + LARGEST_BATCH])
     model = None
@@ -147,11 +148,6 @@ def _points(run: Run, samples: Sequence[Sample], now: int, started: int) -> list
     ]
 
 
-def _fitting(value: str) -> str:
-    """A parameter's value, which says so where it had to be cut."""
-    return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - len(_CUT)] + _CUT
-
-
 def _log_datasets(client: Any, identifier: str, run: Run) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415 - see _log
 
@@ -174,9 +170,10 @@ def _serve() -> None:
     # What a library prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
-        samples = monitor.stop()
+        run = Run(**json.loads(line))
+        # The run of a sweep has no samples: they are for the point that runs.
+        samples = [] if run.leads else monitor.stop()
         try:
-            run = Run(**json.loads(line))
             Path(run.home).mkdir(parents=True, exist_ok=True)
             with (Path(run.home) / "mlflow.runs.lock").open("w") as lock:
                 answer = asdict(_log(run, samples, lock))
@@ -185,8 +182,9 @@ def _serve() -> None:
             traceback.print_exc()
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-        monitor = Monitor(os.getppid())
-        monitor.start()
+        if not run.leads:
+            monitor = Monitor(os.getppid())
+            monitor.start()
     # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
     os._exit(0)
 

@@ -39,7 +39,7 @@ def collect_rows(
         rows[index] = [np.array(output) for output in outputs]
         advance()
 
-    count = infer(compiled(whole_inputs(model, first)), chain([first], remaining), receive)
+    count = infer(compiled(whole_inputs(model, first)), chain([first], remaining), receive, spare=1)
     return {
         name: [rows[index][position] for index in range(count)] for position, name in enumerate(output_names(model))
     }

@@ -70,8 +70,11 @@ def infer(
     receive: Callable[[int, list[NDArray[Any]]], None],
     *,
     batch: int = 1,
+    spare: int = 0,
 ) -> int:
     """Run every sample, ``batch`` of them a request; ``receive`` gets the request's number and all outputs.
+
+    ``spare`` requests more than the CPU works on are under way: none of its streams waits for Python to fill one.
 
     The outputs are OpenVINO's own memory and hold until ``receive`` returns: it copies what it keeps.
 
@@ -79,7 +82,7 @@ def infer(
     samples. Memory holds the samples under way only. A model with state starts each request anew. Raises InputError for
     samples that do not fit, be it that the model finds out in its midst.
     """
-    queue = ov.AsyncInferQueue(compiled)
+    queue = ov.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + spare)
     failures: list[Exception] = []
     receivers = [receive]
 

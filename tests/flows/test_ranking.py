@@ -159,7 +159,7 @@ def test_a_failed_point_is_recorded_and_logged(
         raise failure
 
     sweep = replace(SWEEP, folder=tmp_path)
-    assert sweeps.run_point(sweep, 3, ("a=b",), config, run, judge) is None
+    assert sweeps.run_point(sweep, 3, ("a=b",), config, run, judge, hands_over=False) is None
     (found,) = read_points(tmp_path)
     assert (found.number, found.code, found.overrides) == (3, code, ("a=b",))
     assert found.failure.startswith(reason)

@@ -95,7 +95,6 @@ class SearchSweeper(Sweeper):
     def _launch(self, points: list[list[str]], first: int) -> list[Any]:
         if not points:
             return []
-        self.validate_batch_is_legal(points)
         returns: Sequence[JobReturn] = self.launcher.launch(points, initial_job_idx=first)
         return [each.return_value for each in returns]
 

@@ -1,0 +1,25 @@
+"""Hydra's own sweeper of grids without composing every point once more: the commands did that before Hydra started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of the values given."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Nothing: ``flows.preflight`` refuses bad points, and the launcher those that only Hydra can compose."""
+
+
+@dataclass
+class GridSweeperConf(BasicSweeperConf):
+    """The same settings."""
+
+    _target_: str = f"{__name__}.GridSweeper"
+
+
+# In the place of the sweeper that Hydra takes by default; it loads plugins after its own.
+ConfigStore.instance().store("basic", GridSweeperConf, group="hydra/sweeper", provider="openvino-ptq-flow")
