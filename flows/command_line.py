@@ -176,17 +176,18 @@ def schedule() -> None:
 
 
 def _run(config_name: str, config_class: type[Any], load_flow: LoadFlow, *, serves: bool = True) -> None:
+    from flows.flags import parse
     from flows.preflight import check
 
-    # Hydra's parser takes flags in front of the overrides only.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    checked = check(config_name, config_class, sys.argv[1:])
+    flags = parse(sys.argv[1:])
+    sys.argv[1:] = flags.arguments
+    checked = check(config_name, config_class, flags.arguments)
     if checked.problems:
         _fail("\n".join(checked.problems))
     if checked.sweep is not None and serves:
         _run_sweep(checked.sweep, checked.config, config_name, config_class, load_flow)
     elif checked.sweep is None and checked.config is not None:
-        _run_flow(checked.config, tuple(sys.argv[1:]), load_flow, serves=serves)
+        _run_flow(checked.config, flags.overrides, load_flow, serves=serves)
     else:
         _through_hydra(config_name, partial(_run_job, config_class, load_flow, serves))
 

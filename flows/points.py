@@ -21,6 +21,7 @@ class Sweep:
     """What is known before the first point: the folder of the records, the keys that differ, how many points.
 
     ``objectives`` are metrics of the last model and ``maximize`` or ``minimize`` each; none: it is no search.
+    ``flags`` tell the commands where the configuration is, if not where it always is.
     """
 
     folder: Path
@@ -28,6 +29,7 @@ class Sweep:
     total: int
     objectives: dict[str, str]
     model: str
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ def read_sweep(folder: Path) -> Sweep | None:
         content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Sweep(**content | {"folder": folder, "keys": tuple(content["keys"])})
+    return Sweep(**content | {"folder": folder, "keys": tuple(content["keys"]), "flags": tuple(content["flags"])})
 
 
 def write_point(folder: Path, point: Point) -> None:

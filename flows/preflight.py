@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hydra import compose, initialize_config_module
+from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from flows.flags import Flags, initialized, parse
 from flows.points import Sweep
 from tasks.config import QuantizeConfig, from_hydra
 from tasks.errors import InputError, unknown
@@ -24,9 +25,6 @@ T = TypeVar("T", bound=QuantizeConfig)
 
 # New keys, which are checked when all are there, and Hydra's own.
 _LEFT_ALONE = ("+", "hydra")
-
-# Hydra answers these itself, or composes from folders that only it knows.
-_LEFT_TO_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-i", "--info", "-c", "--cfg", "--config", "--exp")
 
 
 @dataclass(frozen=True)
@@ -43,32 +41,39 @@ class Checked(Generic[T]):
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
     """Compose every point that the arguments describe and check it."""
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    if any(flag.startswith(_LEFT_TO_HYDRA) for flag in flags):
+    flags = parse(arguments)
+    if flags.asks:
         return Checked()
-    overrides, lines = _parse([word for word in arguments if word not in flags])
+    try:
+        with initialized(flags):
+            return _check(flags.config_name or config_name, config_class, flags)
+    except InputError as mistake:
+        return Checked((str(mistake),))
+
+
+def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
+    overrides, lines = _parse(flags.overrides)
     configs: list[T] = []
-    with initialize_config_module("conf", version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        settings = _settings_of_hydra(config_name, overrides)
-        sweeps = bool({"-m", "--multirun"} & set(flags)) or settings.get("mode") == RunMode.MULTIRUN
-        for override in overrides:
-            if override.is_sweep_override() and not sweeps:
-                lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
-            lines |= dict.fromkeys(_group_problems(loader, override))
-        searches = sweeps and "objectives" in settings.sweeper
-        varied = [*_parameters(settings), *overrides] if sweeps else overrides
-        if not lines:
-            for point in _each_value(varied) if searches else _points(varied):
-                try:
-                    configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
-                except InputError as mistake:
-                    lines |= dict.fromkeys(str(mistake).splitlines())
+    loader = GlobalHydra.instance().config_loader()
+    settings = _settings_of_hydra(config_name, overrides)
+    sweeps = flags.multirun or settings.get("mode") == RunMode.MULTIRUN
+    for override in overrides:
+        if override.is_sweep_override() and not sweeps:
+            lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
+        lines |= dict.fromkeys(_group_problems(loader, override))
+    searches = sweeps and "objectives" in settings.sweeper
+    varied = [*_parameters(settings), *overrides] if sweeps else overrides
+    if not lines:
+        for point in _each_value(varied) if searches else _points(varied):
+            try:
+                configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
+            except InputError as mistake:
+                lines |= dict.fromkeys(str(mistake).splitlines())
     if lines:
         return Checked(tuple(lines))
     if sweeps:
-        return Checked(config=configs[0], sweep=_sweep(settings, varied, configs[0], len(configs)))
-    alone = not flags and not any(override.get_key_element().startswith("hydra") for override in overrides)
+        return Checked(config=configs[0], sweep=_sweep(settings, varied, configs[0], len(configs), flags))
+    alone = not flags.words and not any(override.get_key_element().startswith("hydra") for override in overrides)
     return Checked(config=configs[0] if alone else None)
 
 
@@ -88,7 +93,7 @@ def _parameters(settings: DictConfig) -> list[Override]:
     return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
 
 
-def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int) -> Sweep:
+def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int, flags: Flags) -> Sweep:
     objectives = settings.sweeper.get("objectives") or {}
     keys = [each.get_key_element().lstrip("+") for each in varied if each.is_sweep_override()]
     if objectives and settings.sweeper.worst_layers:
@@ -99,6 +104,7 @@ def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeCon
         total=settings.sweeper.n_trials if objectives else count,
         objectives={str(name): str(direction) for name, direction in objectives.items()},
         model=config.model.name or Path(config.model.path).stem,
+        flags=flags.source,
     )
 
 

@@ -67,7 +67,7 @@ def repeat_command(sweep: Sweep, point: Point, command: str) -> str:
     """What to type to run the point alone, in the same folder."""
     alone = [override for override in point.overrides if not override.startswith("hydra")]
     # A recipe that says that it sweeps would do so again.
-    return shlex.join([command, *alone, *(["hydra.mode=RUN"] if sweep.objectives else [])])
+    return shlex.join([command, *sweep.flags, *alone, *(["hydra.mode=RUN"] if sweep.objectives else [])])
 
 
 def point_rows(sweep: Sweep, points: Sequence[Point], most: int = _MOST_METRICS) -> list[dict[str, Any]]:

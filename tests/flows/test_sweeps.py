@@ -223,3 +223,42 @@ def test_mistakes_in_any_point_are_found_before_the_first(commands: Commands, tm
     assert outcome.code == 2
     assert "experiment: unknown value 'efficientnet'. Did you mean 'efficientnet_lite0'?" in outcome.err
     assert not (tmp_path / "home").exists()
+
+
+MINE = "defaults: [quantize, _self_]\nquantization: {stat_subset_size: 20}\nmodel: {name: mine}\n"
+
+
+def test_a_sweep_over_a_configuration_of_ones_own(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.yaml").write_text(MINE, encoding="utf-8")
+    arguments = ("quantization.preset=performance,mixed", f"output_dir={tmp_path}/output")
+    flags = ("-m", "--config-dir", f"{tmp_path}/mine", "-cn", "mine")
+    outcome = commands.run("ptq-quantize", *arguments, *flags, home=tmp_path / "home")
+    assert outcome.code == 0, outcome.err
+    assert "mine: 2 of 2 points done" in outcome.out
+    runs = names_and_states(tmp_path / "home")
+    (parent,) = set(tags(tmp_path / "home", "mlflow.parentRunId").values())
+    assert runs[parent] == ("mine: sweep of preset", "FINISHED")
+    (line,) = (line for line in outcome.out.splitlines() if "ptq-quantize" in line)
+    again = commands.run(*shlex.split(line)[1:], home=tmp_path / "home")
+    assert again.code == 0, again.err
+    manifest = json.loads((tmp_path / "output" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["configuration"]["quantization"]["stat_subset_size"] == 20
+
+
+@pytest.mark.parametrize("flag", ["--config-dir", "--config-path"])
+def test_a_folder_of_configurations_that_is_not_there(commands: Commands, tmp_path: Path, flag: str) -> None:
+    outcome = commands.run("ptq-quantize", "-m", flag, "nowhere", home=tmp_path / "home")
+    assert outcome.code == 2
+    assert outcome.complaints[0].startswith(f"{flag}: there is no folder '")
+    assert "nowhere'" in outcome.complaints[0]
+
+
+def test_mistakes_in_a_configuration_of_ones_own(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "quantize.yaml").write_text("quantization: {preset: mixd}\n", encoding="utf-8")
+    texts = {"quantize": "quantization.seed: unknown key 'seed'", "other": "Cannot find primary config 'other'"}
+    for name, text in texts.items():
+        arguments = ("-m", "quantization.seed=1,2", f"--config-path={tmp_path}", f"--config-name={name}")
+        outcome = commands.run("ptq-quantize", *arguments, home=tmp_path / "home")
+        assert outcome.code == 2
+        assert text in outcome.err

@@ -1,0 +1,81 @@
+"""Flags of Hydra: whether to sweep, and where the configuration is composed from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+
+from tasks.errors import InputError
+
+# Hydra answers these itself, and repeats jobs that it keeps.
+_QUESTIONS = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """``words`` are all flags as Hydra takes them, ``overrides`` the other arguments.
+
+    ``source`` are the flags that tell where the configuration is: in which folders, and what it is called.
+    """
+
+    words: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+    multirun: bool = False
+    asks: bool = False
+    config_path: str = "pkg://conf"
+    config_dir: str | None = None
+    config_name: str | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """All arguments in the order that Hydra wants, the flags in front."""
+        return [*self.words, *self.overrides]
+
+
+def parse(arguments: Sequence[str]) -> Flags:
+    """The flags among the arguments, wherever they stand; ends the process for one that Hydra does not know."""
+    found = get_args_parser().parse_intermixed_args(arguments)
+    if any(getattr(found, name) for name in _QUESTIONS):
+        words = tuple(word for word in arguments if word not in found.overrides)
+        return Flags(words, tuple(found.overrides), asks=True)
+    path: str | None = found.config_path
+    if path is not None and not path.startswith("pkg://"):
+        path = str(Path(path).absolute())  # Hydra would look for it beside the code
+    named = {"--config-path": path, "--config-dir": found.config_dir, "--config-name": found.config_name}
+    source = tuple(f"{flag}={value}" for flag, value in named.items() if value is not None)
+    modes = tuple(flag for flag, given in (("--run", found.run), ("--multirun", found.multirun)) if given)
+    return Flags(
+        (*modes, *source),
+        tuple(found.overrides),
+        source,
+        multirun=found.multirun,
+        config_path=path or "pkg://conf",
+        config_dir=found.config_dir,
+        config_name=found.config_name,
+    )
+
+
+@contextmanager
+def initialized(flags: Flags) -> Iterator[None]:
+    """Have Hydra compose from where the flags say. Raises InputError for a folder that is not there."""
+    for flag, path in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
+        if path is not None and not path.startswith("pkg://") and not Path(path).is_dir():
+            raise InputError(f"{flag}: there is no folder '{path}'")
+    before = get_gh_backup()
+    version.setbase("1.3")
+    places = create_automatic_config_search_path(None, None, flags.config_path)
+    if flags.config_dir is not None:
+        folder = f"file://{Path(flags.config_dir).absolute()}"
+        places.prepend("command-line", folder, anchor=SearchPathQuery(provider="schema"))
+    try:
+        Hydra.create_main_hydra2(task_name="app", config_search_path=places)
+        yield
+    finally:
+        restore_gh_from_backup(before)
