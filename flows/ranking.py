@@ -6,16 +6,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from flows.points import Point, Sweep
-from flows.summary import UNITS, number_text
+from flows.points_table import points_table
+from flows.summary import UNITS
 
 # Metrics that compare a model with the float one; the others say what its predictions are worth.
 _COMPARISONS = ("agreement", "sqnr_db", "cosine", "latency_ms", "throughput_fps")
 _LESS_IS_BETTER = ("latency_ms", "mse", "rmse", "mae")
 # Metrics that the table shows, fewer where the terminal is narrow.
-_MOST_METRICS, _WIDE = 5, 120
+_MOST_METRICS = 5
 _BRACKETS = str.maketrans(",", " ", "{}[]'")
 
 
@@ -70,16 +70,22 @@ def repeat_command(sweep: Sweep, point: Point, command: str) -> str:
     return shlex.join([command, *sweep.flags, *alone, *(["hydra.mode=RUN"] if sweep.objectives else [])])
 
 
-def point_rows(sweep: Sweep, points: Sequence[Point], most: int = _MOST_METRICS) -> list[dict[str, Any]]:
-    """The table of points as plain values: number, what differs, so many metrics, steps, seconds, best or failed."""
+def point_rows(sweep: Sweep, points: Sequence[Point], *, plain: bool = True) -> list[dict[str, Any]]:
+    """The table of points as values: number, what differs, some metrics, steps, seconds, best or failed.
+
+    Values of what differs are ``plain``, without brackets and quotes, or as they were given.
+    """
     names, best = short_names(sweep.keys), best_points(sweep, points)
     return [
         {
             "point": point.number,
-            **{names[key]: value.translate(_BRACKETS) for key, value in point.varied(sweep.keys).items()},
-            **{name: point.last.get(name) for name in shown_metrics(sweep, points)[:most]},
+            **{
+                names[key]: value.translate(_BRACKETS) if plain else value
+                for key, value in point.varied(sweep.keys).items()
+            },
+            **{name: point.last.get(name) for name in shown_metrics(sweep, points)[:_MOST_METRICS]},
             "steps run": f"{point.executed}/{point.steps}" if point.steps else "",
-            "s": round(point.seconds, 2),
+            "s": f"{point.seconds:.1f}",
             "": "failed" if point.failure else "best" if point in best else "",
         }
         for point in points
@@ -111,24 +117,10 @@ def describe_best(sweep: Sweep, points: Sequence[Point], command: str) -> str:
 def print_points(console: Console, sweep: Sweep, points: Sequence[Point], command: str) -> None:
     """Print the table, the best with the commands, and what failed."""
     done = sum(not point.failure for point in points)
-    rows = point_rows(sweep, points, _MOST_METRICS if console.width >= _WIDE else 2)
-    again = " (points proposed again are not run again)" if sweep.objectives else ""
+    again = " (repeats are not run)" if sweep.objectives else ""
     title = f"{sweep.model}: {done} of {sweep.total} points done{again}"
-    table = Table(title=escape(title), title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(
-            _label(column), overflow="fold", justify="left" if column in short_names(sweep.keys).values() else "right"
-        )
-    for row in rows:
-        style = {"best": "green", "failed": "red"}.get(row[""])
-        table.add_row(
-            *(number_text(v) if isinstance(v, float) else escape("" if v is None else str(v)) for v in row.values()),
-            style=style,
-        )
-    if rows:
-        console.print(table)
-    else:
-        console.print(escape(title))
+    keys, rows = list(short_names(sweep.keys).values()), point_rows(sweep, points, plain=False)
+    console.print(points_table(title, keys, rows, console.width) if rows else escape(title))
     for point in points:
         if point.failure:
             console.print(
