@@ -56,7 +56,7 @@ def _table(
         heading = _broken(column) if column in keys else _HEADINGS.get(column, _broken(column))
         table.add_column(escape(heading), justify="left" if column in (*keys, "") else "right", overflow="fold")
     for row in rows:
-        cells = (_spelled(row[column], longest) if column in keys else _text(row[column]) for column in columns)
+        cells = (spelled(row[column], longest) if column in keys else _text(row[column]) for column in columns)
         table.add_row(*map(escape, cells), style=_STYLES.get(row[""]))
     return table
 
@@ -77,7 +77,7 @@ def _broken(name: str) -> str:
     return "\n".join(lines)
 
 
-def _spelled(value: str, longest: int) -> str:
+def spelled(value: str, longest: int = 60) -> str:
     """A value as people say it: of a mapping the values alone, of a long list the first and how many follow."""
     if value.startswith("{"):
         return _cut(" ".join(re.findall(r":\s*([^{},]+)", value)), longest)

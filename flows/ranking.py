@@ -1,7 +1,7 @@
 """Which points of a sweep are best, how all of them look in a table, and the command that repeats one."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +16,6 @@ _COMPARISONS = ("agreement", "sqnr_db", "cosine", "latency_ms", "throughput_fps"
 _LESS_IS_BETTER = ("latency_ms", "mse", "rmse", "mae")
 # Metrics that the table shows, fewer where the terminal is narrow.
 _MOST_METRICS = 5
-_BRACKETS = str.maketrans(",", " ", "{}[]'")
 
 
 def criteria(points: Sequence[Point]) -> tuple[str, ...]:
@@ -70,19 +69,13 @@ def repeat_command(sweep: Sweep, point: Point, command: str) -> str:
     return shlex.join([command, *sweep.flags, *alone, *(["hydra.mode=RUN"] if sweep.objectives else [])])
 
 
-def point_rows(sweep: Sweep, points: Sequence[Point], *, plain: bool = True) -> list[dict[str, Any]]:
-    """The table of points as values: number, what differs, some metrics, steps, seconds, best or failed.
-
-    Values of what differs are ``plain``, without brackets and quotes, or as they were given.
-    """
+def point_rows(sweep: Sweep, points: Sequence[Point], spell: Callable[[str], str] = str) -> list[dict[str, Any]]:
+    """The table of points as values: number, what differs, some metrics, steps, seconds, best or failed."""
     names, best = short_names(sweep.keys), best_points(sweep, points)
     return [
         {
             "point": point.number,
-            **{
-                names[key]: value.translate(_BRACKETS) if plain else value
-                for key, value in point.varied(sweep.keys).items()
-            },
+            **{names[key]: spell(value) for key, value in point.varied(sweep.keys).items()},
             **{name: point.last.get(name) for name in shown_metrics(sweep, points)[:_MOST_METRICS]},
             "steps run": f"{point.executed}/{point.steps}" if point.steps else "",
             "s": f"{point.seconds:.1f}",
@@ -119,7 +112,7 @@ def print_points(console: Console, sweep: Sweep, points: Sequence[Point], comman
     done = sum(not point.failure for point in points)
     again = " (repeats are not run)" if sweep.objectives else ""
     title = f"{sweep.model}: {done} of {sweep.total} points done{again}"
-    keys, rows = list(short_names(sweep.keys).values()), point_rows(sweep, points, plain=False)
+    keys, rows = list(short_names(sweep.keys).values()), point_rows(sweep, points)
     console.print(points_table(title, keys, rows, console.width) if rows else escape(title))
     for point in points:
         if point.failure:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows.environment import one_server, prepared
 from flows.points import Point, Sweep, read_points, result_of, write_point, write_sweep
+from flows.points_table import spelled
 from flows.ranking import describe_best, point_rows, print_points, short_names
 from tasks.config import QuantizeConfig
 from tasks.log_sweep import lead_sweep, log_failed_point, log_sweep
@@ -59,7 +60,7 @@ def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -
             home=config.runtime.home,
             sweep=sweep.name,
             name=_name(sweep),
-            rows=point_rows(sweep, points),
+            rows=point_rows(sweep, points, spelled),
             best=describe_best(sweep, points, command),
             failures={point.number: point.failure for point in failed},
             counts={"points": len(points) - len(failed), "failed": len(failed), "planned": sweep.total},
@@ -95,7 +96,8 @@ def run_point(
     """
     folder, keys = sweep.folder, sweep.keys
     point = Point(number, overrides, str(config.output_dir / str(number)), 0.0)
-    values = ", ".join(f"{short_names(keys)[key]}={value}" for key, value in point.varied(keys).items())
+    varied = {short_names(keys)[key]: spelled(value, 24) for key, value in point.varied(keys).items() if value}
+    values = ", ".join(f"{name}={value}" for name, value in varied.items())
     tracking = replace(config.tracking, sweep=sweep.name)
     if config.tracking.run_name is None and values:
         tracking = replace(tracking, run_name=f"{number}: {values}")
