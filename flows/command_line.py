@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
@@ -242,9 +242,9 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         processors = len(os.sched_getaffinity(0))
         share = max(1, processors // min(at_once if at_once > 0 else processors, processors))
         config = replace(config, runtime=replace(config.runtime, threads=share))
-    # Other launchers may end the process of a point with it, and what that one handed over.
+    # Other launchers may end the process of a point with it, and what that one handed over; here all is prepared.
     here = job.launcher._target_.endswith(".BasicLauncher")
-    with prepared(config.runtime.home):
+    with nullcontext() if here else prepared(config.runtime.home):
         return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge, hands_over=here)
 
 

@@ -1,8 +1,9 @@
 """The composed configuration, checked once: frozen dataclasses in, one readable line per mistake out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -175,6 +176,9 @@ for _option_class in OPTION_CLASSES:
     # The rooms of the core must not know pydantic, so their option classes are made strict about keys here.
     setattr(_option_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010 - mypy knows no such field
 
+# Making one takes long, and every point of a sweep is checked twice.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
 
 def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = False) -> T:
     """Check a composed configuration, of a run alone or of a ``point`` of a sweep (see :func:`settle`).
@@ -189,7 +193,7 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         raise InputError("\n".join(_told_once(empty)))
     settle(plain, point=point)
     try:
-        config = TypeAdapter(config_class).validate_python(plain)
+        config: T = _adapter(config_class).validate_python(plain)
     except ValidationError as failure:
         raise InputError("\n".join(_lines(failure, plain))) from failure
     mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
