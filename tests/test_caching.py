@@ -16,7 +16,7 @@ from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 
 from tasks import caching
-from tasks.caching import cache_key, code_digest, forget_damaged, results_folder
+from tasks.caching import cache_key, code_digest, forget_damaged, is_known, results_folder
 from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits
@@ -219,6 +219,17 @@ def test_whole_results_are_kept(store: Store, results: Path) -> None:
     assert (results / "step-1").is_file()
     assert store.is_intact(outputs)
     forget_damaged("step-2", store, results)
+
+
+def test_a_result_is_known_by_all_arguments_given_or_not(store: Store, results: Path, runtime: Runtime) -> None:
+    dataset = INPUTS["shard"]
+    given = {"model": INPUTS["model"], "dataset": dataset, "reference": None, "runtime": runtime}
+    assert not is_known(evaluate_model, given)
+    with_defaults = given | {"scoring": None, "identity": ""}
+    (results / cache_key(evaluate_model.fn, with_defaults)).write_text("{}", encoding="utf-8")
+    assert is_known(evaluate_model, given)
+    assert is_known(evaluate_model, with_defaults)
+    assert not is_known(evaluate_model, given | {"identity": "other"})
 
 
 CORRUPTIONS: dict[str, Callable[[Path], object]] = {

@@ -3,16 +3,19 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tasks import evaluate_model as evaluating
+from tasks.algorithms.evaluation import compile_alone
 from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits, open_digits
 from tasks.digits import MODEL
 from tasks.errors import InputError
-from tasks.evaluate_model import evaluate_model
+from tasks.evaluate_model import compile_ahead, evaluate_model
 from tasks.graph.scope import IgnoredScope
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
@@ -179,6 +182,42 @@ def test_evaluation_against_itself_is_perfect(runtime: Runtime, store: Store) ->
     assert beside.metrics["agreement"] == 100
     assert beside.metrics["cosine"] == pytest.approx(1)
     assert beside.metrics["sqnr_db"] == np.inf
+
+
+def renamed(model: ModelRef, store: Store) -> ModelRef:
+    """The same model with other bytes."""
+    copy = store.open_model(model)
+    copy.set_friendly_name("renamed")
+    return store.put_model(copy, "renamed")
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_models_are_compiled_once_ahead_or_not(
+    runtime: Runtime, store: Store, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    compiled: list[str] = []
+
+    def counted(model: Any, *arguments: Any) -> Any:
+        compiled.append(model.get_friendly_name())
+        return compile_alone(model, *arguments)
+
+    monkeypatch.setattr("tasks.evaluate_model.compile_alone", counted)
+    runtime, dataset = replace(runtime, threads=2), samples(runtime)
+    one = loaded(runtime)
+    other = renamed(one, store)
+    names = [store.open_model(each).get_friendly_name() for each in (one, other)]
+    if ahead:
+        compile_ahead((one, other), dataset, runtime)
+    first, second, again = (evaluate_model.fn(each, dataset, None, runtime) for each in (one, other, other))
+    assert first.outputs == second.outputs == again.outputs
+    assert sorted(compiled) == sorted(names)
+    assert not evaluating._ahead
+
+
+def test_one_thread_compiles_nothing_ahead(runtime: Runtime, store: Store) -> None:
+    one = loaded(runtime)
+    compile_ahead((one, renamed(one, store)), samples(runtime), runtime)
+    assert not evaluating._ahead
 
 
 def test_accuracy_is_that_of_the_outputs(runtime: Runtime, store: Store) -> None:
