@@ -139,6 +139,7 @@ def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
         assert each.step in ("choose_ranges", "correct_biases")
 
 
+@pytest.mark.slow
 def test_the_best_recipe_runs_on_the_built_in_model(home: Path, run_flow: RunFlow) -> None:
     best, plain = run_flow(home, "quantization=best"), run_flow(home)
     assert (best.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)

@@ -80,6 +80,7 @@ def test_the_published_template_runs(place: Place) -> None:
     assert "FakeQuantize" in {node.get_type_name() for node in model.get_ordered_ops()}
 
 
+@pytest.mark.slow
 def test_a_detector_is_as_good_in_int8_on_images_of_another_size(place: Place) -> None:
     content = json.loads(json.dumps({"model": {"model": "model.xml"}, "engine": {}, "compression": {}}))
     adapter = {
@@ -140,6 +141,7 @@ def test_hydra_does_the_same(place: Place) -> None:
         assert hydra.read_bytes() == (place.folder / "direct" / "optimized" / f"model_name.{suffix}").read_bytes()
 
 
+@pytest.mark.slow
 def test_several_files_share_the_cache_and_one_that_fails_stops_no_other(place: Place) -> None:
     outcome = place.run("-c", "simplified_folder.json", "-c", "ac_missing_data.json", "-c", "minmax.json", QUICK)
     assert outcome.code == 2

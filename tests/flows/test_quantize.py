@@ -427,6 +427,7 @@ def test_interrupted_run_leaves_the_earlier_output(commands: Commands, first: Fi
     assert content(output) == content(first.output)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_in_a_fresh_home(commands: Commands, tmp_path: Path) -> None:
     home = tmp_path / "shared home"
     runs = [commands.start("ptq-quantize", f"output_dir=twin{number}", home=home) for number in range(2)]

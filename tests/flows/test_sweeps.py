@@ -228,6 +228,7 @@ def test_mistakes_in_any_point_are_found_before_the_first(commands: Commands, tm
 MINE = "defaults: [quantize, _self_]\nquantization: {stat_subset_size: 20}\nmodel: {name: mine}\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_configuration_of_ones_own(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.yaml").write_text(MINE, encoding="utf-8")
