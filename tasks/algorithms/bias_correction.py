@@ -133,9 +133,10 @@ def _seen(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> _S
     counted[list(left_out)] = False
     if not counted.any():
         return None
+    rows = slice(None) if counted.all() else counted  # no copies where all count
     if layer.data_axis != CHANNEL_AXIS or statistic.maximum.shape != means.shape:
-        return _Seen(means[counted], None, None)
-    return _Seen(means[counted], statistic.minimum[counted], statistic.maximum[counted])
+        return _Seen(means[rows], None, None)
+    return _Seen(means[rows], statistic.minimum[rows], statistic.maximum[rows])
 
 
 def _cut_off(seen: _Seen, layer: Layer, source: ov.Output) -> Channels | None:
@@ -149,7 +150,5 @@ def _cut_off(seen: _Seen, layer: Layer, source: ov.Output) -> Channels | None:
     if max(low.size, high.size) > 1 and quantizer.get_friendly_name() != source.get_node().get_friendly_name():
         return None
     count = prod(size or 1 for size in sizes)
-    means = seen.means.astype(np.float64)
-    above = mean_excess(seen.maximum.astype(np.float64), means, high, count).mean(axis=0)
-    below = mean_excess(-seen.minimum.astype(np.float64), -means, -low, count).mean(axis=0)
-    return np.asarray(above - below)
+    above = mean_excess(seen.maximum, seen.means, high, count)
+    return above - mean_excess(-seen.minimum, -seen.means, -low, count)

@@ -11,26 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.floating]
 
 
-def mean_excess(largest: Array, mean: Array, limit: Array, count: int) -> Array:
-    """By how much the ``count`` values of each channel exceed ``limit`` on average, (samples, channels).
+def mean_excess(largest: Rows, mean: Rows, limit: Array, count: int) -> Array:
+    """By how much the ``count`` values of each channel exceed ``limit``, on average over the samples too, (channels,).
 
-    ``largest`` and ``mean`` have that shape, ``limit`` (channels,) or (1,). Zero where no value lies above it.
+    ``largest`` and ``mean`` are (samples, channels), ``limit`` (channels,) or (1,). Zero where no value lies above it.
     """
-    excess = np.maximum(largest - limit, 0.0)
-    if count == 1:
-        return excess
-    places = np.nonzero((excess > 0) & (largest > mean))
-    middle, limits = mean[places], np.broadcast_to(limit, mean.shape)[places]
-    span, rank = largest[places] - middle, np.log(count)
+    samples, channels = largest.shape
+    # Few samples pass the limit in few channels.
+    places = np.flatnonzero(largest > limit.astype(largest.dtype))
+    channel = places % channels
+    top, middle = (rows.reshape(-1)[places].astype(np.float64) for rows in (largest, mean))
+    limits = np.broadcast_to(limit, channels)[channel]
+    excess = np.maximum(top - limits, 0)
+    spread = top > middle
+    if count > 1:
+        excess[spread] = _excess(top[spread], middle[spread], limits[spread], np.log(count))
+    cut: Array = np.bincount(channel, excess, channels) / samples
+    return cut
+
+
+def _excess(top: Array, middle: Array, limits: Array, rank: float) -> Array:
+    """The integral of the share above ``x``, from limits to largest values; ``rank`` is the log of their number."""
+    span = top - middle
 
     def beyond(steps: Array) -> Array:
-        """The integral of the share from where it is exp(-steps) to infinity."""
+        """The integral from where the share is exp(-steps) to infinity."""
         integral: Array = 2 * span / rank**2 * (1 + steps) * np.exp(-steps)
         return integral
 
     start = rank * np.sqrt(np.maximum(limits - middle, 0) / span)
     # Below the mean lies all of the share.
-    excess[places] = beyond(start) - beyond(np.full_like(start, rank)) + np.maximum(middle - limits, 0)
-    return excess
+    return beyond(start) - beyond(np.full_like(start, rank)) + np.maximum(middle - limits, 0)

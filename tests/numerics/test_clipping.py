@@ -14,7 +14,7 @@ Array = np.ndarray
 
 def exact(values: Array, limit: Array | float) -> Array:
     """Values have the shape (samples, channels, count)."""
-    return np.asarray(np.maximum(values - np.asarray(limit)[..., None], 0).mean(axis=2))
+    return np.asarray(np.maximum(values - np.asarray(limit)[..., None], 0).mean(axis=(0, 2)))
 
 
 def estimated(values: Array, limit: Array | float) -> Array:
@@ -25,8 +25,8 @@ def estimated(values: Array, limit: Array | float) -> Array:
 def test_it_lies_between_what_the_largest_value_alone_and_all_values_would_exceed(
     seed: int, count: int, limit: float
 ) -> None:
-    values = np.random.default_rng(seed).normal(size=(3, 4, count))
-    found, over = estimated(values, limit), np.maximum(values.max(axis=2) - limit, 0)
+    values = np.random.default_rng(seed).normal(size=(1, 4, count))
+    found, over = estimated(values, limit), np.maximum(values.max(axis=(0, 2)) - limit, 0)
     assert (found[over == 0] == 0).all()
     assert (found >= over / count - 1e-12).all()
     assert (found <= over + 1e-12).all()
@@ -50,7 +50,7 @@ def test_each_channel_has_its_limit() -> None:
     limits = np.array([0.5, 1.0, 9.0])
     for channel, limit in enumerate(limits):
         alone = estimated(values[:, [channel]], limit)
-        np.testing.assert_array_equal(estimated(values, limits)[:, [channel]], alone)
+        np.testing.assert_array_equal(estimated(values, limits)[[channel]], alone)
 
 
 @pytest.mark.parametrize("limit", [0.25, 0.5, 0.75])
@@ -65,5 +65,5 @@ def test_activations_of_the_built_in_network(limit: float) -> None:
     for each in zip(*samples, strict=True):
         values = np.stack([value.reshape(value.shape[1], -1) for value in each]).astype(np.float64)
         top = limit * values.max(axis=(1, 2)).mean()
-        found, true = estimated(values, top).mean(axis=0), exact(values, top).mean(axis=0)
+        found, true = estimated(values, top), exact(values, top)
         assert np.square(found - true).sum() < 0.3 * np.square(true).sum()
