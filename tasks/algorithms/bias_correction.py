@@ -9,7 +9,6 @@ inferred and nothing compiled: means and extremes come from the pass that gather
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -24,7 +23,7 @@ from tasks.graph.operations import read_operations, shape_of
 from tasks.graph.reductions import CHANNEL_AXIS
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.clipping import mean_excess
-from tasks.numerics.statistics import Rows, Statistics
+from tasks.numerics.statistics import Rows, Statistics, TensorStatistic
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,15 @@ def correct_biases(
         difference = before - after
         if not difference.any():
             continue
-        seen = _seen(statistics, layer, left_out)
-        if seen is None:
+        statistic = statistics.get(layer.mean.tensor)
+        means = None if statistic is None else statistic.means.get(layer.mean.axis)
+        counted = None if means is None else _counted(means, left_out)
+        if statistic is None or means is None or counted is None:
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
-        shift = mean_shift(layer, difference, seen.means.mean(axis=0, dtype=np.float64))
-        cut = _cut_off(seen, layer, changed[layer.name].input_value(layer.data.port))
+        shift = mean_shift(layer, difference, means[counted].mean(axis=0, dtype=np.float64))
+        limits = _limits_before(layer, changed[layer.name].input_value(layer.data.port))
+        cut = None if limits is None else _cut_off(layer, limits, statistic, means, counted)
         if cut is not None and cut.any():
             shift += mean_shift(layer, after, cut)
         kept = within_threshold(layer, shift, threshold)
@@ -115,40 +117,35 @@ def describe(layer: Layer, kept: NDArray[np.bool_]) -> Correction:
     return Correction(layer.name, kept.size, int(kept.sum()), reason)
 
 
-class _Seen(NamedTuple):
-    """The rows of the samples that count, of what a layer reads; no extremes unless they are those of its channels."""
-
-    means: Rows
-    minimum: Rows | None
-    maximum: Rows | None
-
-
-def _seen(statistics: Statistics, layer: Layer, left_out: tuple[int, ...]) -> _Seen | None:
-    """None for a tensor that was not or could not be observed."""
-    statistic = statistics.get(layer.mean.tensor)
-    means = None if statistic is None else statistic.means.get(layer.mean.axis)
-    if statistic is None or means is None:
-        return None
+def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slice | None:
+    """Which samples have a mean and are not left out; None without any, and for all a slice, which copies nothing."""
     counted = np.asarray(np.isfinite(means).all(axis=1))
     counted[list(left_out)] = False
-    if not counted.any():
-        return None
-    rows = slice(None) if counted.all() else counted  # no copies where all count
-    if layer.data_axis != CHANNEL_AXIS or statistic.maximum.shape != means.shape:
-        return _Seen(means[rows], None, None)
-    return _Seen(means[rows], statistic.minimum[rows], statistic.maximum[rows])
+    return slice(None) if counted.all() else counted if counted.any() else None
 
 
-def _cut_off(seen: _Seen, layer: Layer, source: ov.Output) -> Channels | None:
-    """What the limits in front of a layer take off the mean of each channel, (channels,); None where nothing tells."""
+def _limits_before(layer: Layer, source: ov.Output) -> tuple[Channels, Channels] | None:
+    """The limits of what a layer reads, (channels,) or (1,) each; None without any, or where they are of others."""
     quantizer = find_quantizer(source, find_device("ANY").pass_through)
-    sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis not in (0, CHANNEL_AXIS)]
-    if quantizer is None or seen.minimum is None or seen.maximum is None or None in sizes:
+    if quantizer is None or layer.data_axis != CHANNEL_AXIS:
         return None
     low, high = (read_constant(quantizer, port).reshape(-1) for port in (1, 2))
     # Limits by channel are of other channels where operations lie between.
-    if max(low.size, high.size) > 1 and quantizer.get_friendly_name() != source.get_node().get_friendly_name():
+    direct = quantizer.get_friendly_name() == source.get_node().get_friendly_name()
+    return (low, high) if direct or low.size == high.size == 1 else None
+
+
+def _cut_off(
+    layer: Layer,
+    limits: tuple[Channels, Channels],
+    statistic: TensorStatistic,
+    means: Rows,
+    counted: NDArray[np.bool_] | slice,
+) -> Channels | None:
+    """What limits take off the mean of each channel, (channels,); None where extremes or sizes are not known."""
+    sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis not in (0, CHANNEL_AXIS)]
+    if statistic.maximum.shape != means.shape or None in sizes:
         return None
-    count = prod(size or 1 for size in sizes)
-    above = mean_excess(seen.maximum, seen.means, high, count)
-    return above - mean_excess(-seen.minimum, -seen.means, -low, count)
+    (low, high), count = limits, prod(size or 1 for size in sizes)
+    above = mean_excess(statistic.maximum[counted], means[counted], high, count)
+    return above - mean_excess(-statistic.minimum[counted], -means[counted], -low, count)
