@@ -127,12 +127,20 @@ class _StoredArrays(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         entry = self._entries[name]
-        begin, end = entry["data_offsets"]
-        content = bytearray(end - begin)
-        with self._path.open("rb") as file:
-            file.seek(self._start + begin)
-            file.readinto(content)
-        return np.frombuffer(content, _TYPES[entry["dtype"]]).reshape(entry["shape"])
+        end = entry["data_offsets"][1]
+        array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
+        left = array.reshape(-1).view(np.uint8)
+        # Rows of a tensor are a few thousand bytes: a file object would take longer than what it reads.
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            while left.size:
+                count = os.preadv(descriptor, [left.data], self._start + end - left.size)
+                if not count:
+                    raise OSError(f"{self._path} ends in the midst of {name!r}")
+                left = left[count:]
+        finally:
+            os.close(descriptor)
+        return array
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -41,6 +41,15 @@ def test_arrays_come_back_as_they_were(store: Store) -> None:
         np.testing.assert_array_equal(read[name], array, strict=True)
 
 
+def test_an_array_that_the_file_does_not_hold_whole_is_an_error(store: Store) -> None:
+    ref = store.put_arrays({"rows": np.arange(1000.0)})
+    read = store.read_arrays(ref)
+    [file] = files(store, ref)
+    os.truncate(file, file.stat().st_size - 100)
+    with pytest.raises(OSError, match=r"ends in the midst of 'rows'"):
+        read["rows"]
+
+
 @pytest.mark.parametrize("name", ["file", "allow_pickle", "", "a.npy", "/conv:0/low", "../x", "größe", "a b=1"])
 def test_arrays_may_have_any_name(store: Store, name: str) -> None:
     assert list(store.open_arrays(store.put_arrays({name: np.ones(2)}))) == [name]

@@ -57,8 +57,8 @@ def correct_biases(
         before, after = (
             constant_value(node.input_value(layer.weights.port)) for node in (layer.operation.node, changed[layer.name])
         )
-        difference = before - after
-        if not difference.any():
+        # Weights that differ do so in the first row already: the others are mostly spared.
+        if np.array_equal(before[:1], after[:1]) and np.array_equal(before, after):
             continue
         statistic = statistics.get(layer.mean.tensor)
         means = None if statistic is None else statistic.means.get(layer.mean.axis)
@@ -66,11 +66,11 @@ def correct_biases(
         if statistic is None or means is None or counted is None:
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
-        shift = mean_shift(layer, difference, means[counted].mean(axis=0, dtype=np.float64))
+        mean = means[counted].mean(axis=0, dtype=np.float64)
         limits = _limits_before(layer, changed[layer.name].input_value(layer.data.port))
         cut = None if limits is None else _cut_off(layer, limits, statistic, means, counted)
-        if cut is not None and cut.any():
-            shift += mean_shift(layer, after, cut)
+        left = mean if cut is None else mean - cut
+        shift = mean_shift(layer, before, mean) - mean_shift(layer, after, left)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
@@ -148,4 +148,6 @@ def _cut_off(
         return None
     (low, high), count = limits, prod(size or 1 for size in sizes)
     above = mean_excess(statistic.maximum[counted], means[counted], high, count)
+    if not statistic.minimum.any():
+        return above
     return above - mean_excess(-statistic.minimum[counted], -means[counted], -low, count)

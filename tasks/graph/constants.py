@@ -19,10 +19,15 @@ def constant_value(output: ov.Output) -> NDArray[Any]:
     Constant itself is read-only. Raises ValueError for a tensor that depends on the model's inputs and for an operation
     that OpenVINO cannot evaluate.
     """
-    if not is_constant(output):
-        raise ValueError(f"the tensor {tensor_name(output)!r} is not constant")
     node = output.get_node()
-    values: NDArray[Any] = _numbers(node) if node.get_type_name() == "Constant" else _evaluate(output, {}).data
+    if node.get_type_name() == "Constant":
+        values = _numbers(node)
+    elif not is_constant(output):
+        raise ValueError(f"the tensor {tensor_name(output)!r} is not constant")
+    elif (scaled := _scaled(node)) is not None:
+        values = scaled
+    else:
+        values = _evaluate(output, {}).data
     return values.astype(np.float32, copy=False) if output.get_element_type().is_real() else values
 
 
@@ -55,6 +60,21 @@ def _numbers(node: ov.Node) -> NDArray[Any]:
         return np.asarray(node.get_data(dtype=np.float32))
     # Packed elements come back as bytes unless a wider type is asked for (boolean counts as 8 bits).
     return np.asarray(node.get_data(dtype=np.int32) if element_type.bitwidth < 8 else node.get_data())
+
+
+def _scaled(node: ov.Node) -> NDArray[np.float32] | None:
+    """``Constant(i8) -> Convert -> Multiply`` in float32, to the bit as OpenVINO has it but sooner; None for others."""
+    if node.get_type_name() != "Multiply" or node.get_output_element_type(0) != ov.Type.f32:
+        return None
+    convert, scale = (node.input_value(port).get_node() for port in range(2))
+    codes = convert.input_value(0).get_node() if convert.get_type_name() == "Convert" else convert
+    if codes.get_output_element_type(0) != ov.Type.i8 or {codes.get_type_name(), scale.get_type_name()} != {"Constant"}:
+        return None
+    if node.get_output_shape(0) != codes.get_output_shape(0):
+        return None
+    values: NDArray[np.float32] = _numbers(codes).astype(np.float32)
+    values *= _numbers(scale)
+    return values
 
 
 def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor:

@@ -4,6 +4,8 @@ A call into OpenVINO for every step of every walk would dominate placement on mo
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import NamedTuple
 
 import openvino as ov
@@ -53,6 +55,11 @@ class Operation:
     constant: bool
     shape_only: bool
 
+    @cached_property
+    def shapes(self) -> tuple[tuple[int | None, ...] | None, ...]:
+        """The dimensions of every output, as they were when first asked for; see :func:`shape_of`."""
+        return tuple(_dimensions(output.get_partial_shape()) for output in self.node.outputs())
+
     @property
     def known(self) -> bool:
         """Whether its value does not depend on the values of the model's inputs."""
@@ -93,21 +100,19 @@ def is_float(source: Source) -> bool:
 
 def shape_of(source: Source) -> tuple[int | None, ...] | None:
     """The dimensions of a tensor, None where dynamic; None for a dynamic rank."""
-    shape = source.operation.node.get_output_partial_shape(source.port)
-    if shape.rank.is_dynamic:
-        return None
-    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
+    return source.operation.shapes[source.port]
 
 
 def element_count(source: Source) -> int | None:
     """How many elements a tensor has; None for a dynamic shape."""
-    shape = source.operation.node.get_output_partial_shape(source.port)
-    if shape.is_dynamic:
+    shape = shape_of(source)
+    return None if shape is None or None in shape else prod(size or 0 for size in shape)
+
+
+def _dimensions(shape: ov.PartialShape) -> tuple[int | None, ...] | None:
+    if shape.rank.is_dynamic:
         return None
-    count = 1
-    for size in shape:
-        count *= size.get_length()
-    return count
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
 
 
 def _is_constant(type_: str, sources: tuple[Source, ...]) -> bool:

@@ -22,6 +22,8 @@ def mean_excess(largest: Rows, mean: Rows, limit: Array, count: int) -> Array:
     samples, channels = largest.shape
     # Few samples pass the limit in few channels.
     places = np.flatnonzero(largest > limit.astype(largest.dtype))
+    if not len(places):
+        return np.zeros(channels)
     channel = places % channels
     top, middle = (rows.reshape(-1)[places].astype(np.float64) for rows in (largest, mean))
     limits = np.broadcast_to(limit, channels)[channel]

@@ -63,6 +63,18 @@ def test_constant_values(make: Callable[[], ov.Node], expected: np.ndarray) -> N
     np.testing.assert_array_equal(value, expected, strict=True)
 
 
+@pytest.mark.parametrize("shape", [(), (8, 1, 1, 1), (1, 3, 1, 1), (3, 1, 1), (2, 1, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_scaled_int8_weights_are_what_openvino_makes_of_them(shape: tuple[int, ...], swapped: bool) -> None:
+    rng = np.random.default_rng(5)
+    codes = ops.convert(ops.constant(rng.integers(-128, 128, (8, 3, 5, 5)).astype(np.int8)), "f32")
+    operands = (codes, ops.constant(np.asarray(rng.uniform(1e-3, 1, shape), np.float32)))
+    output = ops.multiply(*(operands[::-1] if swapped else operands)).output(0)
+    model = m.build(ops.add(output, m.image("zero", (1,))))
+    [expected] = ov.Core().compile_model(model, "CPU")([np.zeros(1, np.float32)]).values()
+    np.testing.assert_array_equal(constant_value(output), expected, strict=True)
+
+
 def test_second_output_of_a_constant_operation() -> None:
     split = ops.split(ops.constant(VALUES), ops.constant(np.int64(0)), 2)
     np.testing.assert_array_equal(constant_value(split.output(1)), VALUES[1:])
