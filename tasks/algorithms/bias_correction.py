@@ -2,13 +2,15 @@
 
 With the mean ``E[x]`` of what a layer reads, quantized weights shift its mean output by ``(Wq - W) E[x]``, so that the
 bias gets ``(W - Wq) E[x]`` on top (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", section 4.2), and ``Wq c`` where the limits in front of the layer cut ``c`` off that mean. Nothing is
-inferred and nothing compiled: means and extremes come from the pass that gathers ranges.
+Correction", section 4.2). Nothing is inferred and nothing compiled: means come from the pass that gathers ranges.
+
+Where a sample has one value a channel, as behind a global pooling, its mean also tells what the limits in front of the
+layer cut off, ``c`` on average: the bias gets ``Wq c`` as well. Elsewhere few values of few samples are cut off; a bias
+that made up for them would move all the others, and did harm where it was estimated (from extremes and means).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import openvino as ov
@@ -22,8 +24,7 @@ from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations, shape_of
 from tasks.graph.reductions import CHANNEL_AXIS
 from tasks.graph.traversal import nodes_by_name
-from tasks.numerics.clipping import mean_excess
-from tasks.numerics.statistics import Rows, Statistics, TensorStatistic
+from tasks.numerics.statistics import Rows, Statistics
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ def correct_biases(
         statistic = statistics.get(layer.mean.tensor)
         means = None if statistic is None else statistic.means.get(layer.mean.axis)
         counted = None if means is None else _counted(means, left_out)
-        if statistic is None or means is None or counted is None:
+        if means is None or counted is None:
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
-        mean = means[counted].mean(axis=0, dtype=np.float64)
-        limits = _limits_before(layer, changed[layer.name].input_value(layer.data.port))
-        cut = None if limits is None else _cut_off(layer, limits, statistic, means, counted)
-        left = mean if cut is None else mean - cut
+        values = means[counted].astype(np.float64)
+        limits = _limits_of_means(layer, changed[layer.name].input_value(layer.data.port))
+        mean = values.mean(axis=0)
+        left = mean if limits is None else np.clip(values, *limits).mean(axis=0)
         shift = mean_shift(layer, before, mean) - mean_shift(layer, after, left)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
@@ -124,30 +125,17 @@ def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slic
     return slice(None) if counted.all() else counted if counted.any() else None
 
 
-def _limits_before(layer: Layer, source: ov.Output) -> tuple[Channels, Channels] | None:
-    """The limits of what a layer reads, (channels,) or (1,) each; None without any, or where they are of others."""
+def _limits_of_means(layer: Layer, source: ov.Output) -> tuple[Channels, Channels] | None:
+    """The limits of the ``source`` that a layer reads, (channels,) or (1,) each, where they are limits of means too.
+
+    None without limits, where a sample has more than one value a channel, and where limits by channel are not those of
+    the channels that the layer sums over.
+    """
+    # An axis 0 of free length holds samples.
+    sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis != layer.data_axis]
     quantizer = find_quantizer(source, find_device("ANY").pass_through)
-    if quantizer is None or layer.data_axis != CHANNEL_AXIS:
+    if quantizer is None or any(size != 1 and (axis or size) for axis, size in enumerate(sizes)):
         return None
     low, high = (read_constant(quantizer, port).reshape(-1) for port in (1, 2))
-    # Limits by channel are of other channels where operations lie between.
     direct = quantizer.get_friendly_name() == source.get_node().get_friendly_name()
-    return (low, high) if direct or low.size == high.size == 1 else None
-
-
-def _cut_off(
-    layer: Layer,
-    limits: tuple[Channels, Channels],
-    statistic: TensorStatistic,
-    means: Rows,
-    counted: NDArray[np.bool_] | slice,
-) -> Channels | None:
-    """What limits take off the mean of each channel, (channels,); None where extremes or sizes are not known."""
-    sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis not in (0, CHANNEL_AXIS)]
-    if statistic.maximum.shape != means.shape or None in sizes:
-        return None
-    (low, high), count = limits, prod(size or 1 for size in sizes)
-    above = mean_excess(statistic.maximum[counted], means[counted], high, count)
-    if not statistic.minimum.any():
-        return above
-    return above - mean_excess(-statistic.minimum[counted], -means[counted], -low, count)
+    return (low, high) if low.size == 1 or (direct and layer.data_axis == CHANNEL_AXIS) else None

@@ -1,6 +1,7 @@
 """Corrected models answer, in the mean of every channel, what the float model answers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,38 +96,83 @@ def test_a_bias_of_zeros_is_corrected(name: str) -> None:
     assert error_of_means(model, quantized, data) < 2e-6
 
 
-def clipped(model: ov.Model, high: float, through: Callable[[ov.Node], ov.Node] = lambda node: node) -> ov.Model:
+def clipped(
+    model: ov.Model, high: float | Array, through: Callable[[ov.Node], ov.Node] = lambda node: node
+) -> ov.Model:
     """The model with values between 0 and ``high`` in front of its layer, on so many levels that they hardly round."""
     copy = model.clone()
     node, [layer] = nodes_by_name(copy), find_layers(read_operations(model))
     data = node[layer.name].input_value(layer.data.port)
-    quantizer = ops.fake_quantize(data, *(np.float32(each) for each in (0, high, 0, high)), 2**24)
+    quantizer = ops.fake_quantize(data, *(np.asarray(each, np.float32) for each in (0, high, 0, high)), 2**24)
     node[layer.name].input(layer.data.port).replace_source_output(through(quantizer).output(0))
     copy.validate_nodes_and_infer_types()
     return copy
 
 
-CHANNELS_FIRST = [name for name, kind in KINDS.items() if kind.axis == 1 and "transposed data" not in name]
+def single(kind: Kind) -> Kind:
+    """The kind with one value a channel, as behind a global pooling."""
+    return replace(kind, shape=tuple(size if axis == kind.axis else 1 for axis, size in enumerate(kind.shape)))
 
 
-@pytest.mark.parametrize("name", [name for name in CHANNELS_FIRST if not name.startswith("weights first")])
-def test_what_limits_cut_off_comes_back_where_channels_are_constant(name: str) -> None:
-    kind = KINDS[name]
-    model = kind.model()
-    data: list[Sample] = [{"data": kind.constant_channels(seed)} for seed in range(3)]
+def pooled(kind: Kind, count: int = 9) -> list[Sample]:
+    draw = np.random.default_rng(2)
+    return [{"data": draw.gamma(2.0, 0.5, kind.shape).astype(np.float32)} for _ in range(count)]
+
+
+# Of these no kernel is larger than one value and its padding.
+SINGLE = [
+    "pointwise",
+    "pointwise padded",
+    "depthwise",
+    "depthwise multiplier",
+    "grouped",
+    "convolution 3d",
+    "transposed",
+    "transposed grouped",
+    *(name for name in KINDS if name.startswith(("product", "weights first"))),
+]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_what_limits_cut_off_comes_back_where_a_sample_has_one_value_a_channel(name: str) -> None:
+    kind = single(KINDS[name])
+    model, data = kind.model(), pooled(kind)
     quantized = clipped(rounded(model), 1.4)
-    statistics = statistics_of(model, data)
-    correct_biases(model, quantized, statistics)
+    before = error_of_means(model, quantized, data)
+    correct_biases(model, quantized, statistics_of(model, data))
+    assert error_of_means(model, quantized, data) < 5e-6 < before / 1000
+
+
+def test_limits_by_channel_are_those_of_the_channels() -> None:
+    kind = single(KINDS["pointwise"])
+    model, data = kind.model(), pooled(kind)
+    quantized = clipped(rounded(model), np.array([0.5, 1, 1.5, 9]).reshape(1, 4, 1, 1))
+    correct_biases(model, quantized, statistics_of(model, data))
     assert error_of_means(model, quantized, data) < 5e-6
 
 
 def test_limits_are_found_behind_operations_that_hand_values_on() -> None:
-    kind = KINDS["convolution"]
-    model = kind.model()
-    data: list[Sample] = [{"data": kind.constant_channels(seed)} for seed in range(3)]
+    kind = single(KINDS["pointwise"])
+    model, data = kind.model(), pooled(kind)
     quantized = clipped(rounded(model), 1.4, lambda node: ops.max_pool(node, [1, 1], [1, 1], [0, 0], [0, 0], [1, 1]))
     correct_biases(model, quantized, statistics_of(model, data))
     assert error_of_means(model, quantized, data) < 5e-6
+
+
+FLAT = replace(
+    KINDS["product"], build=lambda x, w: ops.matmul(ops.reshape(x, np.array([5, 4]), False), w, False, False)
+)
+
+
+@pytest.mark.parametrize("name", ["convolution", "product", "product transposed data", "rows of one sample"])
+def test_samples_that_limits_leave_alone_are_not_moved_by_others(name: str) -> None:
+    kind = FLAT if name == "rows of one sample" else KINDS[name]
+    model, data = kind.model(), pooled(kind)
+    without, within = rounded(model), clipped(rounded(model), 1.4)
+    for each in (without, within):
+        correct_biases(model, each, statistics_of(model, data))
+    small: list[Sample] = [{"data": np.minimum(data[0]["data"], 1.4)}]
+    np.testing.assert_allclose(answers(within, small), answers(without, small), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["padded at one side", "depthwise", "transposed padded"])
