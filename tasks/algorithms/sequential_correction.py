@@ -21,7 +21,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.bias_correction import Correction, bias_of, biased_output, describe, within_threshold
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import along, bias_input, change_bias
-from tasks.graph.constants import read_constant, write_constant
+from tasks.graph.constants import constant_value, read_constant, write_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
 from tasks.graph.reductions import mean_along
@@ -52,24 +52,22 @@ def correct_sequentially(
     if not chosen:
         return ()
     whole = whole_inputs(model, samples[0])
-    targets = _Observed(model, chosen, whole, threads)
-    wanted = targets.means(samples, {}, advance)
+    wanted_read, wanted = _Observed(model, chosen, whole, threads).means(samples, {}, advance)
     biases = [bias_of(layer, nodes) for layer in chosen]
-    for layer, bias, target in zip(chosen, biases, wanted[len(chosen) :], strict=True):
+    for layer, bias, target in zip(chosen, biases, wanted, strict=True):
         # A number for every channel, whatever shape the bias had.
         change_bias(bias, layer.output_axis, np.zeros_like(target), suffix="spread")
     values = [read_constant(*bias_input(bias)) for bias in biases]
-    weights = [read_constant(nodes[layer.name], layer.weights.port) for layer in chosen]
     quantized.validate_nodes_and_infer_types()
     observed = _Observed(quantized, chosen, whole, threads, free=[bias.get_friendly_name() for bias in biases])
     corrections = []
     for group in np.array_split(np.arange(len(chosen)), min(len(chosen), MOST_GROUPS)):
-        means = observed.means(samples, dict(zip(observed.names, values, strict=True)), advance)
+        read, computed = observed.means(samples, dict(zip(observed.names, values, strict=True)), advance)
         for place in group:
-            layer, output = chosen[place], len(chosen) + place
-            shift = wanted[output] - means[output]
+            layer, shift = chosen[place], wanted[place] - computed[place]
             if place != group[0]:
-                shift = shift - mean_shift(layer, weights[place], wanted[place] - means[place])
+                weights = constant_value(nodes[layer.name].input_value(layer.weights.port))
+                shift = shift - mean_shift(layer, weights, wanted_read[place] - read[place])
             kept = within_threshold(layer, shift, threshold)
             values[place] = values[place] + along(np.where(kept, shift, 0.0), (0,), -layer.output_axis)
             corrections.append(describe(layer, kept))
@@ -92,17 +90,17 @@ class _Observed:
     ) -> None:
         tapped = one_sample_at_a_time(model, whole)
         nodes = nodes_by_name(tapped)
-        read = [mean_along(find_output(nodes, str(layer.data.source)), layer.data_axis, 1) for layer in layers]
-        computed = [_mean_output(nodes, layer) for layer in layers]
+        # As the model runs, one layer after the other: tensors that are reduced later stay in memory until then.
+        means = [mean for layer in layers for mean in (_mean_input(nodes, layer), _mean_output(nodes, layer))]
         parameters = [_freed(nodes[name]) for name in free]
         self.names = [parameter.get_friendly_name() for parameter in parameters]
         inputs = [*tapped.get_parameters(), *parameters]
-        self._compiled = compile_for_samples(ov.Model([*read, *computed], tapped.get_sinks(), inputs, "means"), threads)
+        self._compiled = compile_for_samples(ov.Model(means, tapped.get_sinks(), inputs, "means"), threads)
 
     def means(
         self, samples: Sequence[Sample], biases: dict[str, NDArray[np.float64]], advance: Callable[[], None]
-    ) -> Arrays:
-        """The means over the samples: of what each layer reads, then of what each computes; (channels,) each."""
+    ) -> tuple[Arrays, Arrays]:
+        """The means over the samples of what each layer reads, and of what each computes; (channels,) each."""
         rows: dict[int, Arrays] = {}
         inputs = {name: values.astype(np.float32) for name, values in biases.items()}
 
@@ -111,7 +109,13 @@ class _Observed:
             advance()
 
         count = infer(self._compiled, ({**sample, **inputs} for sample in samples), receive)
-        return [np.mean([rows[number][place] for number in range(count)], axis=0) for place in range(len(rows[0]))]
+        means = [np.mean([rows[number][place] for number in range(count)], axis=0) for place in range(len(rows[0]))]
+        return means[::2], means[1::2]
+
+
+def _mean_input(nodes: dict[str, ov.Node], layer: Layer) -> ov.Output:
+    """The mean of each channel of what a layer reads."""
+    return mean_along(find_output(nodes, str(layer.data.source)), layer.data_axis, 1)
 
 
 def _mean_output(nodes: dict[str, ov.Node], layer: Layer) -> ov.Output:
@@ -133,5 +137,6 @@ def _freed(bias: ov.Node) -> ov.op.Parameter:
 
 
 def _is_quantized(layer: Layer, nodes: dict[str, ov.Node]) -> bool:
-    before = read_constant(layer.operation.node, layer.weights.port)
-    return bool((before != read_constant(nodes[layer.name], layer.weights.port)).any())
+    port = layer.weights.port
+    before, after = (constant_value(node.input_value(port)) for node in (layer.operation.node, nodes[layer.name]))
+    return not np.array_equal(before, after)
