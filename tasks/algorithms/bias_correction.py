@@ -5,8 +5,9 @@ bias gets ``(W - Wq) E[x]`` on top (Nagel et al. 2019, "Data-Free Quantization T
 Correction", section 4.2). Nothing is inferred and nothing compiled: means come from the pass that gathers ranges.
 
 Where a sample has one value a channel, as behind a global pooling, its mean also tells what the limits in front of the
-layer cut off, ``c`` on average: the bias gets ``Wq c`` as well. Elsewhere few values of few samples are cut off; a bias
-that made up for them would move all the others, and did harm where it was estimated (from extremes and means).
+layer cut off. What all samples lose alike, ``c``, comes back as ``Wq c``: in squeeze-and-excitation blocks, say. In
+front of a classifier each sample loses something else, and of images few values are cut off: a bias that made up for
+that would move all that is not.
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ from tasks.graph.operations import read_operations, shape_of
 from tasks.graph.reductions import CHANNEL_AXIS
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.statistics import Rows, Statistics
+
+# The least share of the squares of what limits cut off that its mean over the samples has to make up.
+_LEAST_COMMON = 0.05
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def correct_biases(
         values = means[counted].astype(np.float64)
         limits = _limits_of_means(layer, changed[layer.name].input_value(layer.data.port))
         mean = values.mean(axis=0)
-        left = mean if limits is None else np.clip(values, *limits).mean(axis=0)
+        left = mean if limits is None else mean - _common_cut(values - np.clip(values, *limits))
         shift = mean_shift(layer, before, mean) - mean_shift(layer, after, left)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
@@ -139,3 +143,12 @@ def _limits_of_means(layer: Layer, source: ov.Output) -> tuple[Channels, Channel
     low, high = (read_constant(quantizer, port).reshape(-1) for port in (1, 2))
     direct = quantizer.get_friendly_name() == source.get_node().get_friendly_name()
     return (low, high) if low.size == 1 or (direct and layer.data_axis == CHANNEL_AXIS) else None
+
+
+def _common_cut(cut: NDArray[np.float64]) -> Channels:
+    """What all samples of (samples, channels) lose alike, (channels,): their mean, or nothing if it says too little."""
+    samples, mean = len(cut), cut.mean(axis=0)
+    squares = np.square(cut).sum(axis=1).mean()
+    # The mean of samples that have nothing in common keeps a part of their squares too: 1 / samples.
+    common = samples * np.square(mean).sum() - squares
+    return mean if common >= (samples - 1) * _LEAST_COMMON * squares else np.zeros_like(mean)

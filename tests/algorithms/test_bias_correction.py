@@ -159,6 +159,21 @@ def test_limits_are_found_behind_operations_that_hand_values_on() -> None:
     assert error_of_means(model, quantized, data) < 5e-6
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_what_limits_cut_off_comes_back_only_if_samples_lose_it_alike(alike: bool) -> None:
+    kind = replace(KINDS["pointwise"], shape=(1, 40, 1, 1), weights=(6, 40, 1, 1))
+    model = kind.model()
+    places = [7 if alike else place for place in range(40)]
+    data: list[Sample] = [{"data": np.eye(40, dtype=np.float32)[place].reshape(1, 40, 1, 1) * 3} for place in places]
+    without, within = rounded(model), clipped(rounded(model), 1.4)
+    for each in (without, within):
+        correct_biases(model, each, statistics_of(model, data))
+    assert (error_of_means(model, within, data) < 5e-6) == alike
+    small: list[Sample] = [{"data": np.ones((1, 40, 1, 1), np.float32)}]
+    moved = np.abs(answers(within, small) - answers(without, small)).max()
+    assert (moved > 0.1) == alike
+
+
 FLAT = replace(
     KINDS["product"], build=lambda x, w: ops.matmul(ops.reshape(x, np.array([5, 4]), False), w, False, False)
 )
