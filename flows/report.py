@@ -74,6 +74,8 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
         )
     if not config.quantization.bias_correction:
         notes.append("biases were not corrected: quantization.bias_correction is false")
+    if config.quantization.model_type == "transformer" and not config.quantization.smooth_quant:
+        notes.append("outliers of features were not smoothed, as in POT: quantization.smooth_quant=auto tries it")
     if config.validation == config.dataset:
         notes.append("validation uses the calibration data; for figures that hold elsewhere set validation.path")
     if not config.evaluation.page:

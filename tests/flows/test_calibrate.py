@@ -126,6 +126,12 @@ def test_outliers_of_transformers_are_smoothed_where_that_is_better(
     assert kept.after > kept.before + 3
     always = run_flow(home, *options, "quantization.smooth_quant=true")
     assert always.metrics == judged.metrics
+    assert [
+        any("quantization.smooth_quant=auto tries it" in note for note in each.notes) for each in (plain, judged)
+    ] == [
+        True,
+        False,
+    ]
     assert (judged.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)
 
 
