@@ -4,10 +4,10 @@ With the mean ``E[x]`` of what a layer reads, quantized weights shift its mean o
 bias gets ``(W - Wq) E[x]`` on top (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
 Correction", section 4.2). Nothing is inferred and nothing compiled: means come from the pass that gathers ranges.
 
-Where a sample has one value a channel, as behind a global pooling, its mean also tells what the limits in front of the
-layer cut off. What all samples lose alike, ``c``, comes back as ``Wq c``: in squeeze-and-excitation blocks, say. In
-front of a classifier each sample loses something else, and of images few values are cut off: a bias that made up for
-that would move all that is not.
+Where a sample has one value a channel, as behind a global pooling, its mean also tells what the FakeQuantize in front
+of the layer does to it. What all samples lose alike, ``c``, comes back as ``Wq c``: in squeeze-and-excitation blocks,
+say. In front of a classifier each sample loses something else, and of images few values are cut off: a bias that made
+up for that would move all that is not.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,10 @@ from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations, shape_of
 from tasks.graph.reductions import CHANNEL_AXIS
 from tasks.graph.traversal import nodes_by_name
+from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.statistics import Rows, Statistics
 
-# The least share of the squares of what limits cut off that its mean over the samples has to make up.
+# The least share of the squares of quantization errors that their mean over the samples has to make up.
 _LEAST_COMMON = 0.05
 
 
@@ -71,10 +72,10 @@ def correct_biases(
         if means is None or counted is None:
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
-        values = means[counted].astype(np.float64)
-        limits = _limits_of_means(layer, changed[layer.name].input_value(layer.data.port))
-        mean = values.mean(axis=0)
-        left = mean if limits is None else mean - _common_cut(values - np.clip(values, *limits))
+        values = means[counted]
+        mean = values.mean(axis=0, dtype=np.float64)
+        quantizer = _quantizer_of_means(layer, changed[layer.name].input_value(layer.data.port))
+        left = mean if quantizer is None else mean - _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,)))
         shift = mean_shift(layer, before, mean) - mean_shift(layer, after, left)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
@@ -129,26 +130,30 @@ def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slic
     return slice(None) if counted.all() else counted if counted.any() else None
 
 
-def _limits_of_means(layer: Layer, source: ov.Output) -> tuple[Channels, Channels] | None:
-    """The limits of the ``source`` that a layer reads, (channels,) or (1,) each, where they are limits of means too.
+def _quantizer_of_means(layer: Layer, source: ov.Output) -> FakeQuantizeParameters | None:
+    """What quantizes the ``source`` that a layer reads, where it quantizes means too.
 
-    None without limits, where a sample has more than one value a channel, and where limits by channel are not those of
-    the channels that the layer sums over.
+    None without a FakeQuantize, where a sample has more than one value a channel, and where limits by channel are not
+    those of the channels that the layer sums over.
     """
     # An axis 0 of free length holds samples.
     sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis != layer.data_axis]
-    quantizer = find_quantizer(source, find_device("ANY").pass_through)
-    if quantizer is None or any(size != 1 and (axis or size) for axis, size in enumerate(sizes)):
+    if any(size != 1 and (axis or size) for axis, size in enumerate(sizes)):
         return None
-    low, high = (read_constant(quantizer, port).reshape(-1) for port in (1, 2))
+    quantizer = find_quantizer(source, find_device("ANY").pass_through)
+    if quantizer is None:
+        return None
+    low, high, out_low, out_high = (constant_value(quantizer.input_value(port)).reshape(-1) for port in range(1, 5))
     direct = quantizer.get_friendly_name() == source.get_node().get_friendly_name()
-    return (low, high) if low.size == 1 or (direct and layer.data_axis == CHANNEL_AXIS) else None
+    if low.size > 1 and not (direct and layer.data_axis == CHANNEL_AXIS):
+        return None
+    return FakeQuantizeParameters(low, high, out_low, out_high, quantizer.get_attributes()["levels"])
 
 
-def _common_cut(cut: NDArray[np.float64]) -> Channels:
+def _common(errors: NDArray[np.floating]) -> Channels:
     """What all samples of (samples, channels) lose alike, (channels,): their mean, or nothing if it says too little."""
-    samples, mean = len(cut), cut.mean(axis=0)
-    squares = np.square(cut).sum(axis=1).mean()
+    samples, mean = len(errors), errors.mean(axis=0, dtype=np.float64)
+    squares = np.square(errors, dtype=np.float64).sum(axis=1).mean()
     # The mean of samples that have nothing in common keeps a part of their squares too: 1 / samples.
     common = samples * np.square(mean).sum() - squares
     return mean if common >= (samples - 1) * _LEAST_COMMON * squares else np.zeros_like(mean)
