@@ -73,10 +73,10 @@ def correct_biases(
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
         values = means[counted]
-        mean = values.mean(axis=0, dtype=np.float64)
+        shift = mean_shift(layer, before - after, values.mean(axis=0, dtype=np.float64))
         quantizer = _quantizer_of_means(layer, changed[layer.name].input_value(layer.data.port))
-        left = mean if quantizer is None else mean - _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,)))
-        shift = mean_shift(layer, before, mean) - mean_shift(layer, after, left)
+        if quantizer is not None:
+            shift += mean_shift(layer, after, _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,))))
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")

@@ -136,14 +136,16 @@ def pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[in
 
 
 def _as_layer(operation: Operation) -> Layer | None:
-    if operation.constant or not is_float(Source(operation, 0)):
+    is_product = operation.type == "MatMul"
+    if operation.type not in _SPATIAL and not is_product:
         return None
     rank = len(shape_of(Source(operation, 0)) or ())
-    if operation.type in _SPATIAL and operation.sources[1].operation.constant and rank:
-        return Layer(operation, Edge(operation, 0), Edge(operation, 1), _CHANNEL_AXIS, 1 - rank)
-    if operation.type == "MatMul" and rank:
+    if operation.constant or not rank or not is_float(Source(operation, 0)):
+        return None
+    if is_product:
         return _as_product(operation)
-    return None
+    constant = operation.sources[1].operation.constant
+    return Layer(operation, Edge(operation, 0), Edge(operation, 1), _CHANNEL_AXIS, 1 - rank) if constant else None
 
 
 def _as_product(operation: Operation) -> Layer | None:
