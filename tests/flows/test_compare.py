@@ -123,7 +123,7 @@ def test_command(commands: Commands, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert "quantization.preset" in outcome.out
     assert "int8/sqnr_db" in outcome.out
-    assert "SQNR dB of layers, 7 of 7" in outcome.out
+    assert "that differ, of 7" in outcome.out
     wrong = commands.run("ptq-compare", "performance", "mixd", home=tmp_path)
     assert (wrong.code, wrong.err) == (2, "no run is called 'mixd'. Did you mean 'mixed'?\n")
     assert commands.run("ptq-compare", "performance", home=tmp_path).code == 2
