@@ -60,12 +60,10 @@ def correct_biases(
     changed = nodes_by_name(quantized)
     corrections = []
     for layer in find_layers(operations):
-        before, after = (
-            constant_value(node.input_value(layer.weights.port)) for node in (layer.operation.node, changed[layer.name])
-        )
-        # Weights that differ do so in the first row already: the others are mostly spared.
-        if np.array_equal(before[:1], after[:1]) and np.array_equal(before, after):
+        weights = changed_weights(layer, changed)
+        if weights is None:
             continue
+        before, after = weights
         statistic = statistics.get(layer.mean.tensor)
         means = None if statistic is None else statistic.means.get(layer.mean.axis)
         counted = None if means is None else _counted(means, left_out)
@@ -82,6 +80,17 @@ def correct_biases(
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
         corrections.append(describe(layer, kept))
     return tuple(corrections)
+
+
+def changed_weights(
+    layer: Layer, nodes: Mapping[str, ov.Node]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
+    """The weights of a layer of the float model, and among the ``nodes`` of another one; None where they are equal."""
+    port = layer.weights.port
+    before, after = (constant_value(node.input_value(port)) for node in (layer.operation.node, nodes[layer.name]))
+    # Weights that differ do so in the first row already: the others are mostly spared.
+    equal = np.array_equal(before[:1], after[:1]) and np.array_equal(before, after)
+    return None if equal else (before, after)
 
 
 def bias_of(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Node:

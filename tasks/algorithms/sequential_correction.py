@@ -18,7 +18,14 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.bias_correction import Correction, bias_of, biased_output, describe, within_threshold
+from tasks.algorithms.bias_correction import (
+    Correction,
+    bias_of,
+    biased_output,
+    changed_weights,
+    describe,
+    within_threshold,
+)
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import along, bias_input, change_bias
 from tasks.graph.constants import constant_value, read_constant, write_constant
@@ -48,7 +55,7 @@ def correct_sequentially(
     the float model and once for each of at most MOST_GROUPS groups; ``advance`` is called for every inference.
     """
     layers, nodes = find_layers(read_operations(model)), nodes_by_name(quantized)
-    chosen = tuple(layer for layer in layers if every_layer or _is_quantized(layer, nodes))
+    chosen = tuple(layer for layer in layers if every_layer or changed_weights(layer, nodes))
     if not chosen:
         return ()
     whole = whole_inputs(model, samples[0])
@@ -134,9 +141,3 @@ def _freed(bias: ov.Node) -> ov.op.Parameter:
     parameter.output(0).set_names({parameter.get_friendly_name()})
     node.input(port).replace_source_output(parameter.output(0))
     return parameter
-
-
-def _is_quantized(layer: Layer, nodes: dict[str, ov.Node]) -> bool:
-    port = layer.weights.port
-    before, after = (constant_value(node.input_value(port)) for node in (layer.operation.node, nodes[layer.name]))
-    return not np.array_equal(before, after)
