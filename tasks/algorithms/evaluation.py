@@ -108,8 +108,8 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
         "sqnr_db": sqnr(reference[first], outputs[first]),
         "cosine": cosine_similarity(reference[first], outputs[first]),
     }
-    if reference[first].ndim > 1 and reference[first].shape[-1] > 1:
-        classes = _classes_last(reference[first]), _classes_last(outputs[first])
+    classes = _classes_last(reference[first]), _classes_last(outputs[first])
+    if classes[0].ndim > 1 and classes[0].shape[-1] > 1:
         metrics["agreement"] = 100 * agreement(*classes)
         metrics["expected_agreement"] = 100 * expected_agreement(*classes)
     if len(names) > 1:

@@ -133,8 +133,9 @@ def test_further_outputs_have_their_own_sqnr() -> None:
     assert found["sqnr_db"] == found["sqnr_db/scores"] == pytest.approx(0)
 
 
-def test_the_classes_of_images_lie_on_axis_1() -> None:
-    reference = np.zeros((2, 3, 4, 4), np.float32)
+@pytest.mark.parametrize("width", [1, 4])
+def test_the_classes_of_images_lie_on_axis_1(width: int) -> None:
+    reference = np.zeros((2, 3, 4, width), np.float32)
     reference[:, 1] = 1
     other = reference.copy()
     other[0, 2] = 2
@@ -144,8 +145,9 @@ def test_the_classes_of_images_lie_on_axis_1() -> None:
 
 def test_numbers_without_classes_have_no_agreement() -> None:
     values = np.array([1, 2, 3], np.float32)
-    for each in (values, values[:, None]):
-        assert "agreement" not in comparison_metrics({"total": each}, {"total": each})
+    # The last one is a map of one channel, as text detection and depth have it.
+    for each in (values, values[:, None], np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)):
+        assert not {"agreement", "expected_agreement"} & comparison_metrics({"total": each}, {"total": each}).keys()
 
 
 @pytest.mark.parametrize(
