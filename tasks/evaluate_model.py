@@ -67,9 +67,12 @@ def evaluate_model(
         metrics |= score(scoring, each, annotations, sizes)
     elif scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
-    if reference is not None:
-        metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)
-    return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
+    if reference is None:
+        return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
+    if reference.outputs is None:
+        raise ValueError("the reference was itself compared with a model: its outputs were not kept")
+    metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)
+    return Evaluation(metrics, len(dataset), None, notes)
 
 
 # Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.

@@ -106,11 +106,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of one model on one data set, and its outputs, to be compared with those of another model."""
+    """Metrics of one model on one data set.
+
+    ``outputs`` are to be compared with those of other models; None for one that was compared itself.
+    """
 
     metrics: dict[str, float | None]
     samples: int
-    outputs: ArraysRef
+    outputs: ArraysRef | None
     notes: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ Weights have the shape (groups, outputs, inputs); a depthwise convolution has a 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -101,16 +102,15 @@ def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Ar
     Each row has the ridge that serves it best, by the error of what the other folds tell on the one left out, and stays
     as it is where none helps.
     """
-    others = [merge([fold for fold in folds if fold is not left]) for left in folds]
 
-    def judged(fit: Sequence[Array]) -> Array:
-        errors = (left.count[:, None] * error(each, left) for each, left in zip(fit, folds, strict=True))
-        return np.asarray(np.sum(list(errors), axis=0))
+    def scores(left: Moments) -> list[Array]:
+        others = merge([fold for fold in folds if fold is not left])
+        return [left.count[:, None] * error(each, left) for each in chain([weights], _least_squares(weights, others))]
 
-    least, best = judged([weights] * len(folds)), weights
-    fitted = zip(*map(_least_squares, [weights] * len(others), others), strict=True)
-    for tried, whole in zip(fitted, _least_squares(weights, moments), strict=True):
-        score = judged(tried)
+    # One fold after the other: what the others tell takes as much memory as they do.
+    least, *tried = np.sum([scores(left) for left in folds], axis=0)
+    best = weights
+    for score, whole in zip(tried, _least_squares(weights, moments), strict=True):
         best = np.where((score < least)[:, :, None], whole, best)
         least = np.minimum(score, least)
     return best
