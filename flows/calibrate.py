@@ -1,6 +1,7 @@
 """From a float model and samples to the INT8 model: where it is quantized, with which ranges, what makes it better."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from flows.gate import Gate
 from flows.stages import Stages
@@ -84,10 +85,13 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     fix = resolve(options.saturation_fix)
     this = _Calibration(stages, config, samples, judges, gate, fix)
 
-    variants = find_variants(stages, config, model, samples)
     notes: tuple[str, ...] = ()
+    if options.model_type == "auto":
+        this, notes = _with_model_type(this, model)
+    variants = find_variants(stages, this.config, model, samples)
     if options.scheme.tries_ranges:
-        this, notes = _with_caution(this, variants[0])
+        this, found = _with_caution(this, variants[0])
+        notes += found
     fits = [_fit(this, variant) for variant in variants]
     fit = fits[0]
     for other in fits[1:]:
@@ -108,6 +112,22 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
         quantized = _correct_sequentially(this, fit.variant.model, quantized)
     path = {"insert_fake_quantize": fit.quantized} | gate.path(fit.quantized)
     return Calibrated(quantized, fit.variant, path, gate.decisions, notes, tuned)
+
+
+def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration, tuple[str, ...]]:
+    """The same with the model type that suits the model: transformer is tried where there is attention."""
+    plain, transformer = (_as_type(this, each) for each in (None, "transformer"))
+    usual = find_variants(this.stages, plain.config, model, this.samples)[0]
+    if not usual.placement.attention:
+        return plain, ("model_type: auto is null: nothing multiplies computed matrices, as attention does",)
+    tried = find_variants(this.stages, transformer.config, model, this.samples)[0]
+    before, after = _fit(plain, usual).best, _fit(transformer, tried).best
+    return (transformer if this.gate.choose("model_type=transformer", before, after) == after else plain), ()
+
+
+def _as_type(this: _Calibration, model_type: Literal["transformer"] | None) -> _Calibration:
+    options = replace(this.config.quantization, model_type=model_type)
+    return replace(this, config=replace(this.config, quantization=options))
 
 
 def _with_caution(this: _Calibration, variant: Variant) -> tuple[_Calibration, tuple[str, ...]]:

@@ -22,7 +22,7 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
     planned = plan_quantization(
         model=model,
         target_device=options.target_device,
-        model_type=options.model_type,
+        model_type=None if options.model_type == "auto" else options.model_type,
         ignored=options.ignored.to_scope(),
         scheme=options.scheme,
         aligned=options.channel_alignment is not False,
@@ -35,6 +35,8 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
         console.print(_float_table(planned))
     for entry, names in planned.ignored:
         console.print(f"ignored {entry}: {_count(names)} ({_some(names)})", highlight=False)
+    if options.model_type == "auto":
+        console.print("model_type auto: shown for null; transformer is tried by a run where there is attention")
     console.print(_cost_line(planned, options.stat_subset_size), highlight=False)
     return planned
 

@@ -8,6 +8,7 @@ from flows.review import Review
 from tasks.config import QuantizeConfig
 from tasks.measure_speed import Speed
 from tasks.metrics.differences import Error
+from tasks.place_quantizers import Placement
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
 from tasks.release import judge
 from tasks.write_output import file_sizes
@@ -49,7 +50,7 @@ def make_report(
         samples={role: len(dataset) for role, dataset in datasets.items()},
         decisions=decisions,
         notes=(
-            *_notes(config, datasets["calibration"]),
+            *_notes(config, datasets["calibration"], calibrated.made_of.placement),
             *calibrated.notes,
             *map(_decision, decisions),
             *evaluations[0].notes,
@@ -64,7 +65,7 @@ def make_report(
     )
 
 
-def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
+def _notes(config: QuantizeConfig, calibration: DatasetRef, placement: Placement) -> tuple[str, ...]:
     """What a user should know about the run but could overlook."""
     notes = []
     asked = config.quantization.stat_subset_size
@@ -74,6 +75,11 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef) -> tuple[str, ...]:
         )
     if not config.quantization.bias_correction:
         notes.append("biases were not corrected: quantization.bias_correction is false")
+    if config.quantization.model_type is None and placement.attention:
+        notes.append(
+            f"'{placement.attention[0]}' multiplies computed matrices, as attention does, but quantization.model_type "
+            "is null, as in POT: quantization=transformer may leave far less error"
+        )
     if config.quantization.model_type == "transformer" and not config.quantization.smooth_quant:
         notes.append("outliers of features were not smoothed, as in POT: quantization.smooth_quant=auto tries it")
     if config.validation == config.dataset:

@@ -79,7 +79,7 @@ class QuantizationOptions:
     shuffle_data: bool = False
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     target_device: DEVICES = "ANY"
-    model_type: Literal["transformer"] | None = None
+    model_type: Literal["transformer", "auto"] | None = None
     inplace_statistics: bool = True
     ignored: IgnoredOptions = field(default_factory=IgnoredOptions)
     weights: TensorOptions = field(default_factory=TensorOptions)

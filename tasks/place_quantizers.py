@@ -15,6 +15,7 @@ from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.smoothing import SmoothPoint, find_smooth_points
+from tasks.graph.tensors import is_product
 from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Observation, Quantile
 from tasks.records import ModelRef, Runtime
@@ -28,6 +29,7 @@ class Placement:
     ``tensors`` are those whose statistics are needed, ``tensor_bytes`` what each takes for one sample, 0 where its
     shape is not known beforehand. ``means`` are those of the data of layers, which bias correction needs,
     ``alignable`` the tensors whose channels can be aligned, ``smoothable`` those whose features can be divided.
+    ``attention`` are the operations that multiply computed matrices, by name: transformers are made of them.
     """
 
     setup: QuantizerSetup
@@ -36,6 +38,7 @@ class Placement:
     means: tuple[ChannelMean, ...]
     alignable: tuple[str, ...]
     smoothable: tuple[SmoothPoint, ...]
+    attention: tuple[str, ...]
 
     def observations(
         self, quantiles: Mapping[str, tuple[Quantile, ...]], *, values: bool = False, aligned: bool = False
@@ -102,6 +105,8 @@ def place_quantizers(
     tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
     quantized = {point.tensor for point in setup.points}
     smoothable = tuple(point for point in find_smooth_points(opened) if point.tensor in quantized)
-    means = sorted({layer.mean for layer in find_layers(read_operations(opened))})
+    operations = read_operations(opened)
+    means = sorted({layer.mean for layer in find_layers(operations)})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable)
+    attention = tuple(each.name for each in operations if is_product(each) or each.type == "ScaledDotProductAttention")
+    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)

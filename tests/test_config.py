@@ -188,7 +188,8 @@ VALUES = {
         ("quantization.target_device: unknown value 'null'. Allowed: ANY, CPU, CPU_SPR, GPU, NPU, GNA,",),
     ),
     "name of nothing": Mistake(
-        "quantization.model_type=bert", ("quantization.model_type: unknown value 'bert'. Allowed: transformer, null",)
+        "quantization.model_type=bert",
+        ("quantization.model_type: unknown value 'bert'. Allowed: transformer, auto, null",),
     ),
     "number for keys": Mistake(
         "quantization.weights=8", ("quantization.weights: expected the keys bits, mode, granularity, level_low,",)

@@ -18,7 +18,7 @@ Outputs = dict[str, NDArray[Any]]
 
 def compile_alone(model: ov.Model, whole: tuple[str, ...], threads: int | None = None) -> ov.CompiledModel:
     """Compile the model for one sample a request; ``whole`` are inputs without a batch axis."""
-    return compile_for_samples(one_sample_at_a_time(model, whole), threads)
+    return compile_for_samples(one_sample_at_a_time(model, whole), threads, as_deployed=True)
 
 
 def collect_rows(

@@ -70,7 +70,7 @@ def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[
     A zero point of one operand costs a pass over the other one in every inference when that is not constant.
     """
     return tuple(
-        replace(tensor, candidates=symmetric(tensor.candidates)) if any(map(_is_product, tensor.targets)) else tensor
+        replace(tensor, candidates=symmetric(tensor.candidates)) if any(map(is_product, tensor.targets)) else tensor
         for tensor in tensors
     )
 
@@ -109,5 +109,6 @@ def _offered(source: Source, targets: Sequence[Operation], output: Output | None
     return [(row.weights or row.activations) if source.operation.constant else row.activations for row in rows]
 
 
-def _is_product(operation: Operation) -> bool:
+def is_product(operation: Operation) -> bool:
+    """Whether it multiplies two computed matrices, as attention does."""
     return operation.type == "MatMul" and not any(source.operation.constant for source in operation.sources)

@@ -135,6 +135,42 @@ def test_outliers_of_transformers_are_smoothed_where_that_is_better(
     assert (judged.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)
 
 
+@pytest.mark.parametrize("better", [True, False])
+def test_attention_has_the_model_type_transformer_tried(
+    home: Path, run_flow: RunFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, better: bool
+) -> None:
+    tokens = m.image("tokens", (1, 6, 8))
+    left, right = m.matmul(tokens, "left", 8), m.matmul(tokens, "right", 8)
+    weights = m.named(ops.softmax(m.named(ops.matmul(left, right, False, True), "scores"), -1), "weights")
+    total = m.add(m.named(ops.matmul(weights, left, False, False), "context"), left, "total")
+    ov.save_model(m.build(m.matmul(total, "last", 4)), tmp_path / "attention.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 6, 8)).astype(np.float32))
+    data = [f"{role}=arrays" for role in ("dataset", "validation")]
+    paths = f"model.path='{tmp_path}/attention.xml'", f"dataset.path='{tmp_path}/x.npy'"
+    options = (*paths, *data, "quantization.bias_correction=false")
+    plain, transformer = (
+        run_flow(home, *options, f"quantization.model_type={each}") for each in ("null", "transformer")
+    )
+    assert plain.float_operations != transformer.float_operations
+    assert any("quantization=transformer may leave far less error" in note for note in plain.notes)
+    assert not any("quantization=transformer may leave" in note for note in transformer.notes)
+    scores = iter((20.0, 21.0) if better else (20.0, 19.0))
+    monkeypatch.setattr(Gate, "score", lambda _gate, _model: next(scores, 20.0))
+    judged = run_flow(home, *options, "quantization.model_type=auto")
+    assert decision(judged, "model_type=transformer").kept == better
+    expected = transformer if better else plain
+    assert judged.metrics["int8"]["sqnr_db"] == expected.metrics["int8"]["sqnr_db"]
+    assert judged.float_operations == expected.float_operations
+
+
+def test_without_attention_there_is_no_model_type_to_try(home: Path, run_flow: RunFlow) -> None:
+    plain, found = (run_flow(home, f"quantization.model_type={each}") for each in ("null", "auto"))
+    assert found.metrics == plain.metrics
+    assert [each.step for each in found.decisions] == [each.step for each in plain.decisions]
+    assert any(note.startswith("model_type: auto is null") for note in found.notes)
+    assert not any("attention" in note for note in plain.notes)
+
+
 def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
     key = "quantization.activations.range_estimator.preset"
     chosen, plain = (run_flow(home, f"{key}={preset}") for preset in ("auto", "mse"))
