@@ -26,8 +26,9 @@ from tasks.numerics.moments import Array, Moments, best_bias, error, merge
 
 # Ridges tried, in units of the mean variance of the inputs.
 RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-# Of the mean variance: keeps rounding from relying on covariances that few samples do not tell for sure.
-DAMPING = 3e-2
+# Of the mean variance, the first without folds: keeps rounding from relying on covariances that samples do not tell for
+# sure, which is the more the fewer samples there are.
+DAMPINGS = (3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 # What does not vary at all gets this share of the largest variance instead.
 LEAST_VARIANCE = 1e-9
 FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -72,7 +73,7 @@ def reconstruct(
     """
     before = error(grid.values(codes), moments, bias)
     target = compensate(weights, moments, folds) if len(folds) > 1 else weights
-    hessian = damped(moments.gram)
+    hessian = damped(moments.gram, choose_damping(target, grid, folds))
     found, new = grid.values(codes), grid
     if tune_codes:
         found, new = _round(target, hessian, grid, passes, tune_scales=tune_scales)
@@ -89,11 +90,29 @@ def reconstruct(
     return Reconstruction(kept_codes, kept, kept_bias, before, after)
 
 
-def damped(gram: Array) -> Array:
-    """The covariance of the inputs, (groups, inputs, inputs), made positive definite."""
+def damped(gram: Array, damping: Array | float = DAMPINGS[0]) -> Array:
+    """The covariance of the inputs, (groups, inputs, inputs), made positive definite; ``damping`` may be (groups,)."""
     diagonal = np.einsum("gdd->gd", gram)
     least = LEAST_VARIANCE * diagonal.max(initial=0.0) + np.finfo(np.float32).tiny
-    return _with_ridge(gram, DAMPING * diagonal.mean(axis=1) + least)
+    return _with_ridge(gram, damping * diagonal.mean(axis=1) + least)
+
+
+def choose_damping(target: Array, grid: Grid, folds: Sequence[Moments]) -> Array:
+    """For each group that of the DAMPINGS with which rounding costs least on columns that it does not know, (groups,).
+
+    These are the columns of the last fold.
+    """
+    if len(folds) < 2:
+        return np.full(len(target), DAMPINGS[0])
+    *others, left = folds
+    gram = merge(others).gram
+
+    def loss(damping: float) -> Array:
+        missed = round_in_turn(target, _upper(damped(gram, damping)), grid) - target
+        return np.asarray(np.sum((missed @ left.gram) * missed, axis=(1, 2)))
+
+    best = np.argmin([loss(damping) for damping in DAMPINGS], axis=0)
+    return np.take(DAMPINGS, best)
 
 
 def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Array:
@@ -118,8 +137,7 @@ def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Ar
 
 def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[float]) -> tuple[Array, Grid]:
     """Round ``target`` on the grid with its scales times each factor; the best weights of each row, and their grid."""
-    inverse = np.linalg.inv(hessian)
-    upper = np.swapaxes(np.linalg.cholesky((inverse + np.swapaxes(inverse, 1, 2)) / 2), 1, 2)
+    upper = _upper(hessian)
     least = np.full(grid.scale.shape, np.inf)
     found, best = np.empty_like(target), grid.scale
     for some in np.array_split(np.asarray(factors), -(-target.size * len(factors) // MOST_ELEMENTS)):
@@ -192,6 +210,12 @@ def _descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: 
     if weights.size * weights.shape[-1] > MOST_ELEMENTS:
         return found
     return descend(descend_by_pairs(found, hessian, linear, grid), hessian, linear, grid, passes)
+
+
+def _upper(hessian: Array) -> Array:
+    """What :func:`round_in_turn` wants of a covariance."""
+    inverse = np.linalg.inv(hessian)
+    return np.swapaxes(np.linalg.cholesky((inverse + np.swapaxes(inverse, 1, 2)) / 2), 1, 2)
 
 
 def _least_squares(weights: Array, moments: Moments) -> Iterator[Array]:

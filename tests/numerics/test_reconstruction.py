@@ -12,8 +12,10 @@ from tasks.numerics import reconstruction
 from tasks.numerics.descent import Grid, descend, descend_by_pairs
 from tasks.numerics.moments import Array, Moments, best_bias, error, measure, merge
 from tasks.numerics.reconstruction import (
+    DAMPINGS,
     FACTORS,
     Reconstruction,
+    choose_damping,
     compensate,
     damped,
     fit_scales,
@@ -104,7 +106,7 @@ def test_independent_inputs_reach_the_optimum_of_brute_force() -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_correlated_inputs_come_near_brute_force(bits: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Damping asks for something else than the least error on the samples.
-    monkeypatch.setattr(reconstruction, "DAMPING", 0.01)
+    monkeypatch.setattr(reconstruction, "DAMPINGS", (0.01,))
     weights, folds = problem(inputs=4, outputs=60, seed=seed)
     moments, grid = merge(folds), grid_for(weights, bits)
     found = tuned(weights, folds, grid, tune_scales=False).after
@@ -206,6 +208,24 @@ def test_few_samples_are_not_fitted_to() -> None:
     _, fresh = problem(inputs=40, noise=0.3, count=5000)
     fitted = compensate(weights, merge(folds), folds)
     assert error(fitted, merge(fresh)).sum() <= 1.02 * error(weights, merge(fresh)).sum()
+
+
+def test_rounding_relies_on_covariances_as_far_as_the_samples_tell_them() -> None:
+    """With fewer columns than inputs rounding errors go where no column looks, and fresh ones find them."""
+    weights, fresh = problem(inputs=40, outputs=20, count=5000)
+    grid = grid_for(weights, 3)
+
+    def cost(damping: Array, folds: list[Moments]) -> float:
+        upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(damped(merge(folds).gram, damping))), 1, 2)
+        missed = round_in_turn(weights, upper, grid) - weights
+        return float(np.sum((missed @ merge(fresh).gram) * missed))
+
+    least = np.array([DAMPINGS[0]])
+    assert choose_damping(weights, grid, fresh) == least
+    few = problem(inputs=40, outputs=20, count=4)[1]
+    found = choose_damping(weights, grid, few)
+    assert found > least
+    assert cost(found, few) < 0.9 * cost(least, few)
 
 
 @pytest.mark.parametrize("groups", [1, 6])
