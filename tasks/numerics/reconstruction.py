@@ -112,7 +112,7 @@ def choose_damping(target: Array, grid: Grid, folds: Sequence[Moments]) -> Array
         return np.asarray(np.sum((missed @ left.gram) * missed, axis=(1, 2)))
 
     best = np.argmin([loss(damping) for damping in DAMPINGS], axis=0)
-    return np.take(DAMPINGS, best)
+    return np.asarray(np.take(DAMPINGS, best))
 
 
 def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Array:
