@@ -24,6 +24,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.bias_correction import biased_output
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.errors import InputError
 from tasks.graph.constants import read_constant
 from tasks.graph.devices import find_device
 from tasks.graph.insertion import channel_axes
@@ -87,7 +88,11 @@ def analyze(
     if not layers or not samples:
         return Analysis(())
     joined = _joined(model, quantized, layers, whole_inputs(model, samples[0]))
-    compiled = compile_for_samples(joined, threads)
+    try:
+        compiled = compile_for_samples(joined, threads)
+    except InputError as refusal:
+        # Both models run alone: two padded pointwise convolutions of stride 2 on one tensor do not, say.
+        return Analysis((), (f"all layers: {refusal}",))
     rows: dict[int, list[Values]] = {}
 
     def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:

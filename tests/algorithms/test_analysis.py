@@ -145,6 +145,15 @@ def test_models_stay_as_they_are(chain: ov.Model) -> None:
     assert [nodes_by_name(model).keys() for model in (chain, quantized)] == names
 
 
+def test_what_openvino_cannot_run_side_by_side_is_named() -> None:
+    picture = m.image("picture", (1, 4, 9, 9))
+    padded = ops.convolution(picture, m.constant("weights", 6, 4, 1, 1), [2, 2], [1, 1], [1, 1], [1, 1])
+    model = m.build(m.named(padded, "layer"))
+    found = analyze(model, quantize(model, "layer"), data((1, 4, 9, 9)), threads=1)
+    assert found.layers == ()
+    assert found.skipped[0].startswith("all layers: OpenVINO cannot run the model on a CPU: ")
+
+
 def test_sequences_of_any_length() -> None:
     x = m.named(ops.parameter([1, -1, 4], ov.Type.f32), "data")
     model = m.build(m.named(ops.matmul(x, m.constant("weights", 4, 3), False, False), "layer"))
