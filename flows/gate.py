@@ -9,7 +9,7 @@ from tasks.caching import is_known
 from tasks.evaluate_model import compile_ahead, evaluate_model
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
 
-# Points of expected top-1 agreement that a step may cost: it is an estimate. One of 32 samples is 3 points.
+# Points of expected top-1 agreement that a step may cost, whatever the samples tell. One of 32 samples is 3 points.
 LEAST_LOSS = 0.1
 # A gain of so many dB counts for more than the estimate, which is worth little where errors are large.
 LARGE_GAIN = 1.0
@@ -44,7 +44,7 @@ class Gate:
         old, new = self.score(before), self.score(after)
         agreement = self._agreement(before), self._agreement(after)
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
-        kept = old is None or new is None or (new >= old and not (new < old + LARGE_GAIN and _costs(both)))
+        kept = old is None or new is None or (new >= old and not (new < old + LARGE_GAIN and self._costs(both)))
         self._decisions.append(Decision(step, kept, old, new, skipped, both))
         if kept:
             self._kept.append((step, before, after))
@@ -68,6 +68,17 @@ class Gate:
     def _agreement(self, quantized: ModelRef) -> float | None:
         found = self._metrics(quantized).get("expected_agreement")
         return None if found is None or math.isnan(found) else found
+
+    def _costs(self, agreement: tuple[float, float] | None) -> bool:
+        """Whether top-1 agreement, before and after, is expected to suffer by more than so many samples can tell.
+
+        What is missing to 100 % goes with the width of errors, of which n samples leave a standard error of
+        1 / sqrt(2 n).
+        """
+        if agreement is None:
+            return False
+        told = (100 - agreement[0]) / math.sqrt(2 * len(self._samples))
+        return agreement[1] < agreement[0] - max(LEAST_LOSS, told)
 
     def _metrics(self, quantized: ModelRef) -> Mapping[str, float | None]:
         """How near a model comes to the float one; nothing without samples."""
@@ -97,8 +108,3 @@ class Gate:
         call = self._call(model, reference)
         found: Evaluation = self._stages.run(evaluate_model, **call, size=len(self._samples))
         return found
-
-
-def _costs(agreement: tuple[float, float] | None) -> bool:
-    """Whether top-1 agreement, before and after, is expected to suffer."""
-    return agreement is not None and agreement[1] < agreement[0] - LEAST_LOSS
