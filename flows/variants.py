@@ -57,8 +57,10 @@ def _smoothings(
     options = config.quantization
     if options.smooth_quant is False or options.model_type != "transformer":
         return _alignments(stages, config, step, model, samples)
-    found = _alignments(stages, config, step, model, samples) if options.smooth_quant == "auto" else ()
     placement = _place(stages, config, model)
+    if not placement.smoothable:
+        return _alignments(stages, config, step, model, samples)
+    found = _alignments(stages, config, step, model, samples) if options.smooth_quant == "auto" else ()
     statistics = _collect(stages, config, model, placement, placement.peaks(), samples)
     smoothed: SmoothedModel = stages.run(smooth_activations, model=model, statistics=statistics, runtime=config.runtime)
     if found and not smoothed.tensors:

@@ -171,6 +171,15 @@ def test_without_attention_there_is_no_model_type_to_try(home: Path, run_flow: R
     assert not any("attention" in note for note in plain.notes)
 
 
+@pytest.mark.parametrize("asked", ["true", "auto"])
+def test_where_no_product_reads_features_there_is_nothing_to_smooth(
+    home: Path, run_flow: RunFlow, linear: tuple[str, ...], asked: str
+) -> None:
+    plain = run_flow(home, *linear, "quantization.model_type=transformer")
+    smoothed = run_flow(home, *linear, "quantization.model_type=transformer", f"quantization.smooth_quant={asked}")
+    assert smoothed.metrics == plain.metrics
+
+
 def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
     key = "quantization.activations.range_estimator.preset"
     chosen, plain = (run_flow(home, f"{key}={preset}") for preset in ("auto", "mse"))
