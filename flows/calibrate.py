@@ -115,12 +115,12 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
 
 
 def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration, tuple[str, ...]]:
-    """The same with the model type that suits the model: transformer is tried where there is attention."""
+    """The same with the model type that suits the model: transformer is tried where it leaves something else float."""
     plain, transformer = (_as_type(this, each) for each in (None, "transformer"))
     usual = find_variants(this.stages, plain.config, model, this.samples)[0]
-    if not usual.placement.attention:
-        return plain, ("model_type: auto is null: nothing multiplies computed matrices, as attention does",)
     tried = find_variants(this.stages, transformer.config, model, this.samples)[0]
+    if tried.placement.setup == usual.placement.setup:
+        return plain, ("model_type: auto is null: transformer would leave nothing else float",)
     before, after = _fit(plain, usual).best, _fit(transformer, tried).best
     return (transformer if this.gate.choose("model_type=transformer", before, after) == after else plain), ()
 

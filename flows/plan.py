@@ -36,7 +36,7 @@ def plan(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Plan:
     for entry, names in planned.ignored:
         console.print(f"ignored {entry}: {_count(names)} ({_some(names)})", highlight=False)
     if options.model_type == "auto":
-        console.print("model_type auto: shown for null; transformer is tried by a run where there is attention")
+        console.print("model_type auto: shown for null; a run tries transformer too")
     console.print(_cost_line(planned, options.stat_subset_size), highlight=False)
     return planned
 

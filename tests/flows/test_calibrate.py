@@ -136,7 +136,7 @@ def test_outliers_of_transformers_are_smoothed_where_that_is_better(
 
 
 @pytest.mark.parametrize("better", [True, False])
-def test_attention_has_the_model_type_transformer_tried(
+def test_the_model_type_transformer_is_tried(
     home: Path, run_flow: RunFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, better: bool
 ) -> None:
     tokens = m.image("tokens", (1, 6, 8))
@@ -163,8 +163,10 @@ def test_attention_has_the_model_type_transformer_tried(
     assert judged.float_operations == expected.float_operations
 
 
-def test_without_attention_there_is_no_model_type_to_try(home: Path, run_flow: RunFlow) -> None:
-    plain, found = (run_flow(home, f"quantization.model_type={each}") for each in ("null", "auto"))
+def test_where_all_else_stays_quantized_there_is_no_model_type_to_try(
+    home: Path, run_flow: RunFlow, linear: tuple[str, ...]
+) -> None:
+    plain, found = (run_flow(home, *linear, f"quantization.model_type={each}") for each in ("null", "auto"))
     assert found.metrics == plain.metrics
     assert [each.step for each in found.decisions] == [each.step for each in plain.decisions]
     assert any(note.startswith("model_type: auto is null") for note in found.notes)
