@@ -73,11 +73,12 @@ def reconstruct(
     """
     before = error(grid.values(codes), moments, bias)
     target = compensate(weights, moments, folds) if len(folds) > 1 else weights
-    hessian = damped(moments.gram, choose_damping(target, grid, folds))
     found, new = grid.values(codes), grid
     if tune_codes:
+        hessian = damped(moments.gram, choose_damping(target, grid, folds))
         found, new = _round(target, hessian, grid, passes, tune_scales=tune_scales)
     elif tune_scales:
+        hessian = damped(moments.gram)
         found, new = fit_scales(found, grid, hessian, target @ hessian)
     new_bias = best_bias(found, moments) if tune_bias else bias
     after = error(found, moments, new_bias)
