@@ -60,10 +60,9 @@ def correct_biases(
     changed = nodes_by_name(quantized)
     corrections = []
     for layer in find_layers(operations):
-        weights = changed_weights(layer, changed)
-        if weights is None:
+        lost = weights_lost(layer, changed)
+        if lost is None:
             continue
-        before, after = weights
         statistic = statistics.get(layer.mean.tensor)
         means = None if statistic is None else statistic.means.get(layer.mean.axis)
         counted = None if means is None else _counted(means, left_out)
@@ -71,10 +70,11 @@ def correct_biases(
             corrections.append(Correction(layer.name, 0, 0, f"the mean of '{layer.mean.tensor}' is not known"))
             continue
         values = means[counted]
-        shift = mean_shift(layer, before - after, values.mean(axis=0, dtype=np.float64))
+        shift = mean_shift(layer, lost, values.mean(axis=0, dtype=np.float64))
         quantizer = _quantizer_of_means(layer, changed[layer.name].input_value(layer.data.port))
         if quantizer is not None:
-            shift += mean_shift(layer, after, _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,))))
+            cut_off = _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,)))
+            shift += mean_shift(layer, weights_of(layer), cut_off) - mean_shift(layer, lost, cut_off)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
@@ -82,15 +82,24 @@ def correct_biases(
     return tuple(corrections)
 
 
-def changed_weights(
-    layer: Layer, nodes: Mapping[str, ov.Node]
-) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
-    """The weights of a layer of the float model, and among the ``nodes`` of another one; None where they are equal."""
-    port = layer.weights.port
-    before, after = (constant_value(node.input_value(port)) for node in (layer.operation.node, nodes[layer.name]))
+def weights_lost(layer: Layer, nodes: Mapping[str, ov.Node]) -> NDArray[np.floating] | None:
+    """What the weights of a layer of the float model have above those among the ``nodes`` of another one.
+
+    None where they are equal.
+    """
+    before, after = weights_of(layer), weights_of(layer, nodes)
     # Weights that differ do so in the first row already: the others are mostly spared.
-    equal = np.array_equal(before[:1], after[:1]) and np.array_equal(before, after)
-    return None if equal else (before, after)
+    if np.array_equal(before[:1], after[:1]) and np.array_equal(before, after):
+        return None
+    # In place where it can be: fresh memory takes as long as the sums that are made of it.
+    lost: NDArray[np.floating] = np.subtract(before, after, out=after if after.flags.writeable else None)
+    return lost
+
+
+def weights_of(layer: Layer, nodes: Mapping[str, ov.Node] | None = None) -> NDArray[np.floating]:
+    """The weights of a layer of the float model: its own, or those among the ``nodes`` of another one."""
+    node = nodes[layer.name] if nodes else layer.operation.node
+    return constant_value(node.input_value(layer.weights.port))
 
 
 def bias_of(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Node:

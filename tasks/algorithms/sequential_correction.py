@@ -22,13 +22,14 @@ from tasks.algorithms.bias_correction import (
     Correction,
     bias_of,
     biased_output,
-    changed_weights,
     describe,
+    weights_lost,
+    weights_of,
     within_threshold,
 )
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import along, bias_input, change_bias
-from tasks.graph.constants import constant_value, read_constant, write_constant
+from tasks.graph.constants import read_constant, write_constant
 from tasks.graph.layers import Layer, find_layers, mean_shift
 from tasks.graph.operations import read_operations
 from tasks.graph.reductions import mean_along
@@ -55,7 +56,7 @@ def correct_sequentially(
     the float model and once for each of at most MOST_GROUPS groups; ``advance`` is called for every inference.
     """
     layers, nodes = find_layers(read_operations(model)), nodes_by_name(quantized)
-    chosen = tuple(layer for layer in layers if every_layer or changed_weights(layer, nodes))
+    chosen = tuple(layer for layer in layers if every_layer or weights_lost(layer, nodes) is not None)
     if not chosen:
         return ()
     whole = whole_inputs(model, samples[0])
@@ -73,8 +74,7 @@ def correct_sequentially(
         for place in group:
             layer, shift = chosen[place], wanted[place] - computed[place]
             if place != group[0]:
-                weights = constant_value(nodes[layer.name].input_value(layer.weights.port))
-                shift = shift - mean_shift(layer, weights, wanted_read[place] - read[place])
+                shift = shift - mean_shift(layer, weights_of(layer, nodes), wanted_read[place] - read[place])
             kept = within_threshold(layer, shift, threshold)
             values[place] = values[place] + along(np.where(kept, shift, 0.0), (0,), -layer.output_axis)
             corrections.append(describe(layer, kept))

@@ -38,10 +38,11 @@ def change_bias(add: ov.Node, axis: int, shift: Channels, scale: Channels | None
     itself keeps its levels: their limits widen where the new values pass them.
     """
     node, port = bias_input(add)
-    # Axes before the channels are left out: broadcasting gives the bias no axis that it does not need.
-    shift, scale = (along(each, (0,), -axis) for each in (shift, np.ones_like(shift) if scale is None else scale))
     before = read_constant(node, port)
-    after = (before + shift) * scale
+    # Axes before the channels are left out: broadcasting gives the bias no axis that it does not need.
+    after = before + along(shift, (0,), -axis)
+    if scale is not None:
+        after = after * along(scale, (0,), -axis)
     write_constant(node, port, after, suffix)
     if node.get_type_name() == "FakeQuantize":
         growth = max(1.0, np.abs(after).max() / max(np.abs(before).max(), np.finfo(np.float32).tiny))
