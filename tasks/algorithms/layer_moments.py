@@ -74,7 +74,7 @@ def gather(
     folds: list[dict[int, Moments]] = [{} for _ in group]
     for part in _parts(compiled, group, len(samples)):
         found = _observe(compiled, group, samples, part, seed, advance)
-        clips = clips or [_clip(each, _joined(rows)[1]) for each, rows in zip(group, found, strict=True)]
+        clips = clips or [_clip(each, rows) for each, rows in zip(group, found, strict=True)]
         for place, rows in enumerate(found):
             for fold in sorted({number % FOLDS for number in part}):
                 own = _joined([row for number, row in zip(part, rows, strict=True) if number % FOLDS == fold])
@@ -184,11 +184,12 @@ def _joined(rows: Rows) -> tuple[Columns, Columns]:
     return np.concatenate(columns, axis=1), np.concatenate(targets, axis=1)
 
 
-def _clip(each: Observed, targets: Columns) -> tuple[Columns, Columns] | None:
+def _clip(each: Observed, rows: Rows) -> tuple[Columns, Columns] | None:
     """Between which values the targets of each channel count."""
     if each.clip is None:
         return None
-    spread = np.float32(MARGIN) * targets[:, :, 0].std(axis=1)[:, None]
+    targets = np.concatenate([own[:, :, 0] for _, own in rows], axis=1)
+    spread = np.float32(MARGIN) * targets.std(axis=1)[:, None]
     return each.clip[0] - spread, each.clip[1] + spread
 
 

@@ -144,7 +144,7 @@ def _tune(
     assert isinstance(weights, QuantizedWeights)  # noqa: S101 - the plan holds no other layers
     codes, grid = weights.codes(), _grid(weights)
     add = bias_of(layer, nodes)
-    bias = _channels(read_constant(*bias_input(add)), layer, form)
+    bias = _channels(read_constant(*bias_input(add)), form)
     moments = merge(folds)
     solved = reconstruct(
         each.weights,
@@ -200,12 +200,11 @@ def _reason(layer: Layer) -> str:
 
 def _float_bias(layer: Layer, form: Form) -> Array:
     bias = find_bias(layer.operation, layer.output_axis)
-    return _channels(read_constant(*bias_input(bias.node)) if bias else np.zeros(1), layer, form)
+    return _channels(read_constant(*bias_input(bias.node)) if bias else np.zeros(1), form)
 
 
-def _channels(bias: Array, layer: Layer, form: Form) -> Array:
+def _channels(bias: Array, form: Form) -> Array:
     """A number an output, (groups, outputs), of a bias."""
-    del layer
     return np.array(np.broadcast_to(bias.reshape(-1), (form.groups * form.outputs,))).reshape(form.groups, -1)
 
 

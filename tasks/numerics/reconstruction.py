@@ -109,7 +109,7 @@ def choose_damping(target: Array, grid: Grid, folds: Sequence[Moments]) -> Array
     gram = merge(others).gram
 
     def loss(damping: float) -> Array:
-        missed = round_in_turn(target, _upper(damped(gram, damping)), grid) - target
+        missed = round_in_turn(target, root_of(damped(gram, damping)), grid) - target
         return np.asarray(np.sum((missed @ left.gram) * missed, axis=(1, 2)))
 
     best = np.argmin([loss(damping) for damping in DAMPINGS], axis=0)
@@ -138,7 +138,7 @@ def compensate(weights: Array, moments: Moments, folds: Sequence[Moments]) -> Ar
 
 def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[float]) -> tuple[Array, Grid]:
     """Round ``target`` on the grid with its scales times each factor; the best weights of each row, and their grid."""
-    upper = _upper(hessian)
+    root = root_of(hessian)
     least = np.full(grid.scale.shape, np.inf)
     found, best = np.empty_like(target), grid.scale
     for some in np.array_split(np.asarray(factors), -(-target.size * len(factors) // MOST_ELEMENTS)):
@@ -149,7 +149,7 @@ def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[f
             scale=np.concatenate([grid.scale * factor for factor in some], axis=1),
             zero_point=np.tile(grid.zero_point, some.size),
         )
-        rounded = round_in_turn(np.tile(target, (1, some.size, 1)), upper, tried)
+        rounded = round_in_turn(np.tile(target, (1, some.size, 1)), root, tried)
         for factor, each in zip(some, np.split(rounded, some.size, axis=1), strict=True):
             missed = each - target
             loss = np.einsum("god,god->go", missed @ hessian, missed)
@@ -162,23 +162,29 @@ def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[f
     return found, replace(grid, scale=best)
 
 
-def round_in_turn(target: Array, upper: Array, grid: Grid) -> Array:
+def round_in_turn(target: Array, root: Array, grid: Grid) -> Array:
     """Round column after column; those to come make up for the error as well as they can.
 
-    ``upper`` (groups, inputs, inputs) is the upper triangle whose ``upper' upper`` is the inverse of the covariance.
+    ``root`` is that of the covariance (see :func:`root_of`). The error ``e`` costs ``|e root|^2``, and the columns up to
+    one alone decide on its entry there: each is rounded to bring it near zero (Babai's nearest plane, which is GPTQ
+    without an inverse: Chen et al. 2025, "The Geometry of LLM Quantization", arXiv:2507.18553).
     """
-    rest, rounded, size = target.copy(), np.empty_like(target), target.shape[-1]
+    rounded, missed, size = np.empty_like(target), np.empty_like(target), target.shape[-1]
     for start in range(0, size, BLOCK):
         block = slice(start, min(start + BLOCK, size))
-        local, triangle = rest[:, :, block].copy(), upper[:, block, block]
-        missed = np.empty_like(local)
-        for column in range(local.shape[-1]):
-            values = grid.nearest(local[:, :, column])
-            rounded[:, :, start + column] = values
-            missed[:, :, column] = (local[:, :, column] - values) / triangle[:, None, column, column]
-            local[:, :, column + 1 :] -= missed[:, :, column, None] * triangle[:, None, column, column + 1 :]
-        rest[:, :, block.stop :] -= missed @ upper[:, block, block.stop :]
+        owed, triangle = missed[:, :, :start] @ root[:, :start, block], root[:, block, block]
+        for column in range(owed.shape[-1]):
+            wanted = target[:, :, start + column] - owed[:, :, column] / triangle[:, None, column, column]
+            rounded[:, :, start + column] = grid.nearest(wanted)
+            missed[:, :, start + column] = rounded[:, :, start + column] - target[:, :, start + column]
+            owed[:, :, column + 1 :] += missed[:, :, start + column, None] * triangle[:, None, column, column + 1 :]
     return rounded
+
+
+def root_of(hessian: Array) -> Array:
+    """The upper triangle ``root`` with ``root root' = hessian``, (groups, inputs, inputs)."""
+    # Of the reversed matrix the lower triangle, reversed again.
+    return np.asarray(np.linalg.cholesky(hessian[:, ::-1, ::-1])[:, ::-1, ::-1])
 
 
 def fit_scales(weights: Array, grid: Grid, hessian: Array, linear: Array) -> tuple[Array, Grid]:
@@ -211,12 +217,6 @@ def _descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: 
     if weights.size * weights.shape[-1] > MOST_ELEMENTS:
         return found
     return descend(descend_by_pairs(found, hessian, linear, grid), hessian, linear, grid, passes)
-
-
-def _upper(hessian: Array) -> Array:
-    """What :func:`round_in_turn` wants of a covariance."""
-    inverse = np.linalg.inv(hessian)
-    return np.swapaxes(np.linalg.cholesky((inverse + np.swapaxes(inverse, 1, 2)) / 2), 1, 2)
 
 
 def _least_squares(weights: Array, moments: Moments) -> Iterator[Array]:

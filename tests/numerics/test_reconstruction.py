@@ -20,6 +20,7 @@ from tasks.numerics.reconstruction import (
     damped,
     fit_scales,
     reconstruct,
+    root_of,
     round_in_turn,
     search_scales,
 )
@@ -162,7 +163,7 @@ def test_rounding_in_turn_is_gptq_column_by_column() -> None:
         expected[:, column] = grid.nearest(rest[None, :, column])[0]
         missed = (rest[:, column] - expected[:, column]) / upper[0, column, column]
         rest[:, column:] -= missed[:, None] * upper[0, column, column:]
-    assert round_in_turn(weights, upper, grid)[0] == pytest.approx(expected)
+    assert round_in_turn(weights, root_of(hessian), grid)[0] == pytest.approx(expected)
 
 
 def test_more_scales_are_never_worse() -> None:
@@ -216,8 +217,8 @@ def test_rounding_relies_on_covariances_as_far_as_the_samples_tell_them() -> Non
     grid = grid_for(weights, 3)
 
     def cost(damping: Array, folds: list[Moments]) -> float:
-        upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(damped(merge(folds).gram, damping))), 1, 2)
-        missed = round_in_turn(weights, upper, grid) - weights
+        root = root_of(damped(merge(folds).gram, damping))
+        missed = round_in_turn(weights, root, grid) - weights
         return float(np.sum((missed @ merge(fresh).gram) * missed))
 
     least = np.array([DAMPINGS[0]])
