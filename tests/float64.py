@@ -57,7 +57,7 @@ def _meetings(
                     tap,
                     attributes["strides"],
                     attributes["dilations"],
-                    _pads(attributes, kernel, long, short),
+                    (_transposed_pads if "output_padding" in attributes else _pads)(attributes, kernel, long, short),
                     strict=True,
                 )
             )
@@ -77,4 +77,18 @@ def _pads(attributes: dict[str, Any], kernel: tuple[int, ...], long: list[int], 
     ):
         total = max((places - 1) * step + (length - 1) * dilation + 1 - size, 0)
         pads.append(total // 2 if kind == "same_upper" else total - total // 2)
+    return pads
+
+
+def _transposed_pads(
+    attributes: dict[str, Any], kernel: tuple[int, ...], long: list[int], short: list[int]
+) -> list[int]:
+    """As the page of ConvolutionBackpropData has them."""
+    if attributes["auto_pad"] == "explicit":
+        return list(attributes["pads_begin"])
+    pads = []
+    for axis, taps in enumerate(kernel):
+        total = attributes["strides"][axis] * (short[axis] - 1) + (taps - 1) * attributes["dilations"][axis] + 1
+        total += attributes["output_padding"][axis] - long[axis]
+        pads.append(total - total // 2 if attributes["auto_pad"] == "same_upper" else total // 2)
     return pads

@@ -67,6 +67,18 @@ def _transposed_groups() -> Kind:
     return Kind((1, 4, 5, 6), (2, 2, 3, 3, 3), build)
 
 
+def _transposed_to(shape: list[int], auto: str, extra: int = 0) -> Kind:
+    """To a shape that the layer reads, as TensorFlow and Keras have it."""
+
+    def build(data: ov.Node, weights: ov.Node) -> ov.Node:
+        wanted = ops.constant(np.array(shape, np.int64))
+        return ops.convolution_backprop_data(
+            data, weights, [2, 2], wanted, NO_PADS, NO_PADS, [1, 1], auto, output_padding=[extra, 0]
+        )
+
+    return Kind((1, 4, 5, 6), (4, 6, 3, 2), build)
+
+
 def _product(
     shape: tuple[int, ...],
     weights: tuple[int, ...],
@@ -104,6 +116,9 @@ KINDS = {
     "transposed padded": _transposed(2, 1, 1, extra=1),
     "transposed dilated": _transposed(2, 2, 1, dilation=2),
     "transposed grouped": _transposed_groups(),
+    "transposed, same upper": _transposed_to([10, 12], "same_upper"),
+    "transposed, same lower": _transposed_to([10, 11], "same_lower"),
+    "transposed to a shape, padded": _transposed_to([9, 11], "same_upper", extra=1),
     "product": _product((1, 5, 4), (4, 6), 2),
     "product transposed weights": _product((1, 5, 4), (6, 4), 2, b=True),
     "product transposed data": _product((1, 4, 5), (4, 6), 1, a=True),

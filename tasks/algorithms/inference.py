@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import InputError, reason_of
 from tasks.graph.naming import input_name
+from tasks.graph.operations import read_operations
+from tasks.graph.tensors import is_attention
 from tasks.graph.traversal import find_output, nodes_by_name
 
 Sample = Mapping[str, NDArray[Any]]
@@ -29,9 +31,10 @@ def input_names(model: Any) -> tuple[str, ...]:
 def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deployed: bool = False) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
 
-    Without the code that OpenVINO generates for attention and element-wise chains (snippets), unless the model is to
-    run ``as_deployed``: it saves no time here, and some graphs that hold a float and a quantized attention side by side
-    crash it (OpenVINO 2026.4; ``tests/flows/test_calibrate.py`` analyses one).
+    A model with attention goes without the code that OpenVINO generates for it (snippets), unless it is to run
+    ``as_deployed``: some graphs that hold a float and a quantized attention side by side crash there (OpenVINO 2026.4;
+    ``tests/flows/test_calibrate.py`` analyses one). Others need it: without snippets INT8 convolutions that have no
+    bias, but several readers, compute zeros (``tests/algorithms/test_analysis.py``).
 
     A model whose int8 weights OpenVINO has to unpack gets one stream of all threads: several streams unpack them at
     once when the model is compiled, and then some read weights without their scales, in about 1 of 100 compilations
@@ -44,7 +47,7 @@ def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deplo
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    if not as_deployed:
+    if not as_deployed and any(map(is_attention, read_operations(model))):
         settings["SNIPPETS_MODE"] = "DISABLE"
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):

@@ -85,7 +85,7 @@ class Form:
         for axis, where in enumerate(np.unravel_index(places, after)):
             length, size = self.kernel[axis], before[axis]
             stride, dilation = attributes["strides"][axis], attributes["dilations"][axis]
-            pad = pad_begin(attributes, axis, length, [size, after[axis]])
+            pad = pad_begin(self.layer.operation, axis, length, [size, after[axis]])
             reach = np.arange(length) * dilation
             if self._backwards:
                 moved = where[:, None] + pad - reach

@@ -27,7 +27,9 @@ def copy_onto(node: ov.Node, inputs: Sequence[ov.Output]) -> ov.Output:
 def with_weights(layer: ov.Node, port: int, weights: NDArray[np.float64], data: ov.Output) -> ov.Output:
     """What a layer computes of ``data`` with other weights, which it reads at ``port``."""
     constant = ops.constant(weights.astype(np.float32), dtype=layer.get_input_element_type(port)).output(0)
-    return copy_onto(layer, [constant if place == port else data for place in range(2)])
+    # A transposed convolution may read the shape of its output as well.
+    rest = [layer.input_value(place) for place in range(2, layer.get_input_size())]
+    return copy_onto(layer, [constant if place == port else data for place in range(2)] + rest)
 
 
 def find_quantizer(source: ov.Output, pass_through: Collection[str]) -> ov.Node | None:

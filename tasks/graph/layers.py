@@ -1,7 +1,6 @@
 """Layers: operations that sum products of constant weights and a computed tensor, and what a mean does to them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,9 +101,8 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
     for axis, length in enumerate(kernel):
         sizes = [shape[2 + axis] if shape else None for shape in (before, after)]
         step, dilation = attributes["strides"][axis], attributes["dilations"][axis]
-        along = _shares_along(
-            length, sizes[0], sizes[1], step, dilation, pad_begin(attributes, axis, length, sizes), backwards
-        )
+        pad = pad_begin(layer.operation, axis, length, sizes)
+        along = _shares_along(length, sizes[0], sizes[1], step, dilation, pad, backwards)
         shares = shares[..., None] * along
     return shares
 
@@ -121,8 +119,13 @@ def _shares_along(
     return np.asarray(((place >= 0) & (place < still)).sum(axis=1) / after)
 
 
-def pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[int | None]) -> int:
-    """Padding in front; ``auto_pad`` is worked out as the operation's page says."""
+def pad_begin(convolution: Operation, axis: int, length: int, sizes: list[int | None]) -> int:
+    """Padding in front along an axis, whose kernel has ``length`` taps and which has these ``sizes`` before and after.
+
+    ``auto_pad`` is worked out as the pages of the operations say: of an odd number of pixels "same_upper" has the
+    larger part behind, but that of a transposed convolution in front.
+    """
+    attributes, backwards = convolution.node.get_attributes(), "Backprop" in convolution.type
     kind = attributes["auto_pad"]
     before, after = sizes
     if kind == "valid":
@@ -130,9 +133,10 @@ def pad_begin(attributes: dict[str, Any], axis: int, length: int, sizes: list[in
     if kind == "explicit" or before is None or after is None:
         return int(attributes["pads_begin"][axis])
     reach = (length - 1) * attributes["dilations"][axis] + 1
-    short, long = sorted((before, after))
-    total = max((short - 1) * attributes["strides"][axis] + reach - long, 0)
-    return int(total // 2 if kind == "same_upper" else total - total // 2)
+    short, long = (before, after) if backwards else (after, before)
+    added = attributes["output_padding"][axis] if backwards else 0
+    total = max((short - 1) * attributes["strides"][axis] + reach + added - long, 0)
+    return int(total - total // 2 if (kind == "same_upper") == backwards else total // 2)
 
 
 def _as_layer(operation: Operation) -> Layer | None:

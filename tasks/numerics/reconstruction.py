@@ -165,9 +165,9 @@ def search_scales(target: Array, hessian: Array, grid: Grid, factors: Sequence[f
 def round_in_turn(target: Array, root: Array, grid: Grid) -> Array:
     """Round column after column; those to come make up for the error as well as they can.
 
-    ``root`` is that of the covariance (see :func:`root_of`). The error ``e`` costs ``|e root|^2``, and the columns up to
-    one alone decide on its entry there: each is rounded to bring it near zero (Babai's nearest plane, which is GPTQ
-    without an inverse: Chen et al. 2025, "The Geometry of LLM Quantization", arXiv:2507.18553).
+    ``root`` is that of the covariance (see :func:`root_of`). The error ``e`` costs ``|e root|^2``, and a column and
+    those before it alone decide on its entry there: each is rounded to bring it near zero. That is Babai's nearest
+    plane, and GPTQ without an inverse (Chen et al. 2025, "The Geometry of LLM Quantization", arXiv:2507.18553).
     """
     rounded, missed, size = np.empty_like(target), np.empty_like(target), target.shape[-1]
     for start in range(0, size, BLOCK):

@@ -14,6 +14,7 @@ from tasks.graph.operations import read_operations
 from tasks.graph.traversal import find_output, nodes_by_name
 from tests import models as m
 from tests.layer_kinds import KINDS, Kind
+from tests.quantize import quantize as fully_quantized
 
 PARTS = ("weights", "activations", "inherited", "mean_shift")
 
@@ -129,6 +130,14 @@ def test_a_changed_bias_changes_the_shift_of_means_alone(*, bias: bool) -> None:
     assert second.inherited == pytest.approx(0, abs=1e-4 * second.noise)
     assert second.mean_shift > first.mean_shift
     assert second.noise - first.noise == pytest.approx(second.mean_shift - first.mean_shift, rel=1e-2)
+
+
+def test_layers_without_a_bias_are_seen_as_deployed() -> None:
+    """Without its snippets OpenVINO computes zeros behind INT8 convolutions that have no bias and several readers."""
+    model = m.build(m.convolution(m.convolution(m.image("data"), "first", 4), "second", 4))
+    samples = data((1, 4, 8, 8), 20)
+    quantized = fully_quantized(model, samples, bits=8)
+    assert all(each.sqnr_db > 20 for each in analyze(model, quantized, samples).layers)
 
 
 def test_equal_models_have_no_error(chain: ov.Model) -> None:

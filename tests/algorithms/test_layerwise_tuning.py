@@ -12,14 +12,10 @@ from tasks.algorithms import layer_moments, layerwise_tuning
 from tasks.algorithms.activation_scales import FACTORS
 from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.layerwise_tuning import Parameter, TunedLayer, plan_tuning, tune_layers
-from tasks.algorithms.ranges import estimate_parameters
 from tasks.errors import InputError
 from tasks.graph.constants import read_constant, write_constant
-from tasks.graph.edits import insert_quantizers
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
-from tasks.graph.placement import place_quantizers, tapped_tensors
-from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tasks.graph.text import model_text
 from tasks.graph.traversal import nodes_by_name
@@ -27,20 +23,9 @@ from tasks.numerics.affine import Granularity, Mode
 from tasks.numerics.metrics import sqnr
 from tests import models as m
 from tests.layer_kinds import KINDS, Kind
-from tests.observe import observe
+from tests.quantize import quantize
 
 Array = NDArray[Any]
-
-
-def quantize(model: ov.Model, data: list[Sample], bits: int = 4, **weights: Any) -> ov.Model:
-    """The model with weights and activations quantized, nothing corrected."""
-    setup = place_quantizers(model, target_device="ANY", model_type=None, ignored=IgnoredScope())
-    tensors = tapped_tensors(model, setup, target_device="ANY")
-    statistics = observe(model, tensors, data)
-    scheme = Scheme(Preset.MIXED, TensorOptions(bits=bits, **weights), TensorOptions())
-    copy = model.clone()
-    insert_quantizers(copy, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset(), 1e-6))
-    return copy
 
 
 def samples(shape: tuple[int, ...], name: str, count: int = 24, seed: int = 0) -> list[Sample]:
