@@ -82,7 +82,7 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     samples = replace(samples, labels=None)  # which no statistic depends on
     judges = set_apart(len(samples), options.gate_samples)
     gate = Gate(stages, model, samples.take(judges), config.runtime)
-    fix = resolve(options.saturation_fix)
+    fix = resolve(options.saturation_fix, options.weights.steps)
     this = _Calibration(stages, config, samples, judges, gate, fix)
 
     notes: tuple[str, ...] = ()
@@ -220,9 +220,9 @@ def _with_chosen_ranges(this: _Calibration, fit: _Fit) -> _Fit:
 def _saturation_note(this: _Calibration, fit: _Fit) -> str:
     """What ``saturation_fix: auto`` came to, and what it costs where it is paid."""
     if this.fix == SaturationFix.NO:
-        return "saturation_fix: auto is no: sums of 8-bit products do not saturate on this CPU"
+        return "saturation_fix: auto is no: sums of products do not saturate on this CPU, or of so few levels on any"
     without = _fit(replace(this, fix=SaturationFix.NO), fit.variant)
-    paid, free = this.gate.score(fit.best), this.gate.score(without.best)
+    paid, free = this.gate.scores(fit.best, without.best)
     cost = "" if paid is None or free is None else f", which costs {free - paid:.2f} dB of output SQNR"
     return f"saturation_fix: auto is {this.fix}: this CPU is not known to sum 8-bit products in 32 bits{cost}"
 

@@ -41,10 +41,11 @@ class Gate:
         ``skipped`` is what the step did not change, for the report.
         """
         self._prepare(before, after)
-        old, new = self.score(before), self.score(after)
+        old, new = self.scores(before, after)
         agreement = self._agreement(before), self._agreement(after)
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
-        kept = old is None or new is None or (new >= old and not (new < old + LARGE_GAIN and self._costs(both)))
+        better = old is None or (new is not None and new >= old)
+        kept = better and (old is None or new is None or new >= old + LARGE_GAIN or not self._costs(both))
         self._decisions.append(Decision(step, kept, old, new, skipped, both))
         if kept:
             self._kept.append((step, before, after))
@@ -58,12 +59,25 @@ class Gate:
                 path[step] = start = after
         return path
 
-    def score(self, quantized: ModelRef) -> float | None:
-        """The SQNR in dB, the mean of all outputs' where there are several; None where nothing can be compared."""
+    def scores(self, *models: ModelRef) -> list[float | None]:
+        """The SQNR in dB of each model, where it has several outputs the mean of those that are not exact in all.
+
+        None where nothing can be compared: a model whose outputs are not finite, say.
+        """
+        each = [self._decibels(model) for model in models]
+        exact = set.intersection(*({name for name, value in one.items() if value == math.inf} for one in each))
+        counted = [[value for name, value in one.items() if name not in exact] for one in each]
+        return [
+            sum(values) / len(values) if values else math.inf if one else None
+            for one, values in zip(each, counted, strict=True)
+        ]
+
+    def _decibels(self, quantized: ModelRef) -> dict[str, float]:
+        """The SQNR of each output that has one; nothing where one of them is not a number."""
         metrics = self._metrics(quantized)
-        each = [value for name, value in metrics.items() if name.startswith("sqnr_db/") and value is not None]
-        score = sum(each) / len(each) if each else metrics.get("sqnr_db")
-        return None if score is None or math.isnan(score) else score
+        outputs = {name: value for name, value in metrics.items() if name.startswith("sqnr_db/")}
+        found = {name: value for name, value in (outputs or {"": metrics.get("sqnr_db")}).items() if value is not None}
+        return {} if any(map(math.isnan, found.values())) else found
 
     def _agreement(self, quantized: ModelRef) -> float | None:
         found = self._metrics(quantized).get("expected_agreement")

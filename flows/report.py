@@ -93,8 +93,10 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef, placement: Placement
 
 def _decision(decision: Decision) -> str:
     """What the gate decided, in words."""
-    if decision.before is None or decision.after is None:
+    if decision.before is None:
         text = f"{decision.step} was kept unseen: there was nothing to judge it by"
+    elif decision.after is None:
+        text = f"{decision.step} was dropped: output SQNR {decision.before:.2f} dB before, not a number after"
     else:
         change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
         text = f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"

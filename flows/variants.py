@@ -11,7 +11,7 @@ from tasks.equalize_layers import EqualizedModel, equalize_layers
 from tasks.estimate_ranges import wanted_quantiles, wants_values
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import ArraysRef, DatasetRef, ModelRef
-from tasks.smooth_activations import SmoothedModel, smooth_activations
+from tasks.smooth_activations import SmoothedModel, Steps, smooth_activations
 
 Shards = tuple[tuple[ArraysRef, ...], ...]
 
@@ -62,7 +62,10 @@ def _smoothings(
         return _alignments(stages, config, step, model, samples)
     found = _alignments(stages, config, step, model, samples) if options.smooth_quant == "auto" else ()
     statistics = _collect(stages, config, model, placement, placement.peaks(), samples)
-    smoothed: SmoothedModel = stages.run(smooth_activations, model=model, statistics=statistics, runtime=config.runtime)
+    steps = Steps(options.weights.steps, options.activations.steps)
+    smoothed: SmoothedModel = stages.run(
+        smooth_activations, model=model, statistics=statistics, steps=steps, runtime=config.runtime
+    )
     if found and not smoothed.tensors:
         return found
     return (*found, *_alignments(stages, config, "smooth_activations", smoothed.model, samples))

@@ -32,6 +32,13 @@ class TensorOptions:
     level_high: int | None = None
     range_estimator: RangeEstimator = field(default_factory=RangeEstimator)
 
+    @property
+    def steps(self) -> int:
+        """How many levels there are on a side of zero, as far as these options tell."""
+        high = 2 ** ((self.bits or 8) - 1) - 1
+        given = [abs(level) for level in (self.level_low, self.level_high) if level is not None]
+        return max(given, default=high)
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -48,7 +55,11 @@ class Scheme:
 
     def with_extremes(self) -> "Scheme":
         """The same with activation ranges that hold the extremes of all samples."""
-        extremes = RangeEstimator(min=Border(aggregator=Aggregator.MIN), max=Border(aggregator=Aggregator.MAX))
+        own = self.activations.range_estimator
+        extremes = RangeEstimator(
+            min=Border(aggregator=Aggregator.MIN, clipping_value=own.min.clipping_value),
+            max=Border(aggregator=Aggregator.MAX, clipping_value=own.max.clipping_value),
+        )
         return replace(self, activations=replace(self.activations, range_estimator=extremes))
 
     def options(self, role: Role) -> TensorOptions:

@@ -11,6 +11,8 @@ _DEVICES = {"ANY", "CPU"}
 
 # What Linux calls instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
 _WIDE_SUMS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+# Two products with activations of up to 255 fit in 16 bits.
+_MOST_STEPS = 64
 # A scale is a number of the type that the device computes with: it has to be a normal one, multiplied by another too.
 _HALF_DEVICES = {"GPU", "NPU"}
 _SMALLEST_HALF, _SMALLEST_SINGLE = 2.0**-14, 1e-20
@@ -25,10 +27,15 @@ class SaturationFix(StrEnum):
     AUTO = "auto"
 
 
-def resolve(fix: SaturationFix, cpuinfo: Path = Path("/proc/cpuinfo")) -> SaturationFix:
-    """Replace ``auto``: ``no`` on a CPU whose sums cannot saturate, ``first_layer`` on others and on unknown ones."""
+def resolve(fix: SaturationFix, steps: int = 127, cpuinfo: Path = Path("/proc/cpuinfo")) -> SaturationFix:
+    """Replace ``auto``: ``no`` where sums cannot saturate, ``first_layer`` on other CPUs and on unknown ones.
+
+    They cannot on some CPUs, and nowhere with weights of few ``steps`` on a side of zero.
+    """
     if fix != SaturationFix.AUTO:
         return fix
+    if steps <= _MOST_STEPS:
+        return SaturationFix.NO
     known = cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.is_file() else []
     return SaturationFix.FIRST_LAYER if _WIDE_SUMS.isdisjoint(known) else SaturationFix.NO
 

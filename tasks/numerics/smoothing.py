@@ -7,6 +7,7 @@ least.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,19 @@ Factors = NDArray[np.float64]
 ALPHAS = np.linspace(0.05, 0.95, 19)
 # The largest magnitude of many values is about so many times their root mean square.
 _PEAK_TO_RMS = 4.0
-_STEPS = 127
+# A feature that hardly varies would get factors that no float16 holds.
+_MOST = 1e4
 
 
-def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]]) -> Factors:
+@dataclass(frozen=True)
+class Steps:
+    """How many steps of a grid lie on either side of zero, as 127 of 8 bits."""
+
+    weights: int = 127
+    activations: int = 127
+
+
+def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]], steps: Steps = Steps()) -> Factors:
     """What each feature is divided by, (features,); ones where nothing is better.
 
     ``peaks``, (samples, features), are the largest magnitudes of each sample, ``weights`` the matrices (outputs,
@@ -35,22 +45,22 @@ def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]]) -> Fa
     best: Factors = np.ones_like(largest)
     if not live.any():
         return best
-    error = _error(best, largest, usual, matrix)
+    error = _error(best, largest, usual, matrix, steps)
     for alpha in ALPHAS:
         factors: Factors = np.ones_like(largest)
         factors[live] = largest[live] ** alpha / columns[live] ** (1 - alpha)
-        factors[live] /= np.exp(np.log(factors[live]).mean())
-        tried = _error(factors, largest, usual, matrix)
+        factors[live] = (factors[live] / np.exp(np.log(factors[live]).mean())).clip(1 / _MOST, _MOST)
+        tried = _error(factors, largest, usual, matrix, steps)
         if tried < error:
             error, best = tried, factors
     return best
 
 
-def _error(factors: Factors, largest: Factors, usual: Factors, matrix: NDArray[np.float64]) -> float:
+def _error(factors: Factors, largest: Factors, usual: Factors, matrix: NDArray[np.float64], steps: Steps) -> float:
     """The expected squared error of all outputs: of rounded activations, and of rounded weights."""
     scaled = matrix * factors
-    activation_step = (largest / factors).max() / _STEPS
-    weight_steps = np.abs(scaled).max(axis=1) / _STEPS
+    activation_step = (largest / factors).max() / steps.activations
+    weight_steps = np.abs(scaled).max(axis=1) / steps.weights
     of_activations = activation_step**2 * np.square(scaled).sum()
     of_weights = np.square(weight_steps).sum() * (usual / factors**2).sum()
     return float(of_activations + of_weights) / 12

@@ -61,11 +61,32 @@ def test_several_outputs_count_alike(runtime: Runtime) -> None:
     assert judge.decisions == (Decision("step", kept=False, before=20.0, after=19.5),)
 
 
-@pytest.mark.parametrize("metrics", [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}])
+NOTHING: list[Metrics] = [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}, {"sqnr_db/a": 10.0, "sqnr_db/b": math.nan}]
+
+
+@pytest.mark.parametrize("metrics", NOTHING)
 def test_what_cannot_be_judged_is_kept_and_says_so(runtime: Runtime, metrics: Metrics) -> None:
-    judge = gate(both({"sqnr_db": 10.0}, metrics), runtime)
+    judge = gate(both(metrics, {"sqnr_db": 10.0}), runtime)
     assert judge.choose("step", BEFORE, AFTER) == AFTER
-    assert judge.decisions == (Decision("step", kept=True, before=10.0, after=None),)
+    assert judge.decisions == (Decision("step", kept=True, before=None, after=10.0),)
+    assert "kept unseen" in _decision(judge.decisions[0])
+
+
+@pytest.mark.parametrize("metrics", NOTHING)
+def test_what_cannot_be_judged_any_more_is_dropped(runtime: Runtime, metrics: Metrics) -> None:
+    judge = gate(both({"sqnr_db": 10.0}, metrics), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == BEFORE
+    assert judge.decisions == (Decision("step", kept=False, before=10.0, after=None),)
+    assert "dropped: output SQNR 10.00 dB before, not a number after" in _decision(judge.decisions[0])
+
+
+def test_outputs_that_no_step_touches_do_not_count(runtime: Runtime) -> None:
+    """Anchors, say, are exact in all models."""
+    exact: Metrics = {"sqnr_db": math.inf, "sqnr_db/exact": math.inf}
+    judge = gate(both(exact | {"sqnr_db/other": 40.0}, exact | {"sqnr_db/other": 3.0}), runtime)
+    assert judge.choose("step", BEFORE, AFTER) == BEFORE
+    assert judge.decisions == (Decision("step", kept=False, before=40.0, after=3.0),)
+    assert gate(both(exact, exact), runtime).scores(BEFORE, AFTER) == [math.inf, math.inf]
 
 
 @pytest.mark.parametrize(

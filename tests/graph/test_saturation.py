@@ -107,17 +107,17 @@ def test_only_devices_whose_sums_saturate(device: str, *, some: bool) -> None:
 )
 def test_auto_looks_at_the_cpu(tmp_path: Path, flags: str, expected: SaturationFix) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\nbugs : spectre_v1\n")
-    assert resolve(SaturationFix.AUTO, tmp_path / "cpuinfo") == expected
+    assert resolve(SaturationFix.AUTO, cpuinfo=tmp_path / "cpuinfo") == expected
 
 
 def test_auto_pays_on_a_machine_that_tells_nothing(tmp_path: Path) -> None:
-    assert resolve(SaturationFix.AUTO, tmp_path / "missing") == FIRST
+    assert resolve(SaturationFix.AUTO, cpuinfo=tmp_path / "missing") == FIRST
 
 
 @pytest.mark.parametrize("fix", [FIRST, SaturationFix.ALL, SaturationFix.NO])
 def test_other_values_hold_whatever_the_cpu(tmp_path: Path, fix: SaturationFix) -> None:
     (tmp_path / "cpuinfo").write_text("flags : avx512_vnni")
-    assert resolve(fix, tmp_path / "cpuinfo") == fix
+    assert resolve(fix, cpuinfo=tmp_path / "cpuinfo") == fix
     assert smallest_scale(fix, "ANY") is None
 
 
@@ -127,3 +127,9 @@ def test_smallest_scales_are_normal_numbers_of_the_device() -> None:
     assert smallest is not None
     # The product with a scale of activations as small is normal too: never less than 1e-6 after SMALLEST_RANGE.
     assert smallest * 1e-6 > float(np.finfo(np.float32).smallest_normal)
+
+
+def test_products_of_narrow_weights_saturate_nowhere(tmp_path: Path) -> None:
+    assert resolve(SaturationFix.AUTO, 63, tmp_path / "missing") == SaturationFix.NO
+    assert resolve(SaturationFix.FIRST_LAYER, 7, tmp_path / "missing") == SaturationFix.FIRST_LAYER
+    assert 2 * 64 * 255 <= np.iinfo(np.int16).max < 2 * 65 * 255

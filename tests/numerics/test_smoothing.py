@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.numerics.smoothing import smoothing_factors
+from tasks.numerics.smoothing import Steps, smoothing_factors
 
 Array = NDArray[np.float64]
 SAMPLES, TOKENS, FEATURES, OUTPUTS = 20, 30, 24, 16
@@ -25,10 +25,10 @@ def nearest(values: Array, step: Array | float) -> Array:
     return np.asarray(np.clip(np.rint(values / step), -127, 127) * step)
 
 
-def product_error(values: Array, weights: Array, factors: Array) -> float:
+def product_error(values: Array, weights: Array, factors: Array, steps: int = 127) -> float:
     divided, scaled = values / factors, weights * factors
     quantized = nearest(divided, np.abs(divided).max() / 127)
-    rounded = nearest(scaled, np.abs(scaled).max(axis=1, keepdims=True) / 127)
+    rounded = nearest(scaled, np.abs(scaled).max(axis=1, keepdims=True) / steps)
     return float(np.square(quantized @ rounded.T - values @ weights.T).mean())
 
 
@@ -40,6 +40,22 @@ def test_products_are_never_worse(outliers: float) -> None:
     assert product_error(values, weights, factors) <= 1.05 * plain
     if outliers > 1:
         assert product_error(values, weights, factors) < 0.5 * plain
+
+
+def test_weights_of_few_levels_take_less_of_an_outlier() -> None:
+    values, weights = draw(20)
+    wide, narrow = (smoothing_factors(peaks_of(values), [weights], Steps(weights=steps)) for steps in (127, 7))
+    assert narrow[3] < 0.5 * wide[3]
+    assert product_error(values, weights, narrow, 7) < product_error(values, weights, wide, 7)
+    assert product_error(values, weights, narrow, 7) <= product_error(values, weights, np.ones(FEATURES), 7)
+
+
+def test_factors_have_reciprocals_in_half_precision() -> None:
+    values, weights = draw(20)
+    values[..., 0] *= 1e-30
+    factors = smoothing_factors(peaks_of(values), [weights])
+    assert np.isfinite((1 / factors).astype(np.float16)).all()
+    assert (factors.astype(np.float16) > 0).all()
 
 
 def test_the_outlier_is_divided_most() -> None:
