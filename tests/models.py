@@ -62,7 +62,8 @@ def scale(data: ov.Node, name: str) -> ov.Node:
 
 
 def matmul(data: ov.Node, name: str, features: int = 4) -> ov.Node:
-    weights = constant(f"{name}_weights", features, data.get_output_shape(0)[-1])
+    inputs = list(data.get_output_partial_shape(0))[-1].get_length()
+    weights = constant(f"{name}_weights", features, inputs)
     return named(ops.matmul(data, weights, False, True), name)
 
 

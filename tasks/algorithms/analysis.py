@@ -32,6 +32,7 @@ from tasks.graph.joining import share_inputs, unquantized, with_weights
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.reductions import as_rows, mean_along
+from tasks.graph.selections import find_selections, selected_by
 from tasks.graph.traversal import find_output, nodes_by_name
 
 # What a row begins with: positions a channel, and the norms of the signal, its error and the three parts.
@@ -82,11 +83,17 @@ def analyze(
 
     A layer's output is that behind its bias. Layers left float are compared too: they inherit errors.
     """
-    layers = find_layers(read_operations(model))
+    operations = read_operations(model)
+    selections = find_selections(operations)
+    every = find_layers(operations)
+    layers = tuple(layer for layer in every if layer.operation not in selections)
+    skipped = [
+        f"{layer.name}: {selected_by(selections[layer.operation])}" for layer in every if layer.operation in selections
+    ]
     if model.get_sinks():
         return Analysis((), ("all layers: the model keeps state, which two models in one graph would share",))
     if not layers or not samples:
-        return Analysis(())
+        return Analysis((), tuple(skipped))
     joined = _joined(model, quantized, layers, whole_inputs(model, samples[0]))
     try:
         compiled = compile_for_samples(joined, threads)
@@ -100,7 +107,7 @@ def analyze(
         advance()
 
     count = infer(compiled, samples, receive)
-    found, skipped = [], []
+    found = []
     for place, layer in enumerate(layers):
         error = _layer_error(layer, np.array([rows[number][place] for number in range(count)]))
         if error is None:

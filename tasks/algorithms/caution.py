@@ -17,6 +17,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.ranges import estimate_parameters
+from tasks.errors import InputError
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.joining import share_inputs
 from tasks.graph.placement import QuantizerSetup, Role
@@ -54,7 +55,8 @@ def choose_caution(
     """The caution with which the outputs of ``model`` with quantized activations come nearest to its float ones.
 
     ``places`` are rows of ``statistics`` that may set ranges, ``samples`` hold some of these samples. A model with a
-    state gets caution 1, as does one of which fewer than two samples are known. ``advance`` is called a sample.
+    state gets caution 1, as do one of which fewer than two samples are known and one whose outputs differ in number.
+    ``advance`` is called a sample.
     """
     points = tuple(point for point in setup.points if point.role == Role.ACTIVATIONS)
     if model.get_sinks() or len(places) < FOLDS or not samples:
@@ -65,7 +67,11 @@ def choose_caution(
         judges = [samples[place] for place in places[fold::FOLDS] if place in samples]
         if judges:
             rows = _Rows(statistics, others)
-            noise += _energies(model, replace(setup, points=points), rows, scheme, judges, threads, advance)
+            try:
+                noise += _energies(model, replace(setup, points=points), rows, scheme, judges, threads, advance)
+            except InputError:
+                # Each model runs alone, but both select other numbers of things: detections, say.
+                return Caution(CAUTIONS[0])
     energies = np.array([each for each in noise if np.isfinite(each).all()])
     if not energies.size:
         return Caution(CAUTIONS[0])

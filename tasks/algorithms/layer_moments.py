@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from tasks.algorithms.activation_scales import Limits, Trial, tune_limits
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import find_bias
 from tasks.graph.columns import Form
+from tasks.graph.joining import share_inputs
 from tasks.graph.layers import Layer
 from tasks.graph.operations import Edge
 from tasks.graph.traversal import nodes_by_name
@@ -69,7 +70,8 @@ def gather(
     advance: Callable[[], None],
 ) -> tuple[tuple[Moments, ...], ...]:
     """The moments of each layer of a group, one of each fold of the samples; ``advance`` is called for each sample."""
-    compiled = compile_for_samples(_side_by_side(model, quantized, group), threads)
+    whole = whole_inputs(model, samples[0])
+    compiled = compile_for_samples(_side_by_side(model, quantized, group, whole), threads)
     clips: list[tuple[Columns, Columns] | None] = []
     folds: list[dict[int, Moments]] = [{} for _ in group]
     for part in _parts(compiled, group, len(samples)):
@@ -97,7 +99,8 @@ def search_limits(
     if not own:
         return {}
     layers = [each for each, _ in own]
-    compiled = compile_for_samples(_side_by_side(model, quantized, layers, unquantized=True), threads)
+    whole = whole_inputs(model, samples[0])
+    compiled = compile_for_samples(_side_by_side(model, quantized, layers, whole, unquantized=True), threads)
     part = range(0, len(samples), -(-len(samples) // LIMIT_SAMPLES))
     found = _observe(compiled, layers, samples, part, seed, lambda: None)
     return tune_limits(
@@ -106,13 +109,18 @@ def search_limits(
 
 
 def _side_by_side(
-    model: ov.Model, quantized: ov.Model, group: Sequence[Observed], *, unquantized: bool = False
+    model: ov.Model,
+    quantized: ov.Model,
+    group: Sequence[Observed],
+    whole: tuple[str, ...],
+    *,
+    unquantized: bool = False,
 ) -> ov.Model:
     """Outputs: for each layer what the float one answers, bias included, and what the quantized one reads.
 
     ``unquantized``: what its FakeQuantize reads instead.
     """
-    first, second = one_sample_at_a_time(model), one_sample_at_a_time(quantized)
+    first, second = (one_sample_at_a_time(each, whole) for each in (model, quantized))
     answers, readers = nodes_by_name(first), nodes_by_name(second)
     outputs = []
     for each in group:
@@ -120,9 +128,7 @@ def _side_by_side(
         data = readers[each.layer.name].input_value(each.layer.data.port)
         # A result of its own, as the data may be an input of the model, whose readers are about to change.
         outputs.append(ops.result(data.get_node().input_value(0) if unquantized else data))
-    for mine, other in zip(first.get_parameters(), second.get_parameters(), strict=True):
-        for reader in other.output(0).get_target_inputs():
-            reader.replace_source_output(mine.output(0))
+    share_inputs(first, second)
     return ov.Model(outputs, first.get_parameters(), "side_by_side")
 
 

@@ -25,6 +25,7 @@ from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import Operation, read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
 from tasks.graph.scope import IgnoredScope
+from tasks.graph.selections import find_selections, selected_by
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.descent import Grid
 from tasks.numerics.moments import Array, Moments, merge
@@ -67,10 +68,13 @@ def plan_tuning(model: ov.Model, quantized: ov.Model, ignored: IgnoredScope, pas
     layers = find_layers(operations)
     own = {layer.operation for layer in layers}
     left = find_ignored(operations, ignored, lambda each: None if each in own else "it is no layer with weights")
+    selections = find_selections(operations)
     reasons: dict[Layer, str] = {}
     for layer in layers:
         weights = find_quantized_weights(nodes[layer.name], layer.weights.port, _form(layer))
         reason = "ignored" if layer.operation in left else weights if isinstance(weights, str) else _reason(layer)
+        if layer.operation in selections:
+            reason = selected_by(selections[layer.operation])
         if model.get_sinks():
             reason = "the model has a state"
         if reason:

@@ -6,13 +6,15 @@ trials: the limits are inputs of it, and FakeQuantize is written out as arithmet
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time
+from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.ranges import Parameters
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.traversal import nodes_by_name
@@ -53,17 +55,31 @@ def choose_ranges(
     count, each by its own energy. ``advance`` is called for every inference.
     """
     units = alternatives(setup, base, other)
+    if not units or not samples:
+        return base, ()
     points = [point for point in setup.points if point.role == Role.ACTIVATIONS]
-    reference = compile_for_samples(one_sample_at_a_time(model), threads)
-    free = compile_for_samples(_with_free_limits(one_sample_at_a_time(quantized), points), threads)
-    wanted = _outputs(reference, samples, advance)
+    first, second = (one_sample_at_a_time(each, whole_inputs(model, samples[0])) for each in (model, quantized))
+    reference = compile_for_samples(first, threads)
+    free = compile_for_samples(_with_free_limits(second, points), threads)
     shapes = _limit_shapes(quantized, points)
-    energy = [np.square(output).sum() + np.finfo(np.float64).tiny for output in zip(*wanted, strict=True)]
+    wanted: dict[int, list[NDArray[Any]]] = {}
+
+    def keep(number: int, outputs: list[NDArray[Any]]) -> None:
+        wanted[number] = [output.copy() for output in _real(outputs)]
+        advance()
+
+    infer(reference, samples, keep)
+    energy = np.sum([[_energy(output) for output in wanted[number]] for number in range(len(samples))], axis=0)
 
     def error(limits: dict[str, NDArray[np.float32]]) -> float:
-        found = _outputs(free, [{**sample, **limits} for sample in samples], advance)
-        pairs = zip(zip(*wanted, strict=True), zip(*found, strict=True), energy, strict=True)
-        return float(sum(np.square(np.subtract(ours, theirs)).sum() / whole for theirs, ours, whole in pairs))
+        noise = np.zeros((len(samples), len(energy)))
+
+        def compare(number: int, outputs: list[NDArray[Any]]) -> None:
+            noise[number] = [_missed(*pair) for pair in zip(wanted[number], _real(outputs), strict=True)]
+            advance()
+
+        infer(free, ({**sample, **limits} for sample in samples), compare)
+        return float((noise.sum(axis=0) / (energy + np.finfo(np.float64).tiny)).sum())
 
     usual = _inputs(shapes, base)
     least = error(usual)
@@ -124,15 +140,14 @@ def _inputs(shapes: Mapping[str, tuple[int, ...]], parameters: Parameters) -> di
     return inputs
 
 
-def _outputs(
-    compiled: ov.CompiledModel, samples: Sequence[Sample], advance: Callable[[], None]
-) -> list[list[NDArray[np.float64]]]:
-    """For every sample its outputs of real numbers."""
-    rows: dict[int, list[NDArray[np.float64]]] = {}
+def _real(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    return [output for output in outputs if np.issubdtype(output.dtype, np.floating)]
 
-    def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:
-        rows[number] = [output.astype(np.float64) for output in outputs if np.issubdtype(output.dtype, np.floating)]
-        advance()
 
-    count = infer(compiled, samples, receive)
-    return [rows[number] for number in range(count)]
+def _energy(values: NDArray[Any]) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
+
+
+def _missed(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    """The energy of the error; inf for another shape, as when the model selects other things."""
+    return _energy(np.subtract(found, wanted, dtype=np.float64)) if found.shape == wanted.shape else inf

@@ -244,6 +244,16 @@ def test_layers_that_cannot_be_tuned_are_named(data: list[Sample], monkeypatch: 
     assert plan_tuning(model, model.clone(), IgnoredScope(), None).groups == ()
 
 
+def test_a_model_without_a_batch_axis_is_tuned() -> None:
+    model = m.build(m.matmul(m.relu(m.matmul(m.image("tokens", (16, 8)), "first", 8), "relu"), "second", 4))
+    data, fresh = samples((16, 8), "tokens"), samples((16, 8), "tokens", seed=1)
+    quantized = quantize(model, data)
+    tuned = quantized.clone()
+    tune_all(model, tuned, data)
+    expected = answers(model, fresh)
+    assert sqnr(expected, answers(tuned, fresh)) > sqnr(expected, answers(quantized, fresh)) + 1
+
+
 def test_a_dead_channel_harms_nothing() -> None:
     model = deep()
     stem = nodes_by_name(model)["stem"]
