@@ -70,5 +70,6 @@ def _aligned(
 ) -> tuple[ModelRef, tuple[str, ...]]:
     if not config.quantization.channel_alignment:
         return model, ("nothing was asked for that changes the model",)
-    aligned = find_variants(stages, config, model, replace(samples, labels=None))[-1].aligned
+    *_, last = find_variants(stages, config, model, replace(samples, labels=None))
+    aligned = last.aligned
     return aligned.model, (f"channels were aligned in front of {len(aligned.operations)} operations; all stay float",)

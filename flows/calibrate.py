@@ -88,7 +88,7 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     notes: tuple[str, ...] = ()
     if options.model_type == "auto":
         this, notes = _with_model_type(this, model)
-    variants = find_variants(stages, this.config, model, samples)
+    variants = tuple(find_variants(stages, this.config, model, samples))
     if options.scheme.tries_ranges:
         this, found = _with_caution(this, variants[0])
         notes += found
@@ -117,8 +117,8 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
 def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration, tuple[str, ...]]:
     """The same with the model type that suits the model: transformer is tried where it leaves something else float."""
     plain, transformer = (_as_type(this, each) for each in (None, "transformer"))
-    usual = find_variants(this.stages, plain.config, model, this.samples)[0]
-    tried = find_variants(this.stages, transformer.config, model, this.samples)[0]
+    usual = next(find_variants(this.stages, plain.config, model, this.samples))
+    tried = next(find_variants(this.stages, transformer.config, model, this.samples))
     if tried.placement.setup == usual.placement.setup:
         return plain, ("model_type: auto is null: transformer would leave nothing else float",)
     before, after = _fit(plain, usual).best, _fit(transformer, tried).best

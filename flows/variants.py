@@ -1,5 +1,6 @@
 """Float models that compute the same as the user's but quantize otherwise, and what was observed of each."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flows.stages import Stages
@@ -31,12 +32,13 @@ class Variant:
         return self.aligned.model
 
 
-def find_variants(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> tuple[Variant, ...]:
-    """The model as it is, or as options change it; where they say ``auto``, one after the other."""
-    found: tuple[Variant, ...] = ()
+def find_variants(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> Iterator[Variant]:
+    """The model as it is, or as options change it; where they say ``auto``, one after the other.
+
+    Each is observed when it is asked for.
+    """
     for step, base in _equalizations(stages, config, model):
-        found = (*found, *_smoothings(stages, config, step, base, samples))
-    return found
+        yield from _smoothings(stages, config, step, base, samples)
 
 
 def _equalizations(stages: Stages, config: QuantizeConfig, model: ModelRef) -> tuple[tuple[str, ModelRef], ...]:
@@ -53,52 +55,58 @@ def _equalizations(stages: Stages, config: QuantizeConfig, model: ModelRef) -> t
 
 def _smoothings(
     stages: Stages, config: QuantizeConfig, step: str, model: ModelRef, samples: DatasetRef
-) -> tuple[Variant, ...]:
+) -> Iterator[Variant]:
     options = config.quantization
-    if options.smooth_quant is False or options.model_type != "transformer":
-        return _alignments(stages, config, step, model, samples)
-    placement = _place(stages, config, model)
-    if not placement.smoothable:
-        return _alignments(stages, config, step, model, samples)
-    found = _alignments(stages, config, step, model, samples) if options.smooth_quant == "auto" else ()
+    smooths = options.smooth_quant is not False and options.model_type == "transformer"
+    placement = _place(stages, config, model) if smooths else None
+    if placement is None or not placement.smoothable:
+        yield from _alignments(stages, config, step, model, samples)
+        return
+    if options.smooth_quant == "auto":
+        yield from _alignments(stages, config, step, model, samples)
     statistics = _collect(stages, config, model, placement, placement.peaks(), samples)
     steps = Steps(options.weights.steps, options.activations.steps)
     smoothed: SmoothedModel = stages.run(
         smooth_activations, model=model, statistics=statistics, steps=steps, runtime=config.runtime
     )
-    if found and not smoothed.tensors:
-        return found
-    return (*found, *_alignments(stages, config, "smooth_activations", smoothed.model, samples))
+    if smoothed.tensors or options.smooth_quant != "auto":
+        yield from _alignments(stages, config, _then(step, "smooth_activations"), smoothed.model, samples)
 
 
 def _alignments(
     stages: Stages, config: QuantizeConfig, step: str, model: ModelRef, samples: DatasetRef
-) -> tuple[Variant, ...]:
+) -> Iterator[Variant]:
     """The model as it is, with aligned channels, or where both are to be tried, both."""
     options = config.quantization
     asked = options.channel_alignment
     placement = _place(stages, config, model)
-    quantiles = wanted_quantiles(placement.setup, options.scheme)
     values = wants_values(options.scheme)
-    observations = placement.observations(quantiles, values=values, aligned=asked is not False)
+    observations = placement.observations(
+        wanted_quantiles(placement.setup, options.scheme), values=values, aligned=asked is not False
+    )
     statistics = _collect(stages, config, model, placement, observations, samples)
-    unaligned = Variant(step, AlignedModel(model), placement, statistics)
+    if asked is False or asked == "auto" or not placement.alignable:
+        yield Variant(step, AlignedModel(model), placement, statistics)
     if asked is False or not placement.alignable:
-        return (unaligned,)
+        return
     aligned: AlignedModel = stages.run(align_channels, model=model, statistics=statistics, runtime=config.runtime)
     placement = _place(stages, config, aligned.model)
     if aligned.statistics:
         statistics += ((aligned.statistics,),)
-    changed = tuple(
+    # Neither quantiles of a whole tensor nor some sketches follow from those of its channels.
+    lost = tuple(
         each
-        for each in placement.observations(wanted_quantiles(placement.setup, options.scheme))
-        if each.quantiles and each.tensor in aligned.tensors
+        for each in placement.observations(wanted_quantiles(placement.setup, options.scheme), values=values)
+        if each.tensor in aligned.tensors and (each.quantiles or (each.values and each.tensor in aligned.unsketched))
     )
-    if changed:
-        # Quantiles of a whole tensor do not follow from those of its channels.
-        statistics += _collect(stages, config, aligned.model, placement, changed, samples)
-    variant = Variant("align_channels" if asked == "auto" else step, aligned, placement, statistics)
-    return (unaligned, variant) if asked == "auto" else (variant,)
+    if lost:
+        statistics += _collect(stages, config, aligned.model, placement, lost, samples)
+    yield Variant(_then(step, "align_channels") if asked == "auto" else step, aligned, placement, statistics)
+
+
+def _then(step: str, other: str) -> str:
+    """The name of what two steps made."""
+    return f"{step} and {other}" if step else other
 
 
 def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement:

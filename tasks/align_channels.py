@@ -15,13 +15,15 @@ from tasks.store import Store
 class AlignedModel:
     """The model, and the convolutions that read aligned channels: they get the saturation fix, whatever they read.
 
-    ``statistics`` are those of the ``tensors`` that changed, None where none did.
+    ``statistics`` are those of the ``tensors`` that changed, None where none did; they lack the sketches of those that
+    are ``unsketched``.
     """
 
     model: ModelRef
     operations: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
     statistics: ArraysRef | None = None
+    unsketched: tuple[str, ...] = ()
 
 
 @step
@@ -39,5 +41,9 @@ def align_channels(model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...
     changed = channel_alignment.align(aligned, pairs, open_statistics(store, statistics))
     consumers = tuple(pair.consumer for pair in pairs)
     return AlignedModel(
-        store.put_model(aligned, model.name), consumers, tuple(changed), store.put_arrays(to_arrays(changed))
+        store.put_model(aligned, model.name),
+        consumers,
+        tuple(changed),
+        store.put_arrays(to_arrays(changed)),
+        tuple(tensor for tensor, statistic in changed.items() if statistic.values is None),
     )

@@ -58,14 +58,14 @@ def evaluate_model(
     loaded = _loaded(samples, dataset, input_names(opened), sizes, runtime.keep_samples)
     compiled = partial(_compiled, opened, model, runtime)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
-    outputs, notes = stack(rows)
     annotations = annotations_of(samples).take(dataset.indices)
     metrics: dict[str, float | None] = {}
     if scoring is not None and scoring.metrics:
         aliases = output_aliases(opened)
-        each = [sample_outputs(rows, place, aliases) for place in range(len(dataset))]
-        metrics |= score(scoring, each, annotations, sizes)
-    elif scoring is None and annotations.labels is not None and dataset.labels is not None:
+        each = (sample_outputs(rows, place, aliases) for place in range(len(dataset)))
+        metrics |= score(scoring, list(each), annotations, sizes)
+    outputs, notes = stack(rows)
+    if scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
     if reference is None:
         return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)

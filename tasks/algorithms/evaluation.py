@@ -52,13 +52,14 @@ def collect_outputs(
     return stack(collect_rows(model, samples, advance, lambda whole: compile_alone(model, whole, threads)))
 
 
-def stack(rows: Mapping[str, Sequence[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
-    """Every output of shape (samples, ...), and a note for each that cannot be stacked.
+def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
+    """Every output of shape (samples, ...), and a note for each that cannot be stacked; ``rows`` are used up.
 
     Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
     """
     stacked, notes = {}, []
-    for name, values in rows.items():
+    for name in tuple(rows):
+        values = rows.pop(name)
         shapes = {value.shape for value in values}
         if len(shapes) > 1:
             notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")

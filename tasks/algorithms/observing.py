@@ -188,6 +188,8 @@ def _sketch(tapped: Tapped, activation: Activation) -> Activation:
     slices = grid(tapped.shape)
     if slices is not None:
         return activation[slices]
+    if activation.size == 0:
+        return np.full((tapped.batch, fractions().size), np.nan, np.float32)
     flat = activation.reshape(tapped.batch, -1)
     return flat[:, np.floor(np.float32(flat.shape[1]) * fractions()).astype(np.int64)]
 

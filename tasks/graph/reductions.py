@@ -50,7 +50,7 @@ def peak_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
 
 
 def values_of(source: ov.Output, batch: int) -> ov.Output:
-    """A sketch of each of ``batch`` samples: the values at the places that ``numerics.sketch`` names."""
+    """A sketch of each of ``batch`` samples: values at the places that ``numerics.sketch`` names, or NaN without any."""
     shape = source.get_partial_shape()
     slices = grid(tuple(shape.to_shape()) if shape.is_static else None)
     if slices is not None:
@@ -62,7 +62,9 @@ def values_of(source: ov.Output, batch: int) -> ov.Output:
     flat = ops.reshape(source, np.array([batch, -1]), False)
     length = ops.convert(ops.gather(ops.shape_of(flat), np.array([1]), np.array(0)), "f32")
     places = ops.convert(ops.floor(ops.multiply(length, fractions())), "i32")
-    return ops.gather(flat, places, np.array(1)).output(0)
+    found = ops.gather(flat, places, np.array(1))
+    nothing = ops.constant(np.nan, dtype=source.get_element_type())
+    return ops.select(ops.equal(length, ops.constant(np.float32(0))), nothing, found).output(0)
 
 
 def as_rows(sources: list[ov.Output], batch: int) -> ov.Output:

@@ -5,8 +5,9 @@ A layer answers ``Wq x + b`` to a column ``x`` of inputs where the float model a
 disjoint sets of columns merge: samples, shards and folds may be measured one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -59,19 +60,20 @@ def merge(parts: Sequence[Moments]) -> Moments:
     count = np.sum([part.count for part in parts], axis=0)
     shares = [part.count / np.maximum(count, np.finfo(np.float64).tiny) for part in parts]
 
-    def mean(arrays: Sequence[Array]) -> Array:
-        return np.asarray(sum(_along(share, each) * each for share, each in zip(shares, arrays, strict=True)))
+    def mean(arrays: Iterable[Array]) -> Array:
+        # One after the other, in place: matrices of wide layers are large.
+        each = (np.multiply(_along(share, array), array) for share, array in zip(shares, arrays, strict=True))
+        return reduce(lambda total, other: np.add(total, other, out=total), each)
 
-    inputs, targets = mean([part.inputs for part in parts]), mean([part.targets for part in parts])
+    inputs, targets = mean(part.inputs for part in parts), mean(part.targets for part in parts)
     x, t = [part.inputs - inputs for part in parts], [part.targets - targets for part in parts]
-    numbers = range(len(parts))
     return Moments(
         count,
         inputs,
         targets,
-        mean([parts[number].gram + x[number][:, :, None] * x[number][:, None] for number in numbers]),
-        mean([parts[number].cross + t[number][:, :, None] * x[number][:, None] for number in numbers]),
-        mean([parts[number].energy + t[number] ** 2 for number in numbers]),
+        mean(part.gram + a[:, :, None] * a[:, None] for part, a in zip(parts, x, strict=True)),
+        mean(part.cross + b[:, :, None] * a[:, None] for part, a, b in zip(parts, x, t, strict=True)),
+        mean(part.energy + b**2 for part, b in zip(parts, t, strict=True)),
     )
 
 

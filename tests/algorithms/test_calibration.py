@@ -284,8 +284,9 @@ def test_a_tensor_without_values_says_so(
     model = m.build(make(with_axes(*shape)))
     empty = {"image": np.ones([0 if size < 0 else size for size in shape[1:]], np.float32)}
     full = {"image": np.ones([2 if size < 0 else size for size in shape[1:]], np.float32)}
-    found = collect(model, ("x:0",), [full, empty, full], in_place=in_place)["x:0"]
-    for rows in (found.minimum, found.maximum):
+    found = observe(model, ("x:0",), [full, empty, full], values=True, in_place=in_place)["x:0"]
+    assert found.values is not None
+    for rows in (found.minimum, found.maximum, found.values):
         np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [False, True, False])
     np.testing.assert_allclose(found.maximum[[0, 2]], 1)
 

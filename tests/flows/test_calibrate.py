@@ -1,13 +1,14 @@
 """What the gate decides in whole runs, and what the report says of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from flows import calibrate
+from flows import calibrate, variants
 from flows.gate import Gate
 from tasks.estimate_ranges import SaturationFix
 from tasks.records import Decision, Report
@@ -56,13 +57,44 @@ def test_every_step_is_judged_and_named(home: Path, run_flow: RunFlow, linear: t
 def test_alignment_is_kept_where_it_is_better(
     home: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, better: bool
 ) -> None:
-    scores = iter((20.0, 21.0) if better else (20.0, 19.0))
-    monkeypatch.setattr(Gate, "score", lambda _gate, _model: next(scores))
+    monkeypatch.setattr(Gate, "scores", lambda _gate, *_models: [20.0, 21.0 if better else 19.0])
     options = ("quantization.bias_correction=false", "quantization.channel_alignment")
     judged = run_flow(home, *linear, options[0], f"{options[1]}=auto")
     assert decision(judged, "align_channels").kept == better
     assert judged.metrics == run_flow(home, *linear, options[0], f"{options[1]}={str(better).lower()}").metrics
     assert judged.metrics != run_flow(home, *linear, options[0], f"{options[1]}={str(not better).lower()}").metrics
+
+
+def test_aligned_tensors_whose_sketch_is_lost_are_observed_again(
+    home: Path, tmp_path: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the sketch of a tensor of rank 3 does not tell channels."""
+    data: ov.Node = m.named(ops.parameter([1, 4, 16], ov.Type.f32), "image")
+    for name in ("a", "b", "c"):
+        weights = m.constant(f"{name}_weights", 4, 4, 3)
+        data = m.bias(m.named(ops.convolution(data, weights, [1], [0], [0], [1]), name), f"{name}_bias")
+    ov.save_model(m.build(m.relu(data, "end")), tmp_path / "linear.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 4, 16)).astype(np.float32))
+    observed: list[tuple[str, ...]] = []
+    collect = variants._collect
+
+    def spied(*arguments: Any) -> variants.Shards:
+        observed.append(tuple(each.tensor for each in arguments[4] if each.values))
+        return collect(*arguments)
+
+    monkeypatch.setattr(variants, "_collect", spied)
+    run_flow(home, *linear, "quantization.activations.range_estimator.preset=mse")
+    assert len(observed) == 2
+    assert set(observed[1]) == {"a_bias:0", "b_bias:0"}
+
+
+def test_variants_of_variants_are_named_by_all_that_made_them(
+    home: Path, run_flow: RunFlow, linear: tuple[str, ...]
+) -> None:
+    options = ("weights.granularity=pertensor", "cross_layer_equalization=auto", "channel_alignment=auto")
+    report = run_flow(home, *linear, *(f"quantization.{option}" for option in options))
+    steps = [each.step for each in report.decisions]
+    assert steps[:3] == ["align_channels", "equalize_layers", "equalize_layers and align_channels"]
 
 
 @pytest.mark.parametrize("granularity", ["pertensor", "perchannel"])
@@ -81,7 +113,7 @@ def test_saturation_fix_by_the_cpu(
     home: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch, *, paid: bool
 ) -> None:
     fix = SaturationFix.FIRST_LAYER if paid else SaturationFix.NO
-    monkeypatch.setattr(calibrate, "resolve", lambda _fix: fix)
+    monkeypatch.setattr(calibrate, "resolve", lambda _fix, _steps: fix)
     report = run_flow(home, "quantization.saturation_fix=auto")
     [note] = [each for each in report.notes if each.startswith("saturation_fix: auto is")]
     assert f"auto is {fix}: " in note
@@ -154,8 +186,7 @@ def test_the_model_type_transformer_is_tried(
     assert plain.float_operations != transformer.float_operations
     assert any("quantization=transformer may leave far less error" in note for note in plain.notes)
     assert not any("quantization=transformer may leave" in note for note in transformer.notes)
-    scores = iter((20.0, 21.0) if better else (20.0, 19.0))
-    monkeypatch.setattr(Gate, "score", lambda _gate, _model: next(scores, 20.0))
+    monkeypatch.setattr(Gate, "scores", lambda _gate, *_models: [20.0, 21.0 if better else 19.0])
     judged = run_flow(home, *options, "quantization.model_type=auto")
     assert decision(judged, "model_type=transformer").kept == better
     expected = transformer if better else plain
