@@ -50,7 +50,7 @@ def peak_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
 
 
 def values_of(source: ov.Output, batch: int) -> ov.Output:
-    """A sketch of each of ``batch`` samples: values at the places that ``numerics.sketch`` names, or NaN without any."""
+    """A sketch of each of ``batch`` samples: values at the places that ``numerics.sketch`` names; NaN without any."""
     shape = source.get_partial_shape()
     slices = grid(tuple(shape.to_shape()) if shape.is_static else None)
     if slices is not None:
