@@ -220,7 +220,7 @@ def _with_chosen_ranges(this: _Calibration, fit: _Fit) -> _Fit:
 def _saturation_note(this: _Calibration, fit: _Fit) -> str:
     """What ``saturation_fix: auto`` came to, and what it costs where it is paid."""
     if this.fix == SaturationFix.NO:
-        return "saturation_fix: auto is no: sums of products do not saturate on this CPU, or of so few levels on any"
+        return "saturation_fix: auto is no: sums of products with these weights do not saturate on this CPU"
     without = _fit(replace(this, fix=SaturationFix.NO), fit.variant)
     paid, free = this.gate.scores(fit.best, without.best)
     cost = "" if paid is None or free is None else f", which costs {free - paid:.2f} dB of output SQNR"
