@@ -79,9 +79,13 @@ class Form:
     def _taps(
         self, before: tuple[int, ...], after: tuple[int, ...], places: Places
     ) -> tuple[Places, NDArray[np.bool_]]:
-        """For every position and tap the place of the datum it meets, and whether there is one; (positions, taps)."""
+        """For every position and tap the place of the datum it meets, and whether there is one; (positions, taps).
+
+        Positions of several images of a batch follow each other, as their data do.
+        """
         attributes: dict[str, Any] = self.layer.operation.node.get_attributes()
-        flat, met = np.zeros((len(places), 1), np.intp), np.ones((len(places), 1), np.bool_)
+        images, places = np.divmod(places, int(np.prod(after)))
+        flat, met = images[:, None], np.ones((len(places), 1), np.bool_)
         for axis, where in enumerate(np.unravel_index(places, after)):
             length, size = self.kernel[axis], before[axis]
             stride, dilation = attributes["strides"][axis], attributes["dilations"][axis]

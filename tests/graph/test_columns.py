@@ -1,5 +1,7 @@
 """Every kind of layer as a matrix product, against what OpenVINO computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -16,8 +18,11 @@ def form(kind: Kind) -> Form:
     return form_of(layer, kind.weights)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_products_of_matrices_and_columns_are_what_openvino_computes(kind: Kind) -> None:
+def test_products_of_matrices_and_columns_are_what_openvino_computes(kind: Kind, batch: int) -> None:
+    if len(kind.shape) > 2:
+        kind = replace(kind, shape=(batch, *kind.shape[1:]))
     data = np.random.default_rng(3).normal(size=kind.shape).astype(np.float32)
     computed = ov.Core().compile_model(kind.model(), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(data)[0]
     found = form(kind)
