@@ -16,6 +16,7 @@ from tasks.algorithms.activation_scales import find_limits, write_factor
 from tasks.algorithms.bias_correction import bias_of
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.layer_moments import Observed, gather, search_limits
+from tasks.errors import InputError
 from tasks.graph.biases import bias_input, change_bias, find_bias
 from tasks.graph.columns import Form, form_of
 from tasks.graph.constants import read_constant, write_constant
@@ -99,7 +100,8 @@ def tune_layers(
 ) -> tuple[TunedLayer, ...]:
     """Tune one group of layers of ``quantized`` in place, from one pass over the samples.
 
-    No layer's error rises: a row of weights that would be worse keeps its codes, its scale and its bias.
+    No layer's error rises: a row of weights that would be worse keeps its codes, its scale and its bias. Raises
+    InputError for a layer that reads or answers values that are not finite.
     """
     layers = [layer for layer in find_layers(read_operations(model)) if layer.name in set(names)]
     nodes = nodes_by_name(quantized)
@@ -150,6 +152,9 @@ def _tune(
     add = bias_of(layer, nodes)
     bias = _channels(read_constant(*bias_input(add)), form)
     moments = merge(folds)
+    if not all(np.isfinite(each).all() for each in (moments.gram, moments.cross, moments.energy)):
+        why = f"quantization.layerwise_tuning: '{layer.name}' reads or answers values that are not finite;"
+        raise InputError(f"{why} leave it out: layerwise_tuning.ignored.scope")
     solved = reconstruct(
         each.weights,
         codes,

@@ -1,11 +1,14 @@
 """Moving quantization upwards, over operations that compute on quantized values as they are."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from tasks.graph.constants import constant_value
 from tasks.graph.devices import Device
 from tasks.graph.insertion import scales_and_shifts
-from tasks.graph.operations import Edge, Operation, is_float
+from tasks.graph.operations import Edge, Operation, Source, is_float, shape_of
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,31 @@ def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
         return tuple(computed) if len(computed) == 1 else ()
     # Without a computed first input this is a look-up: the values of a constant, say of an embedding table.
     return tuple(computed) if data[0] in computed else ()
+
+
+def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool:
+    """Whether the channels of what is read at ``edges``, on axis 1, are on it behind all that was ``crossed`` too.
+
+    Tokens with the features behind them become images, say: what the layer then takes for channels were the features.
+    """
+    waiting = [edge.operation for edge in edges if edge.operation in crossed]
+    while waiting:
+        operation = waiting.pop()
+        if _moves_channels(operation):
+            return False
+        waiting += {reader.operation for reader in operation.readers if reader.operation in crossed}
+    return True
+
+
+def _moves_channels(operation: Operation) -> bool:
+    if operation.type == "Transpose":
+        order = operation.sources[1].operation
+        places = constant_value(order.node.output(0)).reshape(-1) if order.constant else np.empty(0)
+        return places.size < 2 or bool(places[1] != 1)
+    if operation.type not in ("Reshape", "Squeeze", "Unsqueeze", "DepthToSpace"):
+        return False
+    before, after = shape_of(operation.sources[0]), shape_of(Source(operation, 0))
+    return before is None or after is None or before[:2] != after[:2]
 
 
 def _data_edges(operation: Operation) -> list[Edge]:

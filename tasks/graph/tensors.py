@@ -8,7 +8,7 @@ from tasks.graph.devices import Device, row_name
 from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source
 from tasks.graph.outputs import Output
-from tasks.graph.propagation import Propagated
+from tasks.graph.propagation import Propagated, keeps_channels
 from tasks.graph.unification import ScaleGroup
 
 
@@ -87,6 +87,8 @@ def _merged(
     targets = sorted(wanted, key=lambda each: each.index)
     kind = "weights" if source.operation.constant else "input"
     candidates = intersect(_offered(source, targets, output, device), device.primary_bits)
+    if not axes or not (source.operation.constant or keeps_channels(edges, propagated.crossed)):
+        candidates = without_channels(candidates)
     return QuantizedTensor(
         name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges)
         if output is None
@@ -95,7 +97,7 @@ def _merged(
         edges=tuple(edges),
         targets=tuple(targets) if output is None else (output.operation, *targets),
         channel_axes=axes,
-        candidates=candidates if axes else without_channels(candidates),
+        candidates=candidates,
     )
 
 

@@ -254,6 +254,15 @@ def test_a_model_without_a_batch_axis_is_tuned() -> None:
     assert sqnr(expected, answers(tuned, fresh)) > sqnr(expected, answers(quantized, fresh)) + 1
 
 
+def test_values_that_are_not_finite_are_told_with_the_layer_and_what_to_do() -> None:
+    inverse = m.named(ops.divide(ops.constant(np.float32(1)), m.relu_image((1, 4, 8, 8))), "inverse")
+    infinite = m.build(m.convolution(inverse, "layer"))
+    data = [{"image": np.full((1, 4, 8, 8), value, np.float32)} for value in (1.0, 2.0)]
+    quantized = quantize(infinite, data)
+    with pytest.raises(InputError, match=r"'layer' reads or answers values that are not finite.*ignored\.scope"):
+        tune_all(infinite, quantized, [*data, {"image": np.zeros((1, 4, 8, 8), np.float32)}])
+
+
 def test_a_dead_channel_harms_nothing() -> None:
     model = deep()
     stem = nodes_by_name(model)["stem"]

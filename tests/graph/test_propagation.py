@@ -108,6 +108,34 @@ def test_one_quantizer_serves_all_readers_of_a_tensor_under_the_first_name() -> 
     assert "a/fq_input_0" in points(model)
 
 
+@pytest.mark.parametrize(
+    ("shape", "make", "granularity"),
+    [
+        pytest.param((1, 4, 8, 8), lambda x: m.max_pool(x, "op"), "perchannel", id="pooling"),
+        pytest.param((1, 4, 64), lambda x: m.reshape(x, "op", 1, 4, 8, 8), "perchannel", id="channels-stay"),
+        pytest.param((1, 4, 8, 8), lambda x: m.transpose(x, "op", 0, 1, 3, 2), "perchannel", id="space-turned"),
+        pytest.param((1, 64, 4), lambda x: m.reshape(x, "op", 1, 4, 8, 8), "pertensor", id="another-size"),
+        pytest.param((1, 8, 8, 4), lambda x: m.transpose(x, "op", 0, 3, 1, 2), "pertensor", id="channels-last"),
+        pytest.param((1, 4, 4, 8), lambda x: m.transpose(x, "op", 0, 2, 1, 3), "pertensor", id="of-equal-size"),
+        pytest.param(
+            (1, 64, 4),
+            lambda x: m.reshape(m.transpose(x, "turned", 0, 2, 1), "op", 1, 4, 8, 8),
+            "pertensor",
+            id="tokens-become-an-image",
+        ),
+    ],
+)
+def test_channels_of_a_tensor_are_those_of_the_layer_that_reads_it(
+    shape: tuple[int, ...], make: Callable[[ov.Node], ov.Node], granularity: str
+) -> None:
+    """Depthwise convolutions want a scale for each channel: not for each token in front of them."""
+    node = make(m.relu_image(shape))
+    model = m.build(m.grouped_convolution(node, "depthwise", node.get_output_shape(0)[1]))
+    (point,) = (each for each in points(model).values() if each.role == "activations")
+    assert point.tensor == "relu:0"
+    assert {config.granularity for config in point.candidates} == {granularity}
+
+
 def test_candidates_suit_every_consumer() -> None:
     data = m.relu_image()
     model = m.build(m.convolution(data, "plain"), m.grouped_convolution(data, "depthwise", 4))
