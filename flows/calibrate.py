@@ -15,6 +15,7 @@ from tasks.config import QuantizeConfig
 from tasks.correct_biases import CorrectedModel, correct_biases
 from tasks.correct_sequentially import MOST_PASSES, MOST_SAMPLES, correct_sequentially
 from tasks.data.subset import evenly_spread, set_apart
+from tasks.errors import InputError
 from tasks.estimate_ranges import SaturationFix, Scheme, estimate_ranges, resolve, smallest_scale
 from tasks.insert_fake_quantize import insert_fake_quantize
 from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef
@@ -118,7 +119,10 @@ def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration,
     """The same with the model type that suits the model: transformer is tried where it leaves something else float."""
     plain, transformer = (_as_type(this, each) for each in (None, "transformer"))
     usual = next(find_variants(this.stages, plain.config, model, this.samples))
-    tried = next(find_variants(this.stages, transformer.config, model, this.samples))
+    try:
+        tried = next(find_variants(this.stages, transformer.config, model, this.samples))
+    except InputError as refusal:
+        return plain, (f"model_type: auto is null: {refusal}",)
     if tried.placement.setup == usual.placement.setup:
         return plain, ("model_type: auto is null: transformer would leave nothing else float",)
     before, after = _fit(plain, usual).best, _fit(transformer, tried).best

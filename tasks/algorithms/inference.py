@@ -31,8 +31,8 @@ def input_names(model: Any) -> tuple[str, ...]:
 def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deployed: bool = False) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
 
-    A model with attention goes without the code that OpenVINO generates for it (snippets), unless it is to run
-    ``as_deployed``: some graphs that hold a float and a quantized attention side by side crash there (OpenVINO 2026.4;
+    A model with attention or Select goes without the code that OpenVINO generates for them (snippets), unless it is to
+    run ``as_deployed``: some graphs that hold them twice, float and quantized, crash there (OpenVINO 2026.4;
     ``tests/flows/test_calibrate.py`` analyses one). Others need it: without snippets INT8 convolutions that have no
     bias, but several readers, compute zeros (``tests/algorithms/test_analysis.py``).
 
@@ -47,7 +47,7 @@ def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deplo
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    if not as_deployed and any(map(is_attention, read_operations(model))):
+    if not as_deployed and any(is_attention(each) or each.type == "Select" for each in read_operations(model)):
         settings["SNIPPETS_MODE"] = "DISABLE"
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):
@@ -169,6 +169,8 @@ def sample_inputs(inputs: list[Any], sample: Sample, index: int, batch: int = 1)
 
 def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
     name, called = input_name(port), getattr(sample, "name", f"sample {index}")
+    # A tensor that compiling merged with the input, as behind a reshape to the same shape, leaves it its names.
+    name = next((each for each in sorted(port.get_names()) if each in sample), name) if name not in sample else name
     if name not in sample:
         msg = f"{called}: no array for the model's input '{name}'; the sample has {', '.join(sample)}"
         raise InputError(msg)

@@ -20,6 +20,9 @@ _PORTS = {
     "GRUSequence": (0, 1, 3, 4),
 }
 _LAYERS = frozenset(_PORTS)
+_SEQUENCES = frozenset({"LSTMSequence", "GRUSequence"})
+# They have weights, but no row in most tables, or in any.
+_RECURRENT = _SEQUENCES | {"RNNSequence", "LSTMCell", "GRUCell", "RNNCell"}
 
 
 def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, str]) -> tuple[Edge, ...] | str:
@@ -52,6 +55,8 @@ def start_everywhere(
         row = device.row(operation)
         if operation.type in BODY_TYPES:
             reasons[operation] = "its body is not quantized"
+        elif row is None and operation.type in _RECURRENT and not operation.known:
+            reasons[operation] = f"{operation.type} has no quantized form on {device.name}"
         elif row is not None:
             found = starting_edges(operation, row, skipped)
             if isinstance(found, str):
@@ -68,6 +73,8 @@ def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | 
         return "computes a shape"
     if operation.type == "GRUSequence" and operation.node.get_attributes()["linear_before_reset"]:
         return "linear_before_reset has no quantized form"
+    if operation.type in _SEQUENCES and (shape_of(operation.sources[0]) or (None,))[0] is None:
+        return "OpenVINO compiles its quantized form for a batch of fixed length only"
     if any(map(passes_input_on, operation.edges)):
         return "passes an input on"
     return skipped.get(operation)
@@ -75,7 +82,7 @@ def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | 
 
 def _needs_quantizer(edge: Edge, row: Row) -> bool:
     source = edge.source
-    if source.operation.shape_only:
+    if source.operation.shape_only or element_count(source) == 0:
         return False
     if not source.operation.constant:
         return True
@@ -117,10 +124,18 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
     if not source.operation.constant:
         return (1,) if shape[1] is not None else ()
     if operation.type == "MatMul":
-        attribute = "transpose_b" if edge.port == 1 else "transpose_a"
-        contracted_first = (edge.port == 1) != operation.node.get_attributes()[attribute]
-        return (len(shape) - 1 if contracted_first else len(shape) - 2,)
+        return _features(edge, len(shape))
     return _WEIGHT_AXES.get(operation.type, {}).get(edge.port, ())
+
+
+def _features(edge: Edge, rank: int) -> tuple[int, ...]:
+    """The axis of a constant matrix, or a stack of them, that holds the output features of a MatMul."""
+    operation, first = edge.operation, edge.port == 0
+    if first and rank < len(shape_of(Source(operation, 0)) or ()):
+        # One matrix in front of a stack of them: OpenVINO takes the rows of the stack for its features.
+        return ()
+    contracted_first = first == operation.node.get_attributes()["transpose_a" if first else "transpose_b"]
+    return (rank - 1 if contracted_first else rank - 2,)
 
 
 _ARITHMETIC = frozenset({"Add", "Multiply", "Subtract", "Divide", "FloorMod"})

@@ -7,8 +7,9 @@ import openvino as ov
 
 
 def input_name(port: Any) -> str:
-    """The name users give data for: the input's tensor name, the friendly name of its Parameter without one."""
-    return _any_name(port) or str(port.get_node().get_friendly_name())
+    """The name users give data for: that of its Parameter, if the input's tensor has it or none, or the tensor's."""
+    names, own = port.get_names(), str(port.get_node().get_friendly_name())
+    return own if own in names or not names else str(min(names))
 
 
 def output_names(model: ov.Model) -> tuple[str, ...]:
@@ -23,6 +24,18 @@ def output_aliases(model: ov.Model) -> dict[str, str]:
         for port, name in zip(model.outputs, output_names(model), strict=True)
         for alias in sorted({*port.get_names(), _source_name(port.get_node().input_value(0))} - {name})
     }
+
+
+def name_outputs(model: ov.Model) -> None:
+    """Give the tensor of every nameless output the name that :func:`output_names` has for it.
+
+    Without one it is called by what computes it, which may be another operation in the quantized model.
+    """
+    taken = {name for node in model.get_ordered_ops() for output in node.outputs() for name in output.get_names()}
+    for port, name in zip(model.outputs, output_names(model), strict=True):
+        if not port.get_names() and name not in taken:
+            port.get_tensor().set_names({name})
+            taken.add(name)
 
 
 def name_nodes(model: ov.Model, *, automatic: bool) -> None:

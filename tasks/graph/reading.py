@@ -10,7 +10,7 @@ from pathlib import Path
 import openvino as ov
 
 from tasks.errors import InputError, did_you_mean, reason_of
-from tasks.graph.naming import name_nodes
+from tasks.graph.naming import name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
@@ -74,6 +74,7 @@ def read_model(path: Path, weights: Path | None = None) -> ov.Model:
         msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
         raise InputError(msg) from failure
     name_nodes(model, automatic=not is_ir)
+    name_outputs(model)
     return model
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tasks.graph.candidates import Configs, intersect, per_tensor, symmetric, without_channels
 from tasks.graph.devices import Device, row_name
 from tasks.graph.insertion import channel_axes
-from tasks.graph.operations import Edge, Operation, Source
+from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.outputs import Output
 from tasks.graph.propagation import Propagated, keeps_channels
 from tasks.graph.unification import ScaleGroup
@@ -33,7 +33,8 @@ def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Devi
     """
     readers: dict[tuple[Source, tuple[int, ...]], set[Edge]] = {}
     for edge in (*propagated.edges, *(edge for output in outputs.values() for edge in output.edges)):
-        readers.setdefault((edge.source, channel_axes(edge)), set()).add(edge)
+        if element_count(edge.source) != 0:
+            readers.setdefault((edge.source, channel_axes(edge)), set()).add(edge)
     return tuple(
         sorted(
             (
