@@ -30,7 +30,8 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
     """Print the table of metrics, what was quantized, the notes and the places."""
     table = metrics_table(f"{report.model}: {_titles(report)}", report.metrics)
     sizes = [size["bin"] for size in report.sizes.values()]
-    table.add_row("weights MB", *(f"{size / 1e6:.3f}" for size in sizes), f"{sizes[1] / sizes[0]:.3f} x")
+    change = f"{sizes[1] / sizes[0]:.3f} x" if sizes[0] else ""
+    table.add_row("weights MB", *(f"{size / 1e6:.3f}" for size in sizes), change)
     console.print(table)
     quantizers = " and ".join(f"{count} of {role}" for role, count in report.quantizers.items())
     kernels = f"; {report.kernels['int8']} of {report.kernels['all']} kernels run in INT8" if report.kernels else ""

@@ -10,7 +10,7 @@ from tasks.collect_statistics import Observation, collect_statistics
 from tasks.config import QuantizeConfig
 from tasks.equalize_layers import EqualizedModel, equalize_layers
 from tasks.estimate_ranges import wanted_quantiles, wants_values
-from tasks.place_quantizers import Placement, place_quantizers
+from tasks.place_quantizers import Placement, place_quantizers, require_points
 from tasks.records import ArraysRef, DatasetRef, ModelRef
 from tasks.smooth_activations import SmoothedModel, Steps, smooth_activations
 
@@ -119,7 +119,7 @@ def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement
         ignored=options.ignored.to_scope(),
         runtime=config.runtime,
     )
-    return placement
+    return require_points(placement, model, options.target_device)
 
 
 def _collect(

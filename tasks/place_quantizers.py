@@ -90,17 +90,9 @@ class Placement:
 def place_quantizers(
     model: ModelRef, target_device: str, model_type: str | None, ignored: IgnoredScope, runtime: Runtime
 ) -> Placement:
-    """Place quantizers for a device.
-
-    Raises InputError when the model has no operation that the device quantizes, and for ignored entries without effect.
-    """
+    """Place quantizers for a device. Raises InputError for ignored entries without effect."""
     opened = Store(runtime.home).open_model(model)
     setup = placement.place_quantizers(opened, target_device=target_device, model_type=model_type, ignored=ignored)
-    if not setup.points:
-        left = ", ".join(f"{each.type} '{each.name}' ({each.reason})" for each in setup.float_operations[:3])
-        why = f": {left}" if left else ""
-        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
-        raise InputError(msg)
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
     tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
     quantized = {point.tensor for point in setup.points}
@@ -110,3 +102,14 @@ def place_quantizers(
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
     attention = tuple(each.name for each in operations if is_attention(each))
     return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)
+
+
+def require_points(placement: Placement, model: ModelRef, target_device: str) -> Placement:
+    """The placement; raises InputError when the model has no operation that the device quantizes."""
+    setup = placement.setup
+    if not setup.points:
+        left = ", ".join(f"{each.type} '{each.name}' ({each.reason})" for each in setup.float_operations[:3])
+        why = f": {left}" if left else ""
+        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
+        raise InputError(msg)
+    return placement

@@ -8,7 +8,7 @@ from tasks.graph.placement import FloatOperation, QuantizationPoint, ignored_mat
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.numerics.affine import QuantizerConfig, count_levels
-from tasks.place_quantizers import place_quantizers
+from tasks.place_quantizers import place_quantizers, require_points
 from tasks.records import Execution, ModelRef, Runtime
 from tasks.store import Store
 
@@ -47,11 +47,13 @@ def plan_quantization(
     execution: Execution,
     runtime: Runtime,
 ) -> Plan:
-    """Place quantizers, choose their configurations and measure a few inferences; raises as ``place_quantizers``.
+    """Place quantizers, choose their configurations, measure a few inferences; raises InputError for an empty placement.
 
     ``aligned``: what the alignment of channels needs is observed as well.
     """
-    placement = place_quantizers.fn(model, target_device, model_type, ignored, runtime)
+    placement = require_points(
+        place_quantizers.fn(model, target_device, model_type, ignored, runtime), model, target_device
+    )
     opened = Store(runtime.home).open_model(model)
     observations = placement.observations(wanted_quantiles(placement.setup, scheme), aligned=aligned)
     return Plan(

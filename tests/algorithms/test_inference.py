@@ -195,6 +195,13 @@ def test_several_inputs_go_by_name() -> None:
     assert outputs(model, [sample])[0][0].tolist() == [[3, 3, 3]]
 
 
+def test_an_input_that_compiling_merged_with_a_reshape_finds_its_data() -> None:
+    viewed = m.named(ops.reshape(m.image("pixels", (1, 3)), m.integers("shape", 1, 3), False), "0")
+    viewed.output(0).get_tensor().set_names({"0"})
+    model = m.build(m.named(ops.negative(viewed), "negative"))
+    assert outputs(model, [{"pixels": np.full(3, 5, np.float32)}])[0][0].tolist() == [[-5, -5, -5]]
+
+
 def test_several_outputs_of_several_types() -> None:
     data = m.image(shape=(1, 4))
     best = m.named(ops.topk(data, m.number("k", 1), 1, "max", "value", "i64"), "best")

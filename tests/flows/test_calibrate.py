@@ -167,6 +167,22 @@ def test_outliers_of_transformers_are_smoothed_where_that_is_better(
     assert (judged.metrics["int8"]["sqnr_db"] or 0) > (plain.metrics["int8"]["sqnr_db"] or 0)
 
 
+def test_a_model_of_which_transformer_leaves_nothing_is_quantized_without(
+    home: Path, run_flow: RunFlow, tmp_path: Path
+) -> None:
+    data = m.image("tokens", (1, 6, 8))
+    total = m.add(m.relu(data, "left"), m.named(ops.sigmoid(data), "right"), "total")
+    ov.save_model(m.build(m.relu(total, "end")), tmp_path / "sums.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 6, 8)).astype(np.float32))
+    paths = f"model.path='{tmp_path}/sums.xml'", f"dataset.path='{tmp_path}/x.npy'"
+    data_options = [f"{role}=arrays" for role in ("dataset", "validation")]
+    report = run_flow(home, *paths, *data_options, "quantization.model_type=auto")
+    assert any(
+        note.startswith("model_type: auto is null: model.path: 'sums' has no operation") for note in report.notes
+    )
+    assert report.quantizers["activations"]
+
+
 @pytest.mark.parametrize("better", [True, False])
 def test_the_model_type_transformer_is_tried(
     home: Path, run_flow: RunFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, better: bool

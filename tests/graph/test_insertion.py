@@ -235,6 +235,45 @@ def test_gru_with_linear_before_reset_stays_float() -> None:
     assert "linear_before_reset" in floats(model)["cell"]
 
 
+@pytest.mark.parametrize("kind", ["LSTMSequence", "GRUSequence"])
+def test_recurrent_layers_of_a_free_batch_stay_float(kind: str) -> None:
+    """OpenVINO compiles the quantized layer for a fixed batch only."""
+    model = m.recurrent(kind)
+    model.get_parameters()[0].set_partial_shape(ov.PartialShape([-1, 5, 3]))
+    model.validate_nodes_and_infer_types()
+    assert points(model) == {}
+    assert "batch of fixed length" in floats(model)["cell"]
+
+
+def test_recurrent_layers_without_a_quantized_form_are_named() -> None:
+    data = m.relu(m.image("steps", (1, 3)), "relu")
+    kernels = m.constant("inputs", 4, 3), m.constant("recurrence", 4, 4)
+    offsets = m.constant("offsets", 4)
+    cell = m.named(ops.rnn_cell(data, m.constant("state", 1, 4), *kernels, offsets, 4, ["tanh"], [], []), "cell")
+    assert floats(m.build(cell)) == {"cell": "RNNCell has no quantized form on ANY"}
+    on_gpu = floats(m.recurrent("LSTMSequence"), target_device="GPU")
+    assert on_gpu == {"cell": "LSTMSequence has no quantized form on GPU"}
+
+
+def test_a_tensor_without_elements_gets_no_quantizer() -> None:
+    nothing = m.named(ops.constant(np.zeros((1, 0, 8, 8), np.float32)), "nothing")
+    empty = m.named(ops.slice(m.relu_image(), *(m.integers(f"at_{n}", n) for n in (0, 0, 1, 1))), "empty")
+    joined = m.concat("joined", computed("x", 1, 4, 8, 8), nothing, empty)
+    quantized = {point.tensor for point in points(m.build(m.convolution(joined, "op"))).values()}
+    assert quantized == {"x:0", "relu:0", "op_weights:0"}
+
+
+def test_one_matrix_in_front_of_a_stack_has_one_scale() -> None:
+    """OpenVINO does not compile a scale for each of its rows."""
+    matrix, stack = m.constant("matrix", 6, 4), computed("x", 2, 4, 5)
+    model = m.build(m.named(ops.matmul(matrix, stack, False, False), "op"))
+    [point] = [each for each in points(model).values() if each.role == "weights"]
+    assert point.channel_axes == ()
+    assert {config.granularity for config in point.candidates} == {"pertensor"}
+    alone = m.build(m.named(ops.matmul(m.constant("matrix", 6, 4), computed("y", 4, 5), False, False), "op"))
+    assert weights(alone) == {"matrix:0": (0,)}
+
+
 def test_shape_arithmetic_is_left_alone() -> None:
     data = computed("x", 1, 4)
     length = m.named(ops.convert(m.shape_of(data, "shape"), "f32"), "length")

@@ -8,7 +8,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.graph.naming import input_name, name_nodes, output_names
+from tasks.graph.biases import insert_bias
+from tasks.graph.naming import input_name, name_nodes, name_outputs, output_names
 from tasks.graph.reading import read_model
 from tasks.store import Store
 from tests import models as m
@@ -104,6 +105,12 @@ def test_inputs_and_outputs_go_by_their_tensor_names() -> None:
     assert input_name(compiled.input(0)) == "pixels"
 
 
+def test_an_input_goes_by_the_name_of_its_parameter_if_its_tensor_has_it() -> None:
+    model = m.build(m.relu(m.image("pixels"), "relu"))
+    model.input(0).get_tensor().set_names({"40", "pixels"})
+    assert input_name(model.input(0)) == "pixels"
+
+
 def without_tensor_names(model: ov.Model) -> ov.Model:
     for port in (*model.inputs, *model.outputs):
         port.get_tensor().set_names(set())
@@ -115,3 +122,20 @@ def test_without_tensor_names_operations_give_theirs() -> None:
     model = without_tensor_names(m.build(split.output(0), split.output(1), m.relu(m.image("other"), "relu")))
     assert [input_name(port) for port in model.inputs] == ["image", "other"]
     assert output_names(model) == ("split.0", "split.1", "relu")
+
+
+def test_nameless_outputs_keep_one_name_whatever_is_added_behind_their_layers() -> None:
+    layer = m.convolution(m.image("image"), "layer")
+    model = without_tensor_names(m.build(layer, m.relu(m.image("other"), "relu")))
+    name_outputs(model)
+    insert_bias(layer, -3, "layer/bias")
+    assert output_names(model) == ("layer", "relu")
+
+
+def test_a_name_that_another_tensor_has_is_not_given_again() -> None:
+    inner = m.relu(m.image("image"), "inner")
+    inner.output(0).get_tensor().set_names({"last"})
+    model = m.build(m.relu(inner, "last"))
+    model.output(0).get_tensor().set_names(set())
+    name_outputs(model)
+    assert model.output(0).get_names() == set()
