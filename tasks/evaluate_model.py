@@ -11,6 +11,7 @@ from tasks.algorithms.evaluation import (
     collect_rows,
     comparison_metrics,
     compile_alone,
+    not_compared,
     sample_outputs,
     stack,
 )
@@ -71,8 +72,9 @@ def evaluate_model(
         return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
     if reference.outputs is None:
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
-    metrics |= comparison_metrics(store.open_arrays(reference.outputs), outputs)
-    return Evaluation(metrics, len(dataset), None, notes)
+    wanted = store.open_arrays(reference.outputs)
+    metrics |= comparison_metrics(wanted, outputs)
+    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs))
 
 
 # Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.

@@ -47,7 +47,7 @@ def plan_quantization(
     execution: Execution,
     runtime: Runtime,
 ) -> Plan:
-    """Place quantizers, choose their configurations, measure a few inferences; raises InputError for an empty placement.
+    """Place quantizers, choose their configurations and measure a few inferences; InputError for an empty placement.
 
     ``aligned``: what the alignment of channels needs is observed as well.
     """

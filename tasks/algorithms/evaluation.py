@@ -14,6 +14,8 @@ from tasks.graph.naming import output_names
 from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
 Outputs = dict[str, NDArray[Any]]
+# What the shapes of an output that are not the same for all samples are kept as.
+_SHAPES = "::shapes"
 
 
 def compile_alone(model: ov.Model, whole: tuple[str, ...], threads: int | None = None) -> ov.CompiledModel:
@@ -55,19 +57,29 @@ def collect_outputs(
 def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
     """Every output of shape (samples, ...), and a note for each that cannot be stacked; ``rows`` are used up.
 
-    Outputs whose shape differs from sample to sample (detections, say) cannot be compared sample by sample.
+    An output of real numbers whose lengths differ from sample to sample (tokens, images of any size) becomes (places,
+    classes), the places of all samples one below the other, or (numbers, 1) where classes differ too; its shapes are
+    kept beside it, as only outputs of the same shapes can be compared.
     """
     stacked, notes = {}, []
     for name in tuple(rows):
         values = rows.pop(name)
-        shapes = {value.shape for value in values}
-        if len(shapes) > 1:
-            notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")
-        else:
+        if len({value.shape for value in values}) == 1:
             # The batch axis of one sample becomes the axis of the samples.
             joined = np.concatenate(values) if values[0].ndim and values[0].shape[0] == 1 else np.stack(values)
             stacked[name] = joined
+        elif values[0].dtype.kind == "f" and len({value.ndim for value in values}) == 1:
+            stacked |= {name: _places(values), f"{name}{_SHAPES}": np.array([value.shape for value in values])}
+        else:
+            notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")
     return stacked, tuple(notes)
+
+
+def _places(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    turned = [_classes_last(value) for value in values]
+    widths = {value.shape[-1] for value in turned}
+    width = max(widths.pop(), 1) if len(widths) == 1 else 1
+    return np.concatenate([value.reshape(-1, width) for value in turned])
 
 
 def sample_outputs(
@@ -81,7 +93,8 @@ def sample_outputs(
 
 def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[str, float]:
     """``top1`` and, with more than five classes, ``top5`` of the first output, in percent."""
-    name, scores = next(iter(outputs.items()), (None, np.empty((0,))))
+    whole = (item for item in outputs.items() if f"{item[0]}{_SHAPES}" not in outputs and _SHAPES not in item[0])
+    name, scores = next(whole, (None, np.empty((0,))))
     scores = scores.reshape(len(labels), -1) if len(scores) == len(labels) else scores
     if scores.ndim != 2 or labels.max() >= scores.shape[1]:
         classes = scores.shape[1] if scores.ndim == 2 else 0
@@ -99,9 +112,9 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
     ``expected_agreement`` is that which the margins between classes let expect, known better from few samples.
 
     With several outputs the SQNR of each follows as ``sqnr_db/<output>``. Outputs without values, or with other shapes
-    than in the reference, are left out.
+    than in the reference, are left out (see :func:`not_compared`).
     """
-    names = [name for name, values in reference.items() if name in outputs and _comparable(values, outputs[name])]
+    names = _compared(reference, outputs)
     if not names:
         return {}
     first = names[0]
@@ -118,8 +131,33 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
     return metrics
 
 
-def _comparable(reference: NDArray[Any], values: NDArray[Any]) -> bool:
-    return bool(np.issubdtype(reference.dtype, np.floating) and reference.shape == values.shape and values.size)
+def not_compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> tuple[str, ...]:
+    """A note for each output of real numbers that :func:`comparison_metrics` leaves out."""
+    compared = _compared(reference, outputs)
+    left = [name for name, values in reference.items() if values.dtype.kind == "f" and name not in compared]
+    return tuple(
+        f"output '{name}' is not compared: "
+        + (
+            "it has no values, or other shapes than the float model's"
+            if name in outputs
+            else "the model has no such one"
+        )
+        for name in left
+    )
+
+
+def _compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> list[str]:
+    def shapes(arrays: Mapping[str, NDArray[Any]], name: str) -> list[Any]:
+        return [arrays[name].shape, arrays.get(f"{name}{_SHAPES}", np.empty(0)).tolist()]
+
+    return [
+        name
+        for name, values in reference.items()
+        if name in outputs
+        and values.dtype.kind == "f"
+        and values.size
+        and shapes(reference, name) == shapes(outputs, name)
+    ]
 
 
 def _classes_last(values: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.evaluation import classification_metrics, collect_outputs, comparison_metrics
+from tasks.algorithms.evaluation import (
+    classification_metrics,
+    collect_outputs,
+    comparison_metrics,
+    not_compared,
+    stack,
+)
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
 from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
@@ -74,6 +80,42 @@ def test_outputs_of_changing_shape_are_noted() -> None:
     assert list(found) == ["scores"]
     assert len(notes) == 1
     assert "'places'" in notes[0]
+
+
+@pytest.mark.parametrize("shape", [(1, -1, 5), (1, 5, -1, 3), (1, -1)])
+def test_outputs_of_changing_length_are_compared_place_by_place(shape: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(0)
+    lengths = (3, 7, 4)
+    reference = [generator.normal(size=[n if size < 0 else size for size in shape]).astype(np.float32) for n in lengths]
+    others = [each + generator.normal(scale=0.3, size=each.shape).astype(np.float32) for each in reference]
+    (wanted, _), (found, notes) = stack({"scores": [*reference]}), stack({"scores": [*others]})
+    assert notes == ()
+    metrics = comparison_metrics(wanted, found)
+    signal = sum(np.square(each, dtype=np.float64).sum() for each in reference)
+    noise = sum(np.square(a - b, dtype=np.float64).sum() for a, b in zip(reference, others, strict=True))
+    assert metrics["sqnr_db"] == pytest.approx(10 * np.log10(signal / noise), rel=1e-5)
+    assert ("agreement" in metrics) == (len(shape) > 2)
+    if len(shape) > 2:
+        axis = 1 if len(shape) == 4 else -1
+        same = [(a.argmax(axis) == b.argmax(axis)).reshape(-1) for a, b in zip(reference, others, strict=True)]
+        assert metrics["agreement"] == pytest.approx(100 * np.concatenate(same).mean())
+
+
+def test_outputs_of_other_lengths_in_one_model_are_not_compared_and_named() -> None:
+    rows = [np.ones((length, 4), np.float32) for length in (2, 3)]
+    (wanted, _), (found, _) = stack({"boxes": rows, "gone": rows[:1]}), stack({"boxes": rows[::-1]})
+    assert comparison_metrics(wanted, found) == {}
+    assert not_compared(wanted, found) == (
+        "output 'boxes' is not compared: it has no values, or other shapes than the float model's",
+        "output 'gone' is not compared: the model has no such one",
+    )
+
+
+def test_labels_are_those_of_the_first_output_of_one_shape() -> None:
+    found, _ = stack(
+        {"boxes": [np.ones((n, 4), np.float32) for n in (2, 3)], "scores": [np.eye(3, dtype=np.float32)[:1]] * 2}
+    )
+    assert classification_metrics(found, np.array([0, 1])) == {"top1": 50.0}
 
 
 def test_progress_is_told_of_every_sample() -> None:
