@@ -7,6 +7,7 @@ from prefect import flow
 from rich.console import Console
 from rich.markup import escape
 
+from flows.speed import compare_speed
 from flows.stages import Stages
 from flows.summary import metrics_table
 from tasks.config import EvaluateConfig
@@ -14,7 +15,6 @@ from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.fetch_model import fetched
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import load_model
-from tasks.measure_speed import describe_machine, measure_speed
 from tasks.records import Evaluation, ModelRef
 from tasks.write_output import require_writable, write_evaluation
 
@@ -50,6 +50,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
 
     metrics: dict[str, dict[str, float | None]] = {}
     reference: Evaluation | None = None
+    notes: tuple[str, ...] = ()
     for role, model in models.items():
         evaluation = stages.run(
             evaluate_model,
@@ -62,21 +63,23 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
             size=len(samples),
         )
         metrics[role], reference = dict(evaluation.metrics), evaluation
-    if options.speed_seconds:
-        speeds = stages.run(
-            measure_speed,
-            models=tuple(models.values()),
-            sample=samples.shards(1)[0],
-            seconds=options.speed_seconds,
-            machine=describe_machine(),
-            runtime=run,
-        )
-        for role, speed in zip(models, speeds, strict=True):
-            metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+        notes += evaluation.notes
+    speeds, unmeasured = compare_speed(stages, tuple(models.values()), samples, options.speed_seconds, run)
+    for role, speed in zip(models, speeds, strict=False):
+        metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
+    notes = (*dict.fromkeys(notes), *unmeasured)
 
-    content = {"metrics": metrics, "samples": len(samples), "configuration": asdict(config), "overrides": overrides}
+    content = {
+        "metrics": metrics,
+        "samples": len(samples),
+        "notes": notes,
+        "configuration": asdict(config),
+        "overrides": overrides,
+    }
     write_evaluation(config.output_dir, content)
     console = Console()
     console.print(metrics_table(f"{models['model'].name} on {len(samples)} samples", metrics))
+    for note in notes:
+        console.print(f"Note: {escape(note)}", highlight=False)
     console.print(f"output: {escape(str(config.output_dir / 'evaluation.json'))}", highlight=False, soft_wrap=True)
     return metrics

@@ -9,6 +9,7 @@ from rich.console import Console
 from flows.calibrate import calibrate
 from flows.report import make_report
 from flows.review import draw_report, find_layer_errors
+from flows.speed import compare_speed
 from flows.stages import Stages
 from flows.summary import print_summary
 from tasks.config import QuantizeConfig
@@ -17,9 +18,8 @@ from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
 from tasks.log_run import describe_datasets, describe_origin, log_run
 from tasks.make_page import plot_images, render_page
-from tasks.measure_speed import Speed, describe_machine, measure_speed
 from tasks.package_model import package_files, package_model
-from tasks.records import DatasetRef, ModelRef, Report, flatten
+from tasks.records import DatasetRef, Report, flatten
 from tasks.write_output import describe_run, require_writable, write_output
 
 
@@ -51,7 +51,9 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
     after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
     review = find_layer_errors(stages, config, calibrated, calibration)
-    speeds = _measure(stages, config, (model, quantized), validation)
+    speeds, unmeasured = compare_speed(
+        stages, (model, quantized), validation, config.evaluation.speed_seconds, config.runtime
+    )
 
     done = stages.done  # what follows serves MLflow and the page
     # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
@@ -61,7 +63,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     )
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    lacking = package.notes if package else ()
+    lacking = unmeasured + (package.notes if package else ())
     report = make_report(config, models, datasets, calibrated, (before, after), speeds, done, review, lacking)
     plots = draw_report(stages, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
@@ -109,20 +111,3 @@ def load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, D
         ],
     )
     return calibration, validation
-
-
-def _measure(
-    stages: Stages, config: QuantizeConfig, models: tuple[ModelRef, ...], samples: DatasetRef
-) -> tuple[Speed, ...]:
-    """Speed of the models side by side, unless it was switched off."""
-    if not config.evaluation.speed_seconds:
-        return ()
-    speeds: tuple[Speed, ...] = stages.run(
-        measure_speed,
-        models=models,
-        sample=samples.shards(1)[0],
-        seconds=config.evaluation.speed_seconds,
-        machine=describe_machine(),
-        runtime=config.runtime,
-    )
-    return speeds

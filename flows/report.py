@@ -27,7 +27,7 @@ def make_report(
 ) -> Report:
     """Put together what the steps of a run returned; models and data sets by their role.
 
-    ``lacking`` says what MLflow's model lacks.
+    ``lacking`` says what was not measured and what MLflow's model lacks.
     """
     metrics: dict[str, dict[str, Any]] = {
         role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
@@ -53,7 +53,7 @@ def make_report(
             *_notes(config, datasets["calibration"], calibrated.made_of.placement),
             *calibrated.notes,
             *map(_decision, decisions),
-            *evaluations[0].notes,
+            *dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes),
             *review.notes,
             *lacking,
             *((promotion.note,) if promotion else ()),

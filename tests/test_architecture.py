@@ -41,6 +41,7 @@ PLUMBING = {
     "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
     "tasks.line_process": set(),
+    "tasks.speed_process": {"numpy", "openvino", "tasks.algorithms"},
     "tasks.tracking": {"mlflow", "tasks.line_process"},
     "tasks.tracking_process": {"mlflow", "tasks.monitoring", "tasks.registry", "tasks.tracking"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
@@ -56,6 +57,7 @@ STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.prog
 }
 DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
+SPEED = {"tasks.speed_process"}  # where it is measured
 SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
@@ -116,7 +118,7 @@ def allowed(name: str) -> set[str]:
     if name in ("tasks.log_run", "tasks.log_sweep"):
         return LOG_RUN
     if name in STEP_MODULES:
-        more = {"tasks.correct_sequentially": CORRECTIONS, "tasks.draw_plots": DRAWING}
+        more = {"tasks.correct_sequentially": CORRECTIONS, "tasks.draw_plots": DRAWING, "tasks.measure_speed": SPEED}
         return STEPS | more.get(name, set())
     room = max((room for room in {**CORE, **PLUMBING} if inside(name, {room})), key=len, default="tasks")
     own = {room} if room.count(".") == 1 else set()

@@ -1,5 +1,6 @@
 """What the gate decides in whole runs, and what the report says of it."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from openvino import opset13 as ops
 
 from flows import calibrate, variants
 from flows.gate import Gate
+from tasks import speed_process
 from tasks.estimate_ranges import SaturationFix
 from tasks.records import Decision, Report
 from tests import models as m
@@ -126,6 +128,17 @@ def test_without_correction_the_report_says_so(home: Path, run_flow: RunFlow) ->
     report = run_flow(home, "quantization.bias_correction=false")
     assert report.decisions == ()
     assert "biases were not corrected: quantization.bias_correction is false" in report.notes
+
+
+def test_a_crash_while_speed_is_measured_costs_the_speed_alone(
+    home: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
+    monkeypatch.setattr(speed_process, "COMMAND", (sys.executable, "-c", dies))
+    report = run_flow(home, "evaluation.speed_seconds=0.1")
+    assert "speed was not measured: OpenVINO ended the process by SIGFPE" in report.notes
+    assert "latency_ms" not in report.metrics["int8"]
+    assert report.metrics["int8"]["sqnr_db"]
 
 
 def test_without_a_gate_steps_are_kept_unseen(home: Path, run_flow: RunFlow) -> None:

@@ -1,6 +1,7 @@
 """Steps as plain functions on the built-in digits: what they return, what they store, what they refuse."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tasks import evaluate_model as evaluating
+from tasks import speed_process
 from tasks.algorithms.evaluation import compile_alone
 from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
@@ -19,7 +21,7 @@ from tasks.evaluate_model import compile_ahead, evaluate_model
 from tasks.graph.scope import IgnoredScope
 from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import find_model, load_model
-from tasks.measure_speed import describe_machine, measure_speed
+from tasks.measure_speed import UnmeasuredError, describe_machine, measure_speed
 from tasks.numerics.statistics import StackedStatistics
 from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import DatasetRef, Execution, ModelRef, Runtime
@@ -255,3 +257,17 @@ def test_speed_of_two_models(runtime: Runtime) -> None:
         assert speed.latency_ms > 0
         assert speed.throughput_fps > 0
         assert 0 <= speed.int8_kernels <= speed.kernels
+
+
+def test_a_process_that_dies_is_told_and_nothing_is_kept_of_it(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO divides by zero in some float models in bfloat16."""
+    dies = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
+    monkeypatch.setattr(speed_process, "COMMAND", (sys.executable, "-c", dies))
+    model = loaded(runtime)
+    with pytest.raises(UnmeasuredError, match="ended the process by SIGFPE"):
+        measure_speed.fn((model,), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime)
+    monkeypatch.setattr(speed_process, "COMMAND", (sys.executable, "-c", "raise SystemExit('no kernel')"))
+    with pytest.raises(UnmeasuredError, match="no kernel"):
+        measure_speed.fn((model,), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime)
