@@ -15,7 +15,7 @@ from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.smoothing import SmoothPoint, find_smooth_points
-from tasks.graph.tensors import is_attention
+from tasks.graph.tensors import is_product
 from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Observation, Quantile
 from tasks.records import ModelRef, Runtime
@@ -100,7 +100,7 @@ def place_quantizers(
     operations = read_operations(opened)
     means = sorted({layer.mean for layer in find_layers(operations)})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    attention = tuple(each.name for each in operations if is_attention(each))
+    attention = tuple(each.name for each in operations if is_product(each) or each.type == "ScaledDotProductAttention")
     return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)
 
 

@@ -143,9 +143,11 @@ def describe(layer: Layer, kept: NDArray[np.bool_]) -> Correction:
 
 def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slice | None:
     """Which samples have a mean and are not left out; None without any, and for all a slice, which copies nothing."""
+    if not left_out and np.isfinite(means).all():
+        return slice(None)
     counted = np.asarray(np.isfinite(means).all(axis=1))
     counted[list(left_out)] = False
-    return slice(None) if counted.all() else counted if counted.any() else None
+    return counted if counted.any() else None
 
 
 def _quantizer_of_means(layer: Layer, source: ov.Output) -> FakeQuantizeParameters | None:

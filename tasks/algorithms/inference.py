@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import InputError, reason_of
 from tasks.graph.naming import input_name
-from tasks.graph.operations import read_operations
-from tasks.graph.tensors import is_attention
-from tasks.graph.traversal import find_output, nodes_by_name
+from tasks.graph.traversal import find_output, is_constant, nodes_by_name
 
 Sample = Mapping[str, NDArray[Any]]
 
@@ -47,12 +45,18 @@ def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deplo
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    if not as_deployed and any(is_attention(each) or each.type == "Select" for each in read_operations(model)):
+    if not as_deployed and any(map(_crashes_in_snippets, model.get_ops())):
         settings["SNIPPETS_MODE"] = "DISABLE"
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):
         return compile_on_cpu(model, settings | {"NUM_STREAMS": 1})
     return compiled
+
+
+def _crashes_in_snippets(node: ov.Node) -> bool:
+    if node.get_type_name() == "MatMul":  # weights mostly are its second operand
+        return not any(is_constant(node.input_value(port)) for port in (1, 0))
+    return node.get_type_name() in ("ScaledDotProductAttention", "Select")
 
 
 def _unpacks_weights(compiled: ov.CompiledModel) -> bool:

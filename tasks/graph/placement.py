@@ -22,6 +22,11 @@ better model or fewer surprises:
 - **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
   dimension; POT took axis 0, as arithmetic does here too. Direction and gate for recurrent layers; none for constants
   joined by a Concat.
+- **A scale for each channel** stays where the channels are: in front of a Transpose or Reshape that moves them the
+  tensor has one scale. POT took axis 1 all the same, tokens say, and OpenVINO computes something else then.
+- **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile. Nor
+  do **recurrent layers of a free batch**, which stay float.
+- **Tensors without elements** get no quantizer.
 - **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
 - **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
   keep their own quantizers. Entries without effect are errors.

@@ -115,8 +115,3 @@ def _offered(source: Source, targets: Sequence[Operation], output: Output | None
 def is_product(operation: Operation) -> bool:
     """Whether it multiplies two computed matrices, as attention does."""
     return operation.type == "MatMul" and not any(source.operation.constant for source in operation.sources)
-
-
-def is_attention(operation: Operation) -> bool:
-    """Whether it is attention, or a product that attention is made of."""
-    return operation.type == "ScaledDotProductAttention" or is_product(operation)
