@@ -85,7 +85,7 @@ def _alignments(
         wanted_quantiles(placement.setup, options.scheme), values=values, aligned=asked is not False
     )
     statistics = _collect(stages, config, model, placement, observations, samples)
-    if asked is False or asked == "auto" or not placement.alignable:
+    if asked is not True or not placement.alignable:
         yield Variant(step, AlignedModel(model), placement, statistics)
     if asked is False or not placement.alignable:
         return

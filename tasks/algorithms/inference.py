@@ -173,8 +173,6 @@ def sample_inputs(inputs: list[Any], sample: Sample, index: int, batch: int = 1)
 
 def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
     name, called = input_name(port), getattr(sample, "name", f"sample {index}")
-    # A tensor that compiling merged with the input, as behind a reshape to the same shape, leaves it its names.
-    name = next((each for each in sorted(port.get_names()) if each in sample), name) if name not in sample else name
     if name not in sample:
         msg = f"{called}: no array for the model's input '{name}'; the sample has {', '.join(sample)}"
         raise InputError(msg)

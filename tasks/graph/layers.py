@@ -14,6 +14,8 @@ _SPATIAL = {
     "ConvolutionBackpropData": 2,
     "GroupConvolutionBackpropData": 3,
 }
+# The types that can be layers, with constant weights or not.
+PRODUCTS = frozenset({*_SPATIAL, "MatMul"})
 _CHANNEL_AXIS = 1
 
 

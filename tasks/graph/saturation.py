@@ -5,8 +5,9 @@ from pathlib import Path
 
 import openvino as ov
 
+from tasks.graph.layers import PRODUCTS
+
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
-_WEIGHTED = _CONVOLUTIONS | {"ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 _DEVICES = {"ANY", "CPU"}
 
 # What Linux calls instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
@@ -57,7 +58,7 @@ def halved_operations(
     took up the widths of the channels. Models without a convolution and devices other than ANY and CPU have none.
     """
     nodes = model.get_ordered_ops()
-    weighted = [node for node in nodes if node.get_type_name() in _WEIGHTED]
+    weighted = [node for node in nodes if node.get_type_name() in PRODUCTS]
     has_convolution = any(node.get_type_name() in _CONVOLUTIONS for node in nodes)
     if fix == SaturationFix.NO or target_device not in _DEVICES or not has_convolution:
         return frozenset()

@@ -6,6 +6,7 @@ ones in another order.
 
 from collections.abc import Iterable
 
+from tasks.graph.layers import PRODUCTS
 from tasks.graph.operations import Operation
 
 _SELECTING = {"TopK", "NonZero", "Unique", "NonMaxSuppression", "MatrixNms", "MulticlassNms", "NMSRotated"} | {
@@ -15,14 +16,6 @@ _SELECTING = {"TopK", "NonZero", "Unique", "NonMaxSuppression", "MatrixNms", "Mu
     "ExperimentalDetectronGenerateProposalsSingleImage",
     "ExperimentalDetectronTopKROIs",
 }
-# Quantized weights or data change what these compute, and all that is made of it.
-_PRODUCTS = {
-    "Convolution",
-    "GroupConvolution",
-    "ConvolutionBackpropData",
-    "GroupConvolutionBackpropData",
-    "MatMul",
-}
 
 
 def find_selections(operations: Iterable[Operation]) -> dict[Operation, Operation]:
@@ -30,11 +23,12 @@ def find_selections(operations: Iterable[Operation]) -> dict[Operation, Operatio
 
     A selection by values that quantization does not change, such as the positions that a mask leaves, is none.
     """
+    # Quantized weights or data change what products compute, and all that is made of it.
     changed: set[Operation] = set()
     found: dict[Operation, Operation] = {}
     for operation in operations:
         sources = [source.operation for source in operation.sources if not source.operation.constant]
-        if operation.type in _PRODUCTS or any(source in changed for source in sources):
+        if operation.type in PRODUCTS or any(source in changed for source in sources):
             changed.add(operation)
         for source in sources:
             if source in found:
