@@ -1,6 +1,7 @@
 """What people review after a run: the error of each layer after each step, the quantizers, and plots of it all."""
 
 from dataclasses import asdict, dataclass
+from math import log10
 from typing import Any
 
 from flows.calibrate import Calibrated
@@ -12,7 +13,10 @@ from tasks.describe_model import Description, describe_model
 from tasks.draw_plots import draw_plots
 from tasks.records import ArraysRef, DatasetRef, Report, Runtime
 
-PARTS = ("noise", "weights", "activations", "inherited", "mean_shift")
+PARTS = ("noise", "weights", "activations", "inherited", "execution", "mean_shift")
+
+# Of the signal's energy; integer kernels that work leave less than 1e-12 of it.
+_WRONG = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,17 @@ def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibr
         [len(chosen)] * len(calibrated.path),
     )
     skipped = tuple(f"not analysed: {reason}" for reason in analyses[-1].skipped)
-    return Review(dict(zip(calibrated.path, analyses, strict=True)), description, (*notes, *skipped))
+    notes = (*notes, *skipped, *_wrongly_executed(analyses[-1]))
+    return Review(dict(zip(calibrated.path, analyses, strict=True)), description, notes)
+
+
+def _wrongly_executed(analysis: Analysis) -> tuple[str, ...]:
+    return tuple(
+        f"{each.layer}: OpenVINO's integer kernel on this CPU does not compute what quantized weights and inputs give"
+        f" ({10 * log10(each.signal / each.execution):.1f} dB); an entry of quantization.ignored.scope keeps it float"
+        for each in analysis.layers
+        if each.signal > 0 and each.execution > _WRONG * each.signal
+    )
 
 
 def draw_report(stages: Stages, report: Report, review: Review, runtime: Runtime) -> ArraysRef:

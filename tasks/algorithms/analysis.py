@@ -8,9 +8,12 @@ linear, the error of their sums of products is, exactly,
     W' Q(x') - W x  =  (W' - W) x  +  W' (Q(x') - x')  +  W' (x' - x)
                        weights        activations         inherited
 
+What OpenVINO computes of a quantized layer in integers differs from ``W' Q(x')`` where its kernels saturate or are
+wrong; that is a part of its own, ``execution``, next to nothing elsewhere.
+
 Of the whole error, ``mean_shift`` is what is the same in all samples and positions of a channel: what a bias can mend
-and its correction changes. The three parts are told without it, so that the four energies add up to that of the error
-as far as the parts are not correlated.
+and its correction changes. The parts are told without it, so that the five energies add up to that of the error as far
+as the parts are not correlated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +38,8 @@ from tasks.graph.reductions import as_rows, mean_along
 from tasks.graph.selections import find_selections, selected_by
 from tasks.graph.traversal import find_output, nodes_by_name
 
-# What a row begins with: positions a channel, and the norms of the signal, its error and the three parts.
-_NUMBERS = 6
+# What a row begins with: positions a channel, and the norms of the signal, its error and the four parts.
+_NUMBERS = 7
 CHANNEL_QUANTILES = 25
 
 Nodes = dict[str, ov.Node]
@@ -54,6 +57,7 @@ class LayerError:
     weights: float
     activations: float
     inherited: float
+    execution: float
     mean_shift: float
 
     @property
@@ -149,46 +153,52 @@ def _row(layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
     """What is observed of a layer: _NUMBERS, then means by channel of the error and of the parts due to the layer."""
     signal = biased_output(layer, before)
     error = ops.subtract(biased_output(layer, after), signal).output(0)
-    weights, activations = _own_parts(layer, before, after)
+    parts = _own_parts(layer, before, after)
     # Up to a number a channel, by which the bias was changed.
     inherited = error
-    for part in (weights, activations):
+    for part in parts:
         inherited = ops.subtract(inherited, part).output(0) if part else inherited
+    weights, activations, execution = parts
     rank = signal.get_partial_shape().rank.get_length()
     axis, nothing = rank + layer.output_axis, ops.constant(np.zeros(1, np.float32)).output(0)
     others = np.array([place for place in range(rank) if place != axis], np.int64)
     positions = ops.reduce_prod(ops.gather(ops.shape_of(signal), others, np.array(0)), np.array([0]))
     norms = [
         ops.reduce_l2(part, np.arange(rank)).output(0) if part else nothing
-        for part in (signal, error, weights, activations, inherited)
+        for part in (signal, error, weights, activations, inherited, execution)
     ]
     zeros = ops.constant(np.zeros(signal.get_partial_shape()[axis].get_length(), np.float32)).output(0)
-    means = [mean_along(part, axis, 1) if part else zeros for part in (error, weights, activations)]
+    means = [mean_along(part, axis, 1) if part else zeros for part in (error, *parts)]
     return as_rows([positions.output(0), *norms, *means], 1)
 
 
-def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | None, ov.Output | None]:
-    """What the weights of a layer add to its error, and what the FakeQuantize in front of it does; None for nothing."""
+def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | None, ...]:
+    """What its weights, the FakeQuantize in front of it and its execution add to a layer's error; None for nothing."""
     node, port = after[layer.name], layer.weights.port
     weights = read_constant(node, port)
     change = weights - read_constant(before[layer.name], port)
     read, given = find_output(before, str(layer.data.source)), node.input_value(layer.data.port)
     restored = unquantized(given, find_device("ANY").pass_through)
+    bias = ops.subtract(biased_output(layer, before), before[layer.name]).output(0)
+    computed = ops.subtract(biased_output(layer, after), bias).output(0)
     return (
         with_weights(node, port, change, read) if change.any() else None,
         with_weights(node, port, weights, ops.subtract(given, restored()).output(0)) if restored else None,
+        # Weights that no FakeQuantize gives make it a product of floats.
+        ops.subtract(computed, with_weights(node, port, weights, given)).output(0) if restored else None,
     )
 
 
 def _layer_error(layer: Layer, rows: Values) -> LayerError | None:
-    """The energies of one layer from its rows, (samples, _NUMBERS + 3 channels); None unless all are finite."""
+    """The energies of one layer from its rows, (samples, _NUMBERS + 4 channels); None unless all are finite."""
     if not np.isfinite(rows).all():
         return None
     positions, norms = rows[:, 0], rows[:, 1:_NUMBERS]
     total = positions.sum()
-    error, weights, activations = np.split(positions @ rows[:, _NUMBERS:] / max(total, 1), 3)
+    error, *own = np.split(positions @ rows[:, _NUMBERS:] / max(total, 1), 4)
+    weights, activations, execution = own
     energies = np.square(norms).sum(axis=0)
-    shifts = [total * np.square(each).sum() for each in (weights, activations, error - weights - activations)]
+    shifts = [total * np.square(each).sum() for each in (weights, activations, error - sum(own), execution)]
     parts = np.maximum(energies[2:] - shifts, 0)
     numbers = [*map(float, (*energies[:2], *parts, total * np.square(error).sum()))]
     return LayerError(layer.name, layer.operation.type, *numbers)

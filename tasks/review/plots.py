@@ -27,11 +27,18 @@ LONGEST_NAME = 26
 # Of text and axes; in the SVG it becomes currentColor.
 INK = "#1f2733"
 FLOAT, INT8 = "#8a94a6", "#3d7dd8"
-PARTS = {"weights": "#e0912f", "activations": "#3f9d63", "inherited": "#8a94a6", "mean_shift": "#c2497a"}
+PARTS = {
+    "weights": "#e0912f",
+    "activations": "#3f9d63",
+    "inherited": "#8a94a6",
+    "execution": "#7d5bd0",
+    "mean_shift": "#c2497a",
+}
 LABELS = {
     "weights": "rounding of weights",
     "activations": "range of its own input",
     "inherited": "inherited",
+    "execution": "OpenVINO's kernel",
     "mean_shift": "shift of means",
 }
 STYLE: Any = {

@@ -16,8 +16,6 @@ from tests import models as m
 from tests.layer_kinds import KINDS, Kind
 from tests.quantize import quantize as fully_quantized
 
-PARTS = ("weights", "activations", "inherited", "mean_shift")
-
 
 def fake_quantize(data: ov.Output, name: str, low: float, high: float, levels: int = 256) -> ov.Output:
     limits = [ops.constant(np.float32(value)) for value in (low, high, low, high)]
@@ -130,6 +128,21 @@ def test_a_changed_bias_changes_the_shift_of_means_alone(*, bias: bool) -> None:
     assert second.inherited == pytest.approx(0, abs=1e-4 * second.noise)
     assert second.mean_shift > first.mean_shift
     assert second.noise - first.noise == pytest.approx(second.mean_shift - first.mean_shift, rel=1e-2)
+
+
+def test_what_is_computed_otherwise_than_from_weights_and_inputs() -> None:
+    kind = KINDS["convolution"]
+    model = kind.model((1, 6, 1, 1))
+    right, samples = quantize(model, "layer"), data(kind.shape)
+    wrong = right.clone()
+    nodes = nodes_by_name(wrong)
+    product = m.named(ops.multiply(nodes["layer"], np.float32(1.1)), "kernel")
+    nodes["bias"].input(0).replace_source_output(product.output(0))
+    [before], [after] = (analyze(model, each, samples, threads=1).layers for each in (right, wrong))
+    error = tapped(wrong, "bias:0", samples) - tapped(right, "bias:0", samples)
+    assert before.execution < 1e-10 * before.signal
+    assert after.execution == pytest.approx(centred(error, -3)[0], rel=1e-3)
+    assert after.inherited == pytest.approx(0, abs=1e-5 * after.noise)
 
 
 def test_layers_without_a_bias_are_seen_as_deployed() -> None:

@@ -155,7 +155,8 @@ def test_layers_of_the_report(first: Finished) -> None:
         assert list(layer["steps"]) == ["insert_fake_quantize", "correct_biases"]
         for values in layer["steps"].values():
             assert values["sqnr_db"] == pytest.approx(-10 * math.log10(values["noise"]))
-            parts = sum(values[part] for part in ("weights", "activations", "inherited", "mean_shift"))
+            parts = sum(values[part] for part in ("weights", "activations", "inherited", "execution", "mean_shift"))
+            assert values["execution"] < 1e-8
             assert 0.3 * values["noise"] < parts < 3 * values["noise"]
     # What the correction is there for.
     shifts = {step: sum(layer["steps"][step]["mean_shift"] for layer in layers) for step in layers[0]["steps"]}

@@ -31,7 +31,10 @@ MANIFEST = {"models": {"float": "abc", "int8": "def"}, "packages": {"openvino": 
 
 def analysis(count: int, noise: float = 0.01) -> Analysis:
     return Analysis(
-        tuple(LayerError(f"layer {place}", "MatMul", 1.0, noise, 0.004, 0.003, 0.002, 0.001) for place in range(count))
+        tuple(
+            LayerError(f"layer {place}", "MatMul", 1.0, noise, 0.004, 0.003, 0.002, 0.0, 0.001)
+            for place in range(count)
+        )
     )
 
 
@@ -59,6 +62,7 @@ def report(**changes: Any) -> Report:
         "weights": 0.004,
         "activations": 0.003,
         "inherited": 0.002,
+        "execution": 0.0,
         "mean_shift": 0.0,
     }
     made = Report(
@@ -188,14 +192,14 @@ def test_few_and_many_layers(count: int) -> None:
 
 
 def test_names_that_no_formula_or_font_takes() -> None:
-    found = Analysis((LayerError(HOSTILE, "MatMul", 1.0, 0.01, 0.0, 0.0, 0.01, 0.0),))
+    found = Analysis((LayerError(HOSTILE, "MatMul", 1.0, 0.01, 0.0, 0.0, 0.01, 0.0, 0.0),))
     assert "losses" in drawn(
         analyses={"x": found}, weight_errors={HOSTILE: [0.1, 0.2]}, quantizers=[quantizer(HOSTILE)]
     )
 
 
 def test_layers_without_an_error_or_a_signal() -> None:
-    found = Analysis((LayerError("a", "MatMul", 1.0, *[0.0] * 5), LayerError("b", "MatMul", *[0.0] * 6)))
+    found = Analysis((LayerError("a", "MatMul", 1.0, *[0.0] * 6), LayerError("b", "MatMul", *[0.0] * 7)))
     plots = drawn(analyses={"x": found}, quantizers=[quantizer("zero", high=0.0)], weight_errors={"a": [0.0] * 5})
     assert {"layers", "losses", "ranges", "weights"} <= plots.keys()
 
