@@ -110,6 +110,6 @@ def require_points(placement: Placement, model: ModelRef, target_device: str) ->
     if not setup.points:
         left = ", ".join(f"{each.type} '{each.name}' ({each.reason})" for each in setup.float_operations[:3])
         why = f": {left}" if left else ""
-        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}; nothing was written"
+        msg = f"model.path: '{model.name}' has no operation that {target_device} quantizes{why}"
         raise InputError(msg)
     return placement
