@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair
+from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair, aligned_name
 from tasks.graph.biases import Channels
 from tasks.graph.traversal import find_output, nodes_by_name, tensor_name
 from tasks.numerics.affine import Granularity
@@ -29,7 +29,7 @@ QUANTILES = LOW, HIGH = tuple(
 
 
 def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistics) -> dict[str, TensorStatistic]:
-    """Align the channels of all pairs in the model; returns statistics of the tensors that changed, by their new names.
+    """Align the channels of all pairs in the model; returns statistics of tensors that changed or are called otherwise.
 
     Statistics of the unchanged model serve chained pairs too: an edit changes its own tensor and nothing else that any
     layer computes, and the edits that a layer between two pairs gets commute. Raises KeyError for a tensor whose
@@ -44,7 +44,13 @@ def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistic
         on_grid = shape.rank.get_length() > 3 and all(size.is_static for size in list(shape)[CHANNEL_AXIS:])
         changed[pair.consumer] = shifted_and_scaled(statistic, centre, factors, on_grid=on_grid)
     nodes = nodes_by_name(model)
-    return {tensor_name(nodes[consumer].input_value(0)): statistic for consumer, statistic in changed.items()}
+    found = {tensor_name(nodes[consumer].input_value(0)): statistic for consumer, statistic in changed.items()}
+    for pair in pairs:
+        # What a layer without a bias answers has the name of the one it got; the next layer's input is there already.
+        before, after = f"{pair.consumer}:0", f"{aligned_name(pair.consumer)}:0"
+        if pair.consumer_bias is None and before in statistics and after not in found:
+            found[after] = statistics[before]
+    return found
 
 
 def shifted_and_scaled(

@@ -82,6 +82,11 @@ def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: 
     write_constant(consumer, 1, weights * along(factors, (1,), weights.ndim), "aligned_weights")
 
 
+def aligned_name(layer: str) -> str:
+    """The name of the bias that a layer without one gets."""
+    return f"{layer}/aligned_bias"
+
+
 def _absorbs_shifts(operation: Operation) -> bool:
     """Whether a shift of an input channel shifts all of an output channel by the same number."""
     if operation.type != "Convolution" or not _has_weights(operation, 1):
@@ -136,7 +141,7 @@ def _scale_rows(layer: ov.Node, scale: Channels) -> None:
 
 def _bias(nodes: dict[str, ov.Node], name: str | None, layer: ov.Node) -> ov.Node:
     """The bias of a layer, made now if neither the model nor another pair gave it one."""
-    name = name or f"{layer.get_friendly_name()}/aligned_bias"
+    name = name or aligned_name(layer.get_friendly_name())
     if name not in nodes:
         nodes[name] = insert_bias(layer, CHANNEL_AXIS - layer.get_output_partial_shape(0).rank.get_length(), name)
     return nodes[name]

@@ -1,6 +1,7 @@
 """Names that last: unique, and the same whenever the same file is read."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import openvino as ov
@@ -38,21 +39,35 @@ def name_outputs(model: ov.Model) -> None:
             taken.add(name)
 
 
-def name_nodes(model: ov.Model, *, automatic: bool) -> None:
-    """Make friendly names unique, and with ``automatic`` replace those that OpenVINO numbered by a process's counter.
-
-    IR files carry their names; a converted ONNX or TensorFlow model has nodes called ``Constant_1319``, which would be
-    another number in the next process. These become ``Constant.0``, ``Constant.1`` ... in topological order, in bodies
-    of If, Loop and TensorIterator too. A name of the file's own, be it ``Relu_1``, stays.
-    """
-    counters: Counter[str] = Counter()
-    seen: set[str] = set()
+def kinds_by_name(model: ov.Model) -> dict[str, str]:
+    """The type of each node by its name, in bodies of If, Loop and TensorIterator too."""
+    kinds = {}
     for node in model.get_ordered_ops():
+        kinds[node.get_friendly_name()] = node.get_type_name()
+        for body in _bodies(node):
+            kinds |= kinds_by_name(body)
+    return kinds
+
+
+def name_nodes(model: ov.Model, lasting: Mapping[str, str] | None = None) -> None:
+    """Make friendly names unique, and replace those that are not among the ``lasting`` ones; None for all.
+
+    IR files carry their names; a converted ONNX or TensorFlow model has nodes called ``Constant_1319`` by a counter of
+    the process, which would be another number in the next one. These become ``Constant.0``, ``Constant.1`` ... in
+    topological order, in bodies too. With the types of ``lasting`` names, an operation that others were fused into gets
+    the name of the one of its own type among them: a convolution that took in a batch normalization stays ``Conv_0``.
+    """
+    nodes = model.get_ordered_ops()
+    counters: Counter[str] = Counter()
+    taken = {node.get_friendly_name() for node in nodes} & (lasting or {}).keys()
+    seen: set[str] = set()
+    for node in nodes:
         name, kind = node.get_friendly_name(), node.get_type_name()
-        # What nobody named has the name that OpenVINO keeps beside the friendly one.
-        if automatic and name == node.get_name():
-            name = f"{kind}.{counters[kind]}"
-            counters[kind] += 1
+        if lasting is not None and name not in lasting:
+            fused = [each for each in _fused_names(node) if lasting.get(each) == kind and each not in taken]
+            name = fused[0] if fused else f"{kind}.{counters[kind]}"
+            counters[kind] += not fused
+            taken.add(name)
         base, copies = name, 0
         while name in seen:
             copies += 1
@@ -61,7 +76,7 @@ def name_nodes(model: ov.Model, *, automatic: bool) -> None:
         if name != node.get_friendly_name():
             _rename(node, name)
         for body in _bodies(node):
-            name_nodes(body, automatic=automatic)
+            name_nodes(body, lasting)
 
 
 def move_names(source: ov.Output, target: ov.Output) -> None:
@@ -78,6 +93,11 @@ def _rename(node: ov.Node, name: str) -> None:
         # OpenVINO calls the tensors of nameless inputs and outputs like their nodes.
         if old == node.get_name() and old in output.get_names():
             output.get_tensor().set_names(output.get_names() - {old} | {name})
+
+
+def _fused_names(node: ov.Node) -> list[str]:
+    info = node.get_rt_info()
+    return str(info["fused_names_0"].astype(str)).split(",") if "fused_names_0" in info else []
 
 
 def _bodies(node: ov.Node) -> list[ov.Model]:

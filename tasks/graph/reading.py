@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import openvino as ov
+from openvino._offline_transformations import apply_fused_names_cleanup, apply_moc_transformations
 
 from tasks.errors import InputError, did_you_mean, reason_of
-from tasks.graph.naming import name_nodes, name_outputs
+from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
@@ -57,15 +58,39 @@ def model_files(path: Path) -> tuple[Path, ...]:
 def read_model(path: Path, weights: Path | None = None) -> ov.Model:
     """Read any format OpenVINO reads; names are made unique and stable. ``weights`` is an IR's .bin file elsewhere.
 
+    Other formats than IR are fused like by OpenVINO's converter, which writes IR: batch normalization becomes part of a
+    layer, and what stands for one activation or normalization becomes one operation instead of several that each have
+    their FakeQuantize.
+
     Raises InputError when the file is broken, its weights are missing or cut off, or the format is not known.
     """
-    is_ir = path.suffix == ".xml"
-    if is_ir and not weights and not path.with_suffix(".bin").is_file():
-        msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
-        raise InputError(msg)
+    if path.suffix == ".xml":
+        if not weights and not path.with_suffix(".bin").is_file():
+            msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
+            raise InputError(msg)
+        model = _read(path, weights)
+        name_nodes(model)
+    else:
+        model = _converted(path)
+    name_outputs(model)
+    return model
+
+
+def _converted(path: Path) -> ov.Model:
+    # Names that OpenVINO counts up are other ones when it reads the file again.
+    known = kinds_by_name(_read(path))
+    model = _read(path)
+    lasting = {name: kind for name, kind in kinds_by_name(model).items() if name in known}
+    apply_moc_transformations(model, cf=False, smart_reshape=False)
+    name_nodes(model, lasting)
+    apply_fused_names_cleanup(model)
+    return model
+
+
+def _read(path: Path, weights: Path | None = None) -> ov.Model:
     try:
         with _silenced():
-            model = ov.Core().read_model(path, weights) if weights else ov.Core().read_model(path)
+            return ov.Core().read_model(path, weights) if weights else ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
         reason = reason_of(failure)
@@ -73,9 +98,6 @@ def read_model(path: Path, weights: Path | None = None) -> ov.Model:
             reason = "it is of no format that OpenVINO knows, or damaged"
         msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
         raise InputError(msg) from failure
-    name_nodes(model, automatic=not is_ir)
-    name_outputs(model)
-    return model
 
 
 def require_float(model: ov.Model, path: Path) -> None:

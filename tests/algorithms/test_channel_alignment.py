@@ -119,6 +119,19 @@ def test_statistics_of_aligned_tensors_need_no_other_pass(with_bias: bool) -> No
             np.testing.assert_allclose(found, statistic.quantiles[quantile], rtol=0, atol=1e-5 * extent)
 
 
+def test_what_a_layer_without_a_bias_answers_keeps_its_statistics_under_a_new_name() -> None:
+    model = m.between_relus(*(lambda x, name=name: m.convolution(x, name, 4, 2) for name in "ab"))
+    pairs, data = find_pairs(model), samples()
+    known = collect(model, pairs, data)
+    known |= observe(model, ("b:0",), data)
+    copy = model.clone()
+    told = align(copy, pairs, known)
+    assert set(told) == {"a/aligned_bias:0", "b/aligned_bias:0"}
+    assert told["b/aligned_bias:0"] is known["b:0"]
+    seen = observe(copy, ("b/aligned_bias:0",), data)["b/aligned_bias:0"]
+    np.testing.assert_allclose(told["b/aligned_bias:0"].maximum, seen.maximum, rtol=1e-4, atol=1e-5)
+
+
 def test_aligned_channels_have_one_centre_and_one_width() -> None:
     model, data = uneven_layers(), samples(1)
     pairs = find_pairs(model)

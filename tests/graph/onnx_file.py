@@ -59,3 +59,15 @@ def write_convolution(path: Path, data: Path | None = None) -> Path:
     return write(
         path, (convolution, relu, doubled), (weights("w", 4, 4, 1, 1, file=data), weights("b", 4)), (1, 4, 8, 8)
     )
+
+
+def write_normalized(path: Path) -> Path:
+    """``Conv_0``, the batch normalization ``Norm_1`` and ``Mul_3`` of ``Sigmoid_2``, which make a swish."""
+    nodes = (
+        node("Conv", ("x", "w"), "c", "Conv_0"),
+        node("BatchNormalization", ("c", "scale", "shift", "mean", "variance"), "n", "Norm_1"),
+        node("Sigmoid", ("n",), "s", "Sigmoid_2"),
+        node("Mul", ("n", "s"), "y", "Mul_3"),
+    )
+    vectors = (weights(name, 4) for name in ("scale", "shift", "mean", "variance"))
+    return write(path, nodes, (weights("w", 4, 4, 1, 1), *vectors), (1, 4, 8, 8))

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from tasks.errors import InputError
 from tasks.graph.reading import locate, model_files, read_model, require_float
 from tests import models as m
-from tests.graph.onnx_file import write_convolution
+from tests.graph.onnx_file import write_convolution, write_normalized
 
 SOME_PATH = Path("some.xml")
 
@@ -220,3 +220,20 @@ def test_quantized_models_are_refused(model: ov.Model, what: str) -> None:
     with pytest.raises(InputError, match=what) as caught:
         require_float(model, SOME_PATH)
     assert "some.xml" in str(caught.value)
+
+
+def test_what_is_not_ir_is_fused_as_by_the_converter(tmp_path: Path) -> None:
+    read = read_model(write_normalized(tmp_path / "model.onnx"))
+    found = {node.get_friendly_name(): node.get_type_name() for node in read.get_ordered_ops()}
+    assert found["Conv_0"] == "Convolution"
+    assert found["Norm_1"] == "Add"
+    assert sorted(found.values()) == sorted(
+        ["Parameter", "Constant", "Convolution", "Constant", "Add", "Swish", "Result"]
+    )
+
+
+def test_an_ir_is_read_as_it_is(tmp_path: Path) -> None:
+    model = ov.Core().read_model(write_normalized(tmp_path / "model.onnx"))
+    ov.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
+    kinds = [node.get_type_name() for node in read_model(tmp_path / "model.xml").get_ordered_ops()]
+    assert "BatchNormInference" in kinds
