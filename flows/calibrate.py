@@ -112,7 +112,7 @@ def calibrate(stages: Stages, config: QuantizeConfig, model: ModelRef, samples: 
     if fit.corrected and not options.use_fast_bias:
         quantized = _correct_sequentially(this, fit.variant.model, quantized)
     path = {"insert_fake_quantize": fit.quantized} | gate.path(fit.quantized)
-    return Calibrated(quantized, fit.variant, path, gate.decisions, notes, tuned)
+    return Calibrated(quantized, fit.variant, path, gate.decisions, notes + gate.notes, tuned)
 
 
 def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration, tuple[str, ...]]:

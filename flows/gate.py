@@ -20,7 +20,8 @@ class Gate:
 
     What counts is the outputs' SQNR, and, where there are classes, the top-1 agreement with the float model that the
     margins between them let expect (see :func:`~tasks.numerics.metrics.expected_agreement`): SQNR weighs the confident
-    samples, agreement the close ones.
+    samples, agreement the close ones. Probabilities are judged by the logits behind them
+    (see :mod:`tasks.graph.logits`).
     """
 
     def __init__(self, stages: Stages, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
@@ -34,6 +35,12 @@ class Gate:
     def decisions(self) -> tuple[Decision, ...]:
         """What was decided so far."""
         return tuple(self._decisions)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing about how it was judged."""
+        judged = self._reference is not None and self._reference.logits
+        return ("steps were judged by what the last softmax or sigmoid reads, not by probabilities",) if judged else ()
 
     def choose(self, step: str, before: ModelRef, after: ModelRef, skipped: tuple[str, ...] = ()) -> ModelRef:
         """The better one of two INT8 models; ``after``, which ``step`` made, when both are equally good.
@@ -108,7 +115,7 @@ class Gate:
         if self._samples and len(fresh) > 1:
             calls = {model: self._call(model, self._float()) for model in fresh}
             unknown = [model for model, call in calls.items() if not is_known(evaluate_model, call)]
-            compile_ahead(unknown, self._samples, self._runtime)
+            compile_ahead(unknown, self._samples, self._runtime, logits=True)
 
     def _float(self) -> Evaluation:
         if self._reference is None:
@@ -116,7 +123,13 @@ class Gate:
         return self._reference
 
     def _call(self, model: ModelRef, reference: Evaluation | None) -> dict[str, Any]:
-        return {"model": model, "reference": reference, "dataset": self._samples, "runtime": self._runtime}
+        return {
+            "model": model,
+            "reference": reference,
+            "dataset": self._samples,
+            "logits": True,
+            "runtime": self._runtime,
+        }
 
     def _evaluate(self, model: ModelRef, reference: Evaluation | None) -> Evaluation:
         call = self._call(model, reference)

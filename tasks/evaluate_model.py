@@ -21,6 +21,7 @@ from tasks.data.callables import callable_file
 from tasks.data.operations import Sizes
 from tasks.data.samples import Samples
 from tasks.data.source import annotations_of, open_source, sizes_of
+from tasks.graph.logits import has_logits
 from tasks.graph.naming import output_aliases
 from tasks.metrics.scoring import Scoring, check_scoring, score
 from tasks.progress import advance_by_one
@@ -47,17 +48,19 @@ def evaluate_model(
     *,
     scoring: Scoring | None = None,
     identity: str = "",
+    logits: bool = False,
 ) -> Evaluation:
     """The metrics of ``scoring``; without it, top-1 and top-5 where there are classes.
 
     With a reference also SQNR, cosine similarity and agreement. ``identity`` tells whether the user's own functions
-    changed (see :func:`scoring_identity`).
+    changed (see :func:`scoring_identity`). ``logits``: outputs count as what a last softmax or sigmoid reads.
     """
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
+    logits = logits and has_logits(opened)
     sizes: list[Sizes] = []
     loaded = _loaded(samples, dataset, input_names(opened), sizes, runtime.keep_samples)
-    compiled = partial(_compiled, opened, model, runtime)
+    compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
     metrics: dict[str, float | None] = {}
@@ -69,22 +72,22 @@ def evaluate_model(
     if scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
     if reference is None:
-        return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes)
+        return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes, logits)
     if reference.outputs is None:
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
     wanted = store.open_arrays(reference.outputs)
     metrics |= comparison_metrics(wanted, outputs)
-    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs))
+    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits)
 
 
 # Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.
-_Key = tuple[Path, ModelRef, tuple[str, ...], int | None]
+_Key = tuple[Path, ModelRef, bool, tuple[str, ...], int | None]
 _last: dict[_Key, Any] = {}
 _ahead: dict[_Key, Future[Any]] = {}
 
 
-def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runtime) -> None:
-    """Start to compile models that are evaluated on ``dataset`` next, at once: compiling one keeps one processor busy.
+def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runtime, *, logits: bool = False) -> None:
+    """Start to compile models that are evaluated so next, at once: compiling one keeps one processor busy.
 
     Raises InputError for samples that cannot be read.
     """
@@ -96,16 +99,17 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
     for model in models:
         opened = store.open_model(model)
         first = next(_loaded(samples, dataset, input_names(opened), [], runtime.keep_samples))
-        key = runtime.home.resolve(), model, whole_inputs(opened, first), runtime.threads
-        _ahead[key] = pool.submit(compile_alone, opened, *key[2:])
+        wanted = logits and has_logits(opened)
+        key = runtime.home.resolve(), model, wanted, whole_inputs(opened, first), runtime.threads
+        _ahead[key] = pool.submit(compile_alone, opened, *key[3:], logits=wanted)
     pool.shutdown(wait=False)
 
 
-def _compiled(opened: Any, model: ModelRef, runtime: Runtime, whole: tuple[str, ...]) -> Any:
-    key = runtime.home.resolve(), model, whole, runtime.threads
+def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whole: tuple[str, ...]) -> Any:
+    key = runtime.home.resolve(), model, logits, whole, runtime.threads
     if key not in _last:
         ahead = _ahead.pop(key, None)
-        compiled = ahead.result() if ahead else compile_alone(opened, *key[2:])
+        compiled = ahead.result() if ahead else compile_alone(opened, *key[3:], logits=logits)
         _last.clear()
         _last[key] = compiled
     return _last[key]

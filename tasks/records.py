@@ -108,13 +108,15 @@ class Execution:
 class Evaluation:
     """Metrics of one model on one data set.
 
-    ``outputs`` are to be compared with those of other models; None for one that was compared itself.
+    ``outputs`` are to be compared with those of other models; None for one that was compared itself. ``logits``: some
+    are what a last softmax or sigmoid reads.
     """
 
     metrics: dict[str, float | None]
     samples: int
     outputs: ArraysRef | None
     notes: tuple[str, ...] = ()
+    logits: bool = False
 
 
 @dataclass(frozen=True)

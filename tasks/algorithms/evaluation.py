@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.errors import InputError
+from tasks.graph.logits import take_logits
 from tasks.graph.naming import output_names
 from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
@@ -18,9 +19,17 @@ Outputs = dict[str, NDArray[Any]]
 _SHAPES = "::shapes"
 
 
-def compile_alone(model: ov.Model, whole: tuple[str, ...], threads: int | None = None) -> ov.CompiledModel:
-    """Compile the model for one sample a request; ``whole`` are inputs without a batch axis."""
-    return compile_for_samples(one_sample_at_a_time(model, whole), threads, as_deployed=True)
+def compile_alone(
+    model: ov.Model, whole: tuple[str, ...], threads: int | None = None, *, logits: bool = False
+) -> ov.CompiledModel:
+    """Compile the model for one sample a request; ``whole`` are inputs without a batch axis.
+
+    With ``logits`` it gives what a last softmax or sigmoid reads (see :func:`~tasks.graph.logits.take_logits`).
+    """
+    alone = one_sample_at_a_time(model, whole)
+    if logits:
+        take_logits(alone)
+    return compile_for_samples(alone, threads, as_deployed=True)
 
 
 def collect_rows(

@@ -202,9 +202,9 @@ def test_models_are_compiled_once_ahead_or_not(
 ) -> None:
     compiled: list[str] = []
 
-    def counted(model: Any, *arguments: Any) -> Any:
+    def counted(model: Any, *arguments: Any, **options: Any) -> Any:
         compiled.append(model.get_friendly_name())
-        return compile_alone(model, *arguments)
+        return compile_alone(model, *arguments, **options)
 
     monkeypatch.setattr("tasks.evaluate_model.compile_alone", counted)
     runtime, dataset = replace(runtime, threads=2), samples(runtime)
