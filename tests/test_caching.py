@@ -225,7 +225,7 @@ def test_a_result_is_known_by_all_arguments_given_or_not(store: Store, results: 
     dataset = INPUTS["shard"]
     given = {"model": INPUTS["model"], "dataset": dataset, "reference": None, "runtime": runtime}
     assert not is_known(evaluate_model, given)
-    with_defaults = given | {"scoring": None, "identity": ""}
+    with_defaults = given | {"scoring": None, "identity": "", "logits": False}
     (results / cache_key(evaluate_model.fn, with_defaults)).write_text("{}", encoding="utf-8")
     assert is_known(evaluate_model, given)
     assert is_known(evaluate_model, with_defaults)

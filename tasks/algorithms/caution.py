@@ -114,7 +114,7 @@ def _energies(
         parameters = estimate_parameters(quantized, setup, statistics, scheme, frozenset(), caution=caution)
         insert_quantizers(quantized, setup.points, parameters)
         tried.append(quantized)
-    compiled = compile_for_samples(_compared(model, tried, whole_inputs(model, samples[0])), threads)
+    compiled = compile_for_samples(_compared(model, tried, whole_inputs(model, samples[0])), threads, snippets=False)
     rows: dict[int, NDArray[np.float64]] = {}
 
     def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:

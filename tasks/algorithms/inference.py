@@ -26,13 +26,16 @@ def input_names(model: Any) -> tuple[str, ...]:
     return tuple(input_name(port) for port in model.inputs)
 
 
-def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deployed: bool = False) -> ov.CompiledModel:
+def compile_for_samples(
+    model: ov.Model, threads: int | None = None, *, as_deployed: bool = False, snippets: bool = True
+) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
 
     A model with attention or Select goes without the code that OpenVINO generates for them (snippets), unless it is to
     run ``as_deployed``: some graphs that hold them twice, float and quantized, crash there (OpenVINO 2026.4;
     ``tests/flows/test_calibrate.py`` analyses one). Others need it: without snippets INT8 convolutions that have no
-    bias, but several readers, compute zeros (``tests/algorithms/test_analysis.py``).
+    bias, but several readers, compute zeros (``tests/algorithms/test_analysis.py``). Without ``snippets`` none has it:
+    a graph of float weights that compares perceptrons crashes with it (``tests/algorithms/test_caution.py``).
 
     A model whose int8 weights OpenVINO has to unpack gets one stream of all threads: several streams unpack them at
     once when the model is compiled, and then some read weights without their scales, in about 1 of 100 compilations
@@ -45,7 +48,7 @@ def compile_for_samples(model: ov.Model, threads: int | None = None, *, as_deplo
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
     }
-    if not as_deployed and any(map(_crashes_in_snippets, model.get_ops())):
+    if not snippets or (not as_deployed and any(map(_crashes_in_snippets, model.get_ops()))):
         settings["SNIPPETS_MODE"] = "DISABLE"
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):

@@ -63,6 +63,11 @@ def row_name(operation: Operation) -> str:
     if operation.type == "GroupConvolution":
         shape = shape_of(operation.sources[1])
         return "DepthWiseConvolution" if shape is not None and shape[1:3] == (1, 1) else "Convolution"
+    if operation.type == "AvgPool":
+        attributes = operation.node.get_attributes()
+        # What OpenVINO (2026.4) pads with is no zero where the levels are asymmetric.
+        padded = any((*attributes["pads_begin"], *attributes["pads_end"])) or attributes["auto_pad"].startswith("same")
+        return "PaddedAvgPool" if padded and not attributes["exclude-pad"] else "AvgPool"
     return operation.type
 
 
@@ -105,6 +110,7 @@ _CPU_ROWS = (
     ),
     Row(frozenset({"DepthWiseConvolution"}), _PER_CHANNEL, _WEIGHTS),
     Row(frozenset({"Power", "AvgPool", "NormalizeL2", "ReduceMean", "Interpolate", "MVN"}), _PER_TENSOR),
+    Row(frozenset({"PaddedAvgPool"}), _PER_TENSOR[:1]),
 )
 _RECURRENT_ROWS = (
     Row(frozenset({"LSTMSequence"}), _PER_TENSOR, _SYMMETRIC_WEIGHTS, ((0, 1), (4, 5))),
@@ -137,7 +143,7 @@ _NPU_ROWS = (
     ),
     Row(frozenset({"LogicalNot"}), _NPU_ASYMMETRIC, _NPU_CHANNEL),
     Row(frozenset({"Power", "NormalizeL2", "Interpolate", "MVN"}), _NPU_ASYMMETRIC),
-    Row(frozenset({"AvgPool", "ReduceMean"}), _NPU_CHANNEL),
+    Row(frozenset({"AvgPool", "PaddedAvgPool", "ReduceMean"}), _NPU_CHANNEL),
 )
 
 _PASS_THROUGH = (
@@ -158,7 +164,7 @@ _GNA_FUNCTIONS = frozenset(
 )
 _GNA_COMMON_ROWS = (
     Row(_GNA_FUNCTIONS, _GNA_INT32, outputs=_GNA_INT16, own_outputs=True),
-    Row(frozenset({"AvgPool", "ReduceMean", "Assign", "Result"}), _GNA_INT16),
+    Row(frozenset({"AvgPool", "PaddedAvgPool", "ReduceMean", "Assign", "Result"}), _GNA_INT16),
     Row(frozenset({"Parameter"}), (), outputs=_GNA_INT16, own_outputs=True),
 )
 _GNA_ROWS = (

@@ -30,14 +30,17 @@ def insert_quantizers(
 
     Before: ``tensor -> consumers``. After: ``tensor -> FakeQuantize -> consumers``, or for weights ``int8 constant ->
     Convert [-> Subtract zero point] -> Multiply scale -> consumers``. Other consumers of the tensor keep reading it.
-    Where a consumer is an output of the model, the tensor's names go to what that output has become.
+    Where a consumer is an output of the model, the tensor's names go to what that output has become. Asymmetric weights
+    of transposed convolutions stay float behind a FakeQuantize: OpenVINO (2026.4) forgets the zero point of others.
     """
     nodes = nodes_by_name(model)
     # Looked up before the first edit: a point may quantize what another one's FakeQuantize will read.
     sources = {point.name: find_output(nodes, point.tensor) for point in points}
     for point in points:
         source, limits = sources[point.name], parameters[point.name]
-        if point.role == Role.WEIGHTS and limits.levels <= MOST_INT8_LEVELS:
+        readers = {nodes[consumer.rpartition(":")[0]].get_type_name() for consumer in point.consumers}
+        forgotten = "ConvolutionBackpropData" in readers and bool(_scale_and_zero_point(limits)[1].any())
+        if point.role == Role.WEIGHTS and limits.levels <= MOST_INT8_LEVELS and not forgotten:
             quantized = _int8_weights(point, source, limits)
         else:
             quantized = _fake_quantize(point, source, limits)
@@ -77,20 +80,15 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
     Codes run from -L//2; the Subtract is left out where zero is code 0, as it is for symmetric weights.
     """
     weights, element_type = constant_value(source), source.get_element_type()
-    low, high, out_low, out_high = (
+    low, high, scale, zero_point = (
         spread(limit, weights.shape, point.channel_axes).astype(np.float64)
-        for limit in (limits.input_low, limits.input_high, limits.output_low, limits.output_high)
+        for limit in (limits.input_low, limits.input_high, *_scale_and_zero_point(limits))
     )
     steps, lowest = limits.levels - 1, -(limits.levels // 2)
     codes = np.empty(weights.shape, np.int8)
     for rows in _blocks(weights):
         bottom, top = (limit[rows] if len(limit) > 1 else limit for limit in (low, high))
         codes[rows] = np.rint((np.clip(weights[rows], bottom, top) - bottom) / (top - bottom) * steps) + lowest
-    scale = (out_high - out_low) / steps
-    zero_point = lowest - out_low / scale
-    nearest = np.rint(zero_point)
-    if np.allclose(zero_point, nearest, rtol=0, atol=1e-3):
-        zero_point = nearest
     output = make_constant(f"{point.name}/codes", codes, ov.Type.i8)
     output = _named(ops.convert(output, element_type.get_type_name()), f"{point.name}/convert")
     if np.any(zero_point != 0):
@@ -98,6 +96,13 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
         output = _named(ops.subtract(output, zero), f"{point.name}/subtract")
     scales = make_constant(f"{point.name}/scale", scale, element_type)
     return _named(ops.multiply(output, scales), point.name)
+
+
+def _scale_and_zero_point(limits: FakeQuantizeParameters) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scale = (limits.output_high.astype(np.float64) - limits.output_low) / (limits.levels - 1)
+    zero_point = -(limits.levels // 2) - limits.output_low / scale
+    nearest = np.rint(zero_point)
+    return scale, nearest if np.allclose(zero_point, nearest, rtol=0, atol=1e-3) else zero_point
 
 
 def _blocks(weights: NDArray[np.float32]) -> Iterator[slice]:

@@ -83,6 +83,10 @@ def _best_in_columns(end: End) -> ov.Output:
     width = _divisor(length, _COLUMNS if rows == 1 else wanted)
     if length // width <= end.count:
         width = 1
+    if width * rows == 1:
+        # OpenVINO (2026.4) does not compile a column of what a reduction without its axes computes.
+        row = ops.reshape(end.source, np.array([1, length]), False).output(0)
+        return _topk(row, end.count, 1, end.mode).output(0) if length > end.count else row
     columns = ops.reshape(_rows_last(end), np.array([length // width, width * rows]), False).output(0)
     if length // width > end.count:
         columns = _topk(columns, end.count, 0, end.mode).output(0)

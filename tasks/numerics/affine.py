@@ -7,6 +7,7 @@ The rules are those of DefaultQuantization; where they differ, the docstring of 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,10 +196,11 @@ def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axe
     )
     steps = np.float32(parameters.levels - 1)
     codes = np.rint((np.clip(values, low, high) - low) / (high - low) * steps)
-    return (codes / steps * (out_high - out_low) + out_low).astype(np.float32)
+    quantized: Array = (codes / steps * (out_high - out_low) + out_low).astype(np.float32)
+    return quantized
 
 
-def spread(limit: Array, shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> Array:
+def spread(limit: NDArray[Any], shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> NDArray[Any]:
     """Reshape limits of shape (channels,) or (1,) so that they broadcast over a tensor of ``shape``."""
     if limit.size == 1:
         return limit.reshape([1] * len(shape))

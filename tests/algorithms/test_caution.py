@@ -88,6 +88,14 @@ def test_the_scores_are_those_of_samples_that_set_no_range() -> None:
     assert found.sqnr_db[1] == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
 
 
+def test_a_perceptron() -> None:
+    """Code that OpenVINO generates for differences of such models ends the process."""
+    hidden = m.relu(m.bias(m.matmul(m.image("vector", (1, 12)), "first", 8), "first_bias"), "relu")
+    model = m.build(m.bias(m.matmul(hidden, "second", 6), "second_bias"))
+    vectors = np.random.default_rng(0).normal(size=(COUNT, 1, 12)).astype(np.float32)
+    assert all(map(np.isfinite, chosen(model, [{"vector": each} for each in vectors]).sqnr_db))
+
+
 def test_the_same_twice() -> None:
     data = images(0, bursts=False)
     assert chosen(pooled(), data) == chosen(pooled(), data)

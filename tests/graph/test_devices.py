@@ -1,8 +1,10 @@
 import pytest
+from openvino import opset13 as ops
 
 from tasks.errors import InputError
 from tasks.graph.devices import Device, find_device, row_name
 from tasks.graph.operations import read_operations
+from tasks.numerics.affine import Mode
 from tests import models as m
 
 DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5")
@@ -101,6 +103,27 @@ def test_row_of_grouped_convolutions(groups: int, channels: int, name: str) -> N
     model = m.build(m.grouped_convolution(m.image(), "conv", groups, channels))
     (operation,) = (each for each in read_operations(model) if each.name == "conv")
     assert row_name(operation) == name
+
+
+@pytest.mark.parametrize(
+    ("pad", "automatic", "exclude", "name"),
+    [
+        (0, "explicit", False, "AvgPool"),
+        (1, "explicit", True, "AvgPool"),
+        (1, "explicit", False, "PaddedAvgPool"),
+        (0, "same_upper", False, "PaddedAvgPool"),
+        (0, "valid", False, "AvgPool"),
+    ],
+)
+def test_row_of_poolings_that_count_their_padding(*, pad: int, automatic: str, exclude: bool, name: str) -> None:
+    pads = [pad, pad]
+    pool = ops.avg_pool(m.image(), [1, 1], pads, pads, [3, 3], exclude, auto_pad=automatic)
+    (operation,) = (each for each in read_operations(m.build(pool)) if each.type == "AvgPool")
+    assert row_name(operation) == name
+    row = find_device("CPU").row(operation)
+    assert row is not None
+    modes = {config.mode for config in row.activations}
+    assert modes == ({Mode.SYMMETRIC} if name == "PaddedAvgPool" else {Mode.SYMMETRIC, Mode.ASYMMETRIC})
 
 
 @pytest.mark.parametrize(

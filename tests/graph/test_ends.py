@@ -60,6 +60,15 @@ def test_a_row_that_is_constant_but_for_its_end(shape: tuple[int, ...], axes: tu
     np.testing.assert_array_equal(np.sort(found, axis=1), expected(values, axes, 2, largest=True))
 
 
+@pytest.mark.parametrize("features", [8, 64, 384])
+def test_ends_of_a_mean_over_tokens(features: int) -> None:
+    tokens = ops.parameter([1, 5, features], np.float32)
+    model = ov.Model([find_together([End(ops.reduce_mean(tokens, np.array([1])).output(0), (), 2, True)])], [tokens])
+    values = np.random.default_rng(0).standard_normal((1, 5, features), np.float32)
+    found = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(values)[0]
+    np.testing.assert_allclose(np.sort(found), np.sort(values.mean(axis=1))[:, -2:], rtol=1e-5)
+
+
 @pytest.mark.parametrize("count", [2, 12])
 def test_ends_that_are_found_together_are_those_found_alone(count: int) -> None:
     sources = [ops.parameter([1, 8, 40, 40], np.float32) for _ in range(3)]
