@@ -14,6 +14,7 @@ from tasks.algorithms.evaluation import (
     not_compared,
     sample_outputs,
     stack,
+    written_otherwise,
 )
 from tasks.algorithms.inference import Sample, input_names, whole_inputs
 from tasks.caching import step
@@ -57,9 +58,10 @@ def evaluate_model(
     """
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
-    logits = logits and has_logits(opened)
+    final, logits = reference is not None and not logits, logits and has_logits(opened)
     sizes: list[Sizes] = []
-    loaded = _loaded(samples, dataset, input_names(opened), sizes, runtime.keep_samples)
+    names = input_names(opened)
+    loaded = _loaded(samples, dataset, names, sizes, runtime.keep_samples)
     compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -68,7 +70,10 @@ def evaluate_model(
         aliases = output_aliases(opened)
         each = (sample_outputs(rows, place, aliases) for place in range(len(dataset)))
         metrics |= score(scoring, list(each), annotations, sizes)
+    first = {name: values[0] for name, values in rows.items()}
     outputs, notes = stack(rows)
+    if final:
+        notes += written_otherwise(opened, samples.load(dataset.indices[0], names), first)
     if scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
     if reference is None:

@@ -8,7 +8,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.algorithms.inference import (
+    Sample,
+    compile_for_samples,
+    compile_on_cpu,
+    infer,
+    one_sample_at_a_time,
+    whole_inputs,
+)
 from tasks.errors import InputError
 from tasks.graph.logits import take_logits
 from tasks.graph.naming import output_names
@@ -17,6 +24,8 @@ from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreem
 Outputs = dict[str, NDArray[Any]]
 # What the shapes of an output that are not the same for all samples are kept as.
 _SHAPES = "::shapes"
+# Rounding of other kernels leaves more dB between two outputs of one model.
+_SAME = 30.0
 
 
 def compile_alone(
@@ -54,6 +63,31 @@ def collect_rows(
     return {
         name: [rows[index][position] for index in range(count)] for position, name in enumerate(output_names(model))
     }
+
+
+def written_otherwise(model: ov.Model, sample: Sample, outputs: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+    """A note for each output that OpenVINO computes otherwise with the free axes of the model than with a batch of 1.
+
+    ``outputs`` are those of the sample with a batch of 1. A model without free axes is what was evaluated.
+    """
+    if not model.is_dynamic():
+        return ()
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        found = collect_rows(model, [sample], lambda: None, lambda _: compile_on_cpu(model, settings))
+    except InputError as refusal:
+        return (f"with the free axes of the model, not those of one sample: {refusal}",)
+    decibels = {
+        name: sqnr(wanted, found[name][0])
+        for name, wanted in outputs.items()
+        if wanted.dtype.kind == "f" and wanted.shape == found[name][0].shape
+    }
+    return tuple(
+        f"output '{name}': with the free axes of the model OpenVINO computes something else than with a batch of 1, of"
+        f" which all figures are ({value:.1f} dB between them); model.reshape gives it fixed ones"
+        for name, value in decibels.items()
+        if value < _SAME
+    )
 
 
 def collect_outputs(

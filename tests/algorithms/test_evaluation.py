@@ -14,9 +14,11 @@ from tasks.algorithms.evaluation import (
     comparison_metrics,
     not_compared,
     stack,
+    written_otherwise,
 )
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
+from tasks.graph.naming import output_names
 from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
 from tests import models as m
 
@@ -208,3 +210,21 @@ def test_what_cannot_be_compared_is_left_out(reference: Array, other: Array) -> 
 
 def test_outputs_that_one_model_lacks_are_left_out() -> None:
     assert comparison_metrics({"scores": SCORES}, {"others": SCORES}) == {}
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "told"),
+    [
+        pytest.param(-1, 0.0, False, id="the-same"),
+        pytest.param(-1, 1e-3, False, id="nearly-the-same"),
+        pytest.param(-1, 0.1, True, id="another"),
+        pytest.param(1, 0.1, False, id="no-free-axis"),
+    ],
+)
+def test_outputs_that_a_free_batch_changes_are_named(batch: int, error: float, *, told: bool) -> None:
+    data = m.named(ops.parameter([batch, 4], ov.Type.f32), "data")
+    model = m.build(m.relu(data, "relu"))
+    sample = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
+    (name,) = output_names(model)
+    notes = written_otherwise(model, {"data": sample}, {name: sample[None] * (1 + error)})
+    assert [f"output '{name}'" in note and "20.8 dB" in note for note in notes] == [True] * told
