@@ -13,6 +13,7 @@ from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
+    SMALLEST_RANGE,
     FakeQuantizeParameters,
     Granularity,
     Mode,
@@ -20,6 +21,7 @@ from tasks.numerics.affine import (
     Range,
     activation_parameters,
     halve_levels,
+    smallest_range,
     unite,
     weight_parameters,
 )
@@ -58,7 +60,8 @@ def estimate_parameters(
             statistic = statistics[point.tensor]
             size = _size(find_output(nodes, point.tensor), statistic)
             values = _finite(estimate_range(statistic, config, estimator, size, caution), point)
-            parameters[point.name] = activation_parameters(values, config)
+            smallest = smallest_range(values) if wants_values(scheme) else SMALLEST_RANGE
+            parameters[point.name] = activation_parameters(values, config, smallest)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32, copy=False)

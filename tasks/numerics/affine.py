@@ -105,16 +105,18 @@ def weight_parameters(
     return _equal_limits(signed_range(np.maximum(values.high, least), levels), levels)
 
 
-def activation_parameters(values: Range, config: QuantizerConfig) -> FakeQuantizeParameters:
-    """Limits for an activation tensor.
+def activation_parameters(
+    values: Range, config: QuantizerConfig, smallest: float = SMALLEST_RANGE
+) -> FakeQuantizeParameters:
+    """Limits for an activation tensor whose ranges are to be ``smallest`` at least.
 
     Symmetric: [0, high] when no channel has a negative minimum and no negative level is forced, else
     :func:`signed_range` of the high border.
     """
     levels = count_levels(config, weights=False)
     if config.mode == Mode.ASYMMETRIC:
-        return _equal_limits(align_zero(values, levels), levels)
-    high = floor_channels(values.high)
+        return _equal_limits(align_zero(values, levels, smallest=smallest), levels)
+    high = floor_channels(values.high, smallest)
     forced = config.level_low is not None and config.level_low < 0
     if np.all(values.low >= 0) and not forced:
         return _equal_limits(Range(np.zeros_like(high), high), levels)
@@ -135,22 +137,28 @@ def largest_magnitude(values: Range) -> Array:
     return np.maximum(np.abs(values.low), np.abs(values.high))
 
 
-def floor_channels(high: Array) -> Array:
+def floor_channels(high: Array, smallest: float = SMALLEST_RANGE) -> Array:
     """Raise each channel's limit to 1 % of the largest one, and to a tenth of the smallest range at least."""
-    return np.maximum(high, np.float32(max(SMALLEST_RANGE / 10, CHANNEL_FLOOR * float(high.max()))))
+    return np.maximum(high, np.float32(max(smallest / 10, CHANNEL_FLOOR * float(high.max()))))
 
 
-def align_zero(values: Range, levels: int, *, unified: bool = False) -> Range:
+def smallest_range(values: Range) -> float:
+    """SMALLEST_RANGE of numbers up to 1 or more, and as small a share of those of a tensor in small units."""
+    largest = float(largest_magnitude(values).max())
+    return SMALLEST_RANGE * min(largest or 1.0, 1.0)
+
+
+def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: float = SMALLEST_RANGE) -> Range:
     """Widen a range until it contains zero and zero falls on one of the ``levels``.
 
     Of the two borders the one moves whose move gives the wider range: no value of the range is cut off. A side of less
     than half a level ends at zero, to which its values would round anyway; DefaultQuantization left zero beside the
     levels then. ``unified``: on the same level in all channels, the mean of where each would have it; there every side
-    keeps a level at least.
+    keeps a level at least. A range not above ``smallest`` is widened by that on both sides first.
     """
     low, high = values.low.astype(np.float64), values.high.astype(np.float64)
-    narrow = ~(high - low > SMALLEST_RANGE)
-    low, high = np.where(narrow, low - SMALLEST_RANGE, low), np.where(narrow, high + SMALLEST_RANGE, high)
+    narrow = ~(high - low > smallest)
+    low, high = np.where(narrow, low - smallest, low), np.where(narrow, high + smallest, high)
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     steps = levels - 1
     zero = -low * steps / (high - low)
@@ -185,7 +193,7 @@ def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
     if len({low.size for low in lows}) > 1:
         lows, highs = [low.min(keepdims=True) for low in lows], [high.max(keepdims=True) for high in highs]
     low, high = np.minimum.reduce(lows), np.maximum.reduce(highs)
-    return _equal_limits(align_zero(Range(low, high), levels), levels)
+    return _equal_limits(align_zero(Range(low, high), levels, smallest=0.0), levels)
 
 
 def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axes: tuple[int, ...] = ()) -> Array:

@@ -26,6 +26,7 @@ from tasks.numerics.affine import (
     largest_magnitude,
     level_bounds,
     signed_range,
+    smallest_range,
     spread,
     unite,
     weight_parameters,
@@ -334,3 +335,24 @@ def test_limits_are_float32_one_a_channel_and_equal_on_both_sides(values: Range,
 def test_limits_are_spread_over_their_axes(shape: tuple[int, ...], axes: tuple[int, ...], expected: object) -> None:
     count = int(np.prod([shape[axis] for axis in axes]))
     assert spread(np.ones(count, np.float32), shape, axes).shape == expected
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("low", [-1.0, 0.0, 0.25])
+def test_limits_of_small_units_are_those_of_large_ones(mode: Mode, low: float) -> None:
+    """Where nothing has to equal DefaultQuantization's smallest range: a unit is a power of two here."""
+    unit = np.float32(2.0**-24)
+    values = Range(np.array([low], np.float32), np.array([0.75], np.float32))
+    small = Range(values.low * unit, values.high * unit)
+    config = QuantizerConfig(8, mode)
+    usual, found = (activation_parameters(each, config, smallest_range(each)) for each in (values, small))
+    np.testing.assert_allclose(found.input_low, usual.input_low * unit, rtol=1e-6)
+    np.testing.assert_allclose(found.input_high, usual.input_high * unit, rtol=1e-6)
+
+
+def test_a_tensor_of_zeros_has_a_range() -> None:
+    zeros = Range(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    assert smallest_range(zeros) > 0
+    for mode in Mode:
+        limits = activation_parameters(zeros, QuantizerConfig(8, mode), smallest_range(zeros))
+        assert (limits.input_high > limits.input_low).all()
