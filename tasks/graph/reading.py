@@ -15,6 +15,8 @@ from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
+# What OpenVINO's converter replaces wherever it stands.
+_UNFUSED = {"BatchNormInference", "Identity"}
 _LOW_PRECISION = {"i8", "u8", "i4", "u4", "u1", "u2", "u3", "u6", "nf4", "f8e4m3", "f8e5m2", "f4e2m1"}
 
 
@@ -60,30 +62,25 @@ def read_model(path: Path, weights: Path | None = None) -> ov.Model:
 
     Other formats than IR are fused like by OpenVINO's converter, which writes IR: batch normalization becomes part of a
     layer, and what stands for one activation or normalization becomes one operation instead of several that each have
-    their FakeQuantize.
+    their FakeQuantize. So is an IR that was written without, as operations tell that the converter leaves nowhere.
 
     Raises InputError when the file is broken, its weights are missing or cut off, or the format is not known.
     """
-    if path.suffix == ".xml":
-        if not weights and not path.with_suffix(".bin").is_file():
-            msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
-            raise InputError(msg)
-        model = _read(path, weights)
-        name_nodes(model)
+    is_ir = path.suffix == ".xml"
+    if is_ir and not weights and not path.with_suffix(".bin").is_file():
+        msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
+        raise InputError(msg)
+    # Names that OpenVINO counts up are other ones when it reads the file again; an IR has its own.
+    known = None if is_ir else kinds_by_name(_read(path))
+    model = _read(path, weights)
+    lasting = {name: kind for name, kind in kinds_by_name(model).items() if known is None or name in known}
+    if not is_ir or not _UNFUSED.isdisjoint(lasting.values()):
+        apply_moc_transformations(model, cf=False, smart_reshape=False)
+        name_nodes(model, lasting)
+        apply_fused_names_cleanup(model)
     else:
-        model = _converted(path)
+        name_nodes(model)
     name_outputs(model)
-    return model
-
-
-def _converted(path: Path) -> ov.Model:
-    # Names that OpenVINO counts up are other ones when it reads the file again.
-    known = kinds_by_name(_read(path))
-    model = _read(path)
-    lasting = {name: kind for name, kind in kinds_by_name(model).items() if name in known}
-    apply_moc_transformations(model, cf=False, smart_reshape=False)
-    name_nodes(model, lasting)
-    apply_fused_names_cleanup(model)
     return model
 
 
