@@ -15,9 +15,6 @@ from tasks.records import ArraysRef, DatasetRef, Report, Runtime
 
 PARTS = ("noise", "weights", "activations", "inherited", "execution", "mean_shift")
 
-# Of the signal's energy; integer kernels that work leave less than 1e-12 of it.
-_WRONG = 1e-4
-
 
 @dataclass(frozen=True)
 class Review:
@@ -83,7 +80,7 @@ def _wrongly_executed(analysis: Analysis) -> tuple[str, ...]:
         f"{each.layer}: OpenVINO's integer kernel on this CPU does not compute what quantized weights and inputs give"
         f" ({10 * log10(each.signal / each.execution):.1f} dB); an entry of quantization.ignored.scope keeps it float"
         for each in analysis.layers
-        if each.signal > 0 and each.execution > _WRONG * each.signal
+        if each.wrongly_executed
     )
 
 

@@ -13,11 +13,19 @@ from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tests.observe import observe
 
 
-def quantize(model: ov.Model, data: Sequence[Sample], bits: int = 4, **weights: Any) -> ov.Model:
+def quantize(
+    model: ov.Model,
+    data: Sequence[Sample],
+    bits: int = 4,
+    *,
+    preset: Preset = Preset.MIXED,
+    activations: TensorOptions | None = None,
+    **weights: Any,
+) -> ov.Model:
     """The model with weights and activations quantized, nothing corrected."""
     setup = place_quantizers(model)
     statistics = observe(model, tapped_tensors(model, setup), data, whole=whole_inputs(model, data[0]))
-    scheme = Scheme(Preset.MIXED, TensorOptions(bits=bits, **weights), TensorOptions())
+    scheme = Scheme(preset, TensorOptions(bits=bits, **weights), activations or TensorOptions())
     copy = model.clone()
     insert_quantizers(copy, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset(), 1e-6))
     return copy

@@ -40,6 +40,10 @@ from tasks.graph.traversal import find_output, nodes_by_name
 
 # What a row begins with: positions a channel, and the norms of the signal, its error and the four parts.
 _NUMBERS = 7
+# Of the signal's energy: integer kernels that work leave less than 1e-12.
+_WRONG = 1e-4
+# Samples that tell whether a layer is computed wrongly in the quantized model alone as well.
+_CHECKED = 4
 CHANNEL_QUANTILES = 25
 
 Nodes = dict[str, ov.Node]
@@ -66,6 +70,11 @@ class LayerError:
         if self.noise == 0:
             return inf
         return 10 * log10(self.signal / self.noise) if self.signal > 0 else -inf
+
+    @property
+    def wrongly_executed(self) -> bool:
+        """Whether OpenVINO computes something else than quantized weights and inputs give."""
+        return 0 < _WRONG * self.signal < self.execution
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,8 @@ def analyze(
         error = _layer_error(layer, np.array([rows[number][place] for number in range(count)]))
         if error is None:
             skipped.append(f"{layer.name}: it computes values that are not finite")
+        elif error.wrongly_executed and not _is_wrong_alone(layer, quantized, samples[:_CHECKED], threads):
+            skipped.append(f"{layer.name}: beside the float model OpenVINO computes it otherwise than in its own")
         else:
             found.append(error)
     return Analysis(tuple(found), tuple(skipped))
@@ -187,6 +198,31 @@ def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | N
         # Weights that no FakeQuantize gives make it a product of floats.
         ops.subtract(computed, with_weights(node, port, weights, given)).output(0) if restored else None,
     )
+
+
+def _is_wrong_alone(layer: Layer, quantized: ov.Model, samples: Sequence[Sample], threads: int | None) -> bool:
+    """Whether the layer differs from the product of its weights and inputs in the quantized model as it is deployed."""
+    alone = one_sample_at_a_time(quantized, whole_inputs(quantized, samples[0]))
+    nodes = nodes_by_name(alone)
+    node, port = nodes[layer.name], layer.weights.port
+    given = node.input_value(layer.data.port)
+    results = [ops.result(output) for output in (biased_output(layer, nodes), given)]
+    deployed = compile_for_samples(ov.Model(results, alone.get_parameters(), "alone"), threads, as_deployed=True)
+    data = ops.parameter(given.get_partial_shape(), given.get_element_type())
+    product = with_weights(node, port, read_constant(node, port), data.output(0))
+    computed = compile_for_samples(ov.Model([product], [data], "product"), threads)
+    signal = noise = 0.0
+
+    def receive(_: int, outputs: list[NDArray[np.float32]]) -> None:
+        nonlocal signal, noise
+        found = outputs[0].astype(np.float64)
+        apart = np.moveaxis(found - computed([outputs[1]])[0], layer.output_axis, 0)
+        apart = apart.reshape(len(apart), -1)
+        signal += np.square(found).sum()
+        noise += np.square(apart - apart.mean(axis=1, keepdims=True)).sum()
+
+    infer(deployed, samples, receive)
+    return noise > _WRONG * signal
 
 
 def _layer_error(layer: Layer, rows: Values) -> LayerError | None:

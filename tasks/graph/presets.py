@@ -75,10 +75,12 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
 
     Of the device's candidates those remain that have all values the user gave; of these the preset takes the first,
     or the last where it asks for asymmetric quantization. When none has them, the preset's choice among all candidates
-    takes the user's values: so a partial wish completes itself.
+    takes the user's values: so a partial wish completes itself. A tensor without channels has one scale in any case.
     """
     options = scheme.options(point.role)
     wishes = {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
+    if not point.channel_axes:
+        wishes.pop("granularity", None)
     matching = [each for each in point.candidates if all(getattr(each, name) == wishes[name] for name in wishes)]
     asymmetric = scheme.preset == Preset.ACCURACY or (scheme.preset == Preset.MIXED and point.role == Role.ACTIVATIONS)
     chosen = (matching or point.candidates)[-1 if asymmetric else 0]

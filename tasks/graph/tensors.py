@@ -88,7 +88,10 @@ def _merged(
     targets = sorted(wanted, key=lambda each: each.index)
     kind = "weights" if source.operation.constant else "input"
     candidates = intersect(_offered(source, targets, output, device), device.primary_bits)
-    if not axes or not (source.operation.constant or keeps_channels(edges, propagated.crossed)):
+    # Behind a product of two computed matrices OpenVINO (2026.4) takes the scales for those of its columns.
+    if is_product(source.operation) or not (source.operation.constant or keeps_channels(edges, propagated.crossed)):
+        axes = ()
+    if not axes:
         candidates = without_channels(candidates)
     return QuantizedTensor(
         name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges)

@@ -11,7 +11,9 @@ from tasks.algorithms.inference import compile_for_samples, one_sample_at_a_time
 from tasks.graph.biases import change_bias, insert_bias
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
+from tasks.graph.presets import Preset, TensorOptions
 from tasks.graph.traversal import find_output, nodes_by_name
+from tasks.numerics.affine import Granularity
 from tests import models as m
 from tests.layer_kinds import KINDS, Kind
 from tests.quantize import quantize as fully_quantized
@@ -151,6 +153,21 @@ def test_layers_without_a_bias_are_seen_as_deployed() -> None:
     samples = data((1, 4, 8, 8), 20)
     quantized = fully_quantized(model, samples, bits=8)
     assert all(each.sqnr_db > 20 for each in analyze(model, quantized, samples).layers)
+
+
+def test_attention_with_a_scale_for_each_token() -> None:
+    """One graph of both models computes its layers wrongly, the quantized model alone does not."""
+    x = m.image("x", (1, 5, 8))
+    q, k, v = (m.bias(m.matmul(x, name, 8), f"{name}_bias") for name in "qkv")
+    scores = m.softmax(m.named(ops.matmul(q, k, False, True), "scores"), "softmax")
+    mixed = m.named(ops.reduce_mean(ops.matmul(scores, v, False, False), m.integers("axis", 1), True), "mean")
+    model = m.build(m.bias(m.matmul(mixed, "o", 6), "o_bias"))
+    samples = [{"x": each} for each in np.random.default_rng(0).normal(size=(24, 1, 5, 8)).astype(np.float32)]
+    per_token = TensorOptions(granularity=Granularity.PERCHANNEL)
+    quantized = fully_quantized(model, samples, 8, preset=Preset.PERFORMANCE, activations=per_token)
+    found = analyze(model, quantized, samples)
+    assert {each.layer for each in found.layers} | {reason[0] for reason in found.skipped} == {*"qkvo"}
+    assert all(each.execution < 1e-8 * each.signal for each in found.layers)
 
 
 def test_equal_models_have_no_error(chain: ov.Model) -> None:
