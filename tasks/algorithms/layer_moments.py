@@ -20,6 +20,7 @@ from tasks.algorithms.activation_scales import Limits, Trial, tune_limits
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.graph.biases import find_bias
 from tasks.graph.columns import Form
+from tasks.graph.edits import MOST_INT8_LEVELS
 from tasks.graph.joining import share_inputs
 from tasks.graph.layers import Layer
 from tasks.graph.operations import Edge
@@ -118,7 +119,8 @@ def _side_by_side(
 ) -> ov.Model:
     """Outputs: for each layer what the float one answers, bias included, and what the quantized one reads.
 
-    ``unquantized``: what its FakeQuantize reads instead.
+    ``unquantized``: what its FakeQuantize reads instead, as in front of one of 16 bits, which loses next to nothing and
+    whose result OpenVINO (2026.4) does not compile.
     """
     first, second = (one_sample_at_a_time(each, whole) for each in (model, quantized))
     answers, readers = nodes_by_name(first), nodes_by_name(second)
@@ -126,8 +128,11 @@ def _side_by_side(
     for each in group:
         outputs.append(ops.result(_answer(each, answers, readers)))
         data = readers[each.layer.name].input_value(each.layer.data.port)
+        quantizer = data.get_node()
+        if unquantized or quantizer.get_attributes().get("levels", 0) > MOST_INT8_LEVELS:
+            data = quantizer.input_value(0)
         # A result of its own, as the data may be an input of the model, whose readers are about to change.
-        outputs.append(ops.result(data.get_node().input_value(0) if unquantized else data))
+        outputs.append(ops.result(data))
     share_inputs(first, second)
     return ov.Model(outputs, first.get_parameters(), "side_by_side")
 

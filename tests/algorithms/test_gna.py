@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from tasks.algorithms.evaluation import collect_outputs
 from tasks.algorithms.inference import Sample, compile_for_samples
+from tasks.algorithms.layerwise_tuning import plan_tuning, tune_layers
 from tasks.algorithms.ranges import estimate_parameters, from_arrays, to_arrays
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import place_quantizers, tapped_tensors
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.reading import locate
+from tasks.graph.scope import IgnoredScope
 from tasks.numerics.aggregators import Aggregator
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.numerics.metrics import sqnr
@@ -117,3 +119,13 @@ def test_outputs_are_the_same_in_every_compilation() -> None:
     first = output(model)
     for _ in range(20):
         np.testing.assert_allclose(output(model), first, rtol=1e-5)
+
+
+def test_layers_that_read_inputs_of_16_bits_are_tuned() -> None:
+    model = m.build(m.matmul(m.image(), "dense", 6))
+    result = quantized(model, "GNA", BYTES)
+    assert levels(result)[2**16] == 1
+    plan = plan_tuning(model, result, IgnoredScope(), None)
+    assert plan.groups == (("dense",),)
+    (tuned,) = tune_layers(model, result, ("dense",), samples(16))
+    assert 0 < tuned.after < tuned.before
