@@ -124,7 +124,7 @@ def test_outputs_are_the_same_in_every_compilation() -> None:
 def test_layers_that_read_inputs_of_16_bits_are_tuned() -> None:
     model = m.build(m.matmul(m.image(), "dense", 6))
     result = quantized(model, "GNA", BYTES)
-    assert levels(result)[2**16] == 1
+    assert 2**16 in levels(result)
     plan = plan_tuning(model, result, IgnoredScope(), None)
     assert plan.groups == (("dense",),)
     (tuned,) = tune_layers(model, result, ("dense",), samples(16))
