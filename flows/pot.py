@@ -31,7 +31,16 @@ Flow = Callable[[Any, tuple[str, ...]], Any]
 
 LOG = logging.getLogger("ptq-pot")
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
-_OF_QUANTIZE = {"model": "-m", "weights": "-w", "name": "-n", "preset": "--preset", "ac_config": "--ac-config"}
+_OF_QUANTIZE = {
+    "model": "-m",
+    "weights": "-w",
+    "name": "-n",
+    "preset": "--preset",
+    "engine": "--engine",
+    "ac_config": "--ac-config",
+    "data_source": "--data-source",
+    "max_drop": "--max-drop",
+}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictC
     """Hydra's own part of the configuration of the first point; empty where it cannot be composed."""
     try:
         composed = compose(config_name, overrides=next(_points(overrides)), return_hydra_config=True)
-    except (HydraException, ValueError):  # ValueError is how it refuses null for a group
+    except (HydraException, ValueError, TypeError):  # how it refuses null, and a list that holds no names
         return OmegaConf.create({"sweeper": {}})
     settings: DictConfig = composed.hydra
     return settings

@@ -39,6 +39,14 @@ from tasks.release import ReleaseOptions
 
 T = TypeVar("T", bound="QuantizeConfig")
 
+
+def _as_dataset(key: str, default: Any, *, _root_: DictConfig) -> Any:
+    """What ``dataset`` says, if it is of the kind of ``validation``; else the default. For conf/validation."""
+    return _root_.dataset[key] if _root_.dataset.get("kind") == _root_.validation.kind else default
+
+
+OmegaConf.register_new_resolver("as_dataset", _as_dataset, replace=True)
+
 _MISSING = "a value is needed"
 # What pydantic says in terms of Python.
 _EXPECTED = {

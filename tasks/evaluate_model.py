@@ -120,21 +120,22 @@ def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whol
     return _last[key]
 
 
-# Samples by their digest and the names of the inputs, and their bytes, kept for the next model.
-_kept: dict[tuple[str, ...], Sample] = {}
+# Samples and their sizes by their digest and the names of the inputs, kept for the next model.
+_kept: dict[tuple[str, ...], tuple[Sample, Sizes]] = {}
 
 
 def _loaded(
     samples: Samples, dataset: DatasetRef, names: tuple[str, ...], sizes: list[Sizes], most_bytes: int
 ) -> Iterator[Sample]:
     """The samples, one at a time; their sizes are appended to ``sizes``. As many as fit in ``most_bytes`` are kept."""
-    used = sum(array.nbytes for sample in _kept.values() for array in sample.values())
+    used = sum(array.nbytes for sample, _ in _kept.values() for array in sample.values())
     for index, digest in zip(dataset.indices, dataset.digests, strict=True):
-        sample = _kept.get((digest, *names))
-        if sample is None:
+        kept = _kept.get((digest, *names))
+        if kept is None:
             sample = samples.load(index, names)
+            kept = sample, sizes_of(samples, index, sample[names[0]])
             used += sum(array.nbytes for array in sample.values())
             if used <= most_bytes:
-                _kept[digest, *names] = sample
-        sizes.append(sizes_of(samples, index, sample[names[0]]))
-        yield sample
+                _kept[digest, *names] = kept
+        sizes.append(kept[1])
+        yield kept[0]

@@ -95,7 +95,9 @@ def _curves(report: Report) -> Mapping[str, Sequence[float]]:
 
 def _allowed(name: str) -> str:
     """The name with what MLflow does not take as part of one, like the @ of ``accuracy@top1``, replaced."""
-    return re.sub(r"[^/\w.\- :]", "_", name)
+    parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
+    # It takes none that would be another path, like that of a class without a name, and 250 characters.
+    return "/".join(part if part.strip(".") else f"_{part}" for part in parts)[:250].rstrip("/")
 
 
 @task(name="log_run")

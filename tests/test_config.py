@@ -104,6 +104,33 @@ def test_validation_follows_the_calibration_data() -> None:
     assert configuration().dataset == Digits("training")
 
 
+def test_validation_takes_over_every_option_of_its_kind() -> None:
+    config = configuration(*ARRAYS, "dataset.samples=calib", "dataset.labels=target", "validation.path=others.npz")
+    assert config.validation == Arrays(Path("others.npz"), samples="calib", labels="target")
+
+
+DATA = {
+    "arrays": ("arrays", "path=x.npz"),
+    "image_folder": ("image_folder", "path=photos"),
+    "annotated_files": ("annotated_files", "data_source=photos"),
+    "callable": ("callable", "path=my_data.make"),
+    "digits": ("digits",),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("other", DATA)
+def test_validation_may_be_of_another_kind(kind: str, other: str) -> None:
+    def words(group: str, name: str) -> list[str]:
+        first, *more = DATA[name]
+        return [f"{group}={first}", *(f"{group}.{each}" for each in more)]
+
+    config = configuration(*words("dataset", kind), *words("validation", other))
+    alone = configuration(*words("dataset", other), *words("validation", other))
+    assert config.validation == alone.validation
+    assert config.dataset.kind == kind
+
+
 def test_state_goes_where_the_environment_says(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert configuration().runtime.home == home
     monkeypatch.delenv("PTQ_HOME")
@@ -309,6 +336,7 @@ ARGUMENTS = {
             "Allowed: annotated_files, arrays, callable, digits, image_folder",
         ),
     ),
+    "list for an option of a group": Mistake("dataset=[5]", ("dataset: unknown value '5'. Allowed: ",)),
     "no option of a group": Mistake("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),
     "recipe": Mistake("experiment=nope", ("experiment: unknown value 'nope'. Allowed: ",)),
     "launcher": Mistake("hydra/launcher=nope", ("hydra/launcher: unknown value 'nope'. Allowed: basic",)),

@@ -28,7 +28,7 @@ from tasks.data.classified import (
 )
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
-from tasks.data.samples import Labels, Sample, listing, require_finite
+from tasks.data.samples import Labels, Sample, beyond, listing, require_finite
 from tasks.errors import InputError
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
@@ -156,7 +156,16 @@ def annotated_paths(spec: AnnotatedFiles) -> tuple[Path, ...]:
         referenced_files(annotation) if isinstance(annotation, Csv) and annotation.annotation_file.is_file() else ()
     )
     code = [callable_file(each.path) for each in spec.preprocessing if isinstance(each, CallOnImage)]
-    return tuple(path for path in (*paths, *code, spec.data_source) if path is not None)
+    return tuple(path for path in (*paths, *code, *_elsewhere(spec), spec.data_source) if path is not None)
+
+
+def _elsewhere(spec: AnnotatedFiles) -> list[Path]:
+    """The listed files that the folder itself does not hold."""
+    try:
+        annotations = _convert(spec)
+    except (InputError, OSError):  # told when it is opened
+        return []
+    return [] if annotations.images is not None else beyond(spec.data_source or Path(), annotations.names)
 
 
 def _annotation(spec: AnnotatedFiles) -> Converter:

@@ -71,6 +71,8 @@ def _voc_image(file: Path, indices: dict[str, int]) -> tuple[str, Boxes]:
     try:
         # XML of the user's own data; entities that grow are refused by expat.
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314
+    except (ValueError, LookupError) as failure:  # encodings that expat does not know
+        raise InputError(f"{file}: no XML that can be read: {failure}.") from failure
     except ElementTree.ParseError as failure:
         line, column = failure.position
         raise InputError(f"{file}:{line}:{column + 1}: no XML: {failure}.") from failure

@@ -182,7 +182,10 @@ def convert_csv(spec: Csv) -> Annotations:
 
 
 def _rows(spec: Csv) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
+    except csv.Error as failure:
+        raise InputError(f"{spec.annotation_file}: no table: {failure}; is a quote left open?") from failure
 
 
 def _classified(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import Labels, Sample, listing
+from tasks.data.samples import Labels, Sample, beyond, listing
 from tasks.errors import InputError, did_you_mean
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -87,6 +87,16 @@ def open_image_folder(spec: ImageFolder) -> ImageSamples:
     labelled = read_labels(spec.labels)
     _check_present(spec.path, spec.labels, tuple(labelled))
     return ImageSamples(spec, tuple(labelled), np.array(list(labelled.values()), np.int64))
+
+
+def image_paths(spec: ImageFolder) -> tuple[Path, ...]:
+    """The files and folders that the source reads."""
+    if spec.labels is None:
+        return (spec.path,)
+    try:
+        return (spec.path, spec.labels, *beyond(spec.path, read_labels(spec.labels)))
+    except InputError:  # told when it is opened
+        return (spec.path, spec.labels)
 
 
 def read_labels(path: Path) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """From the bytes of a file to an array, as Accuracy Checker's readers did it."""
 
 import io
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,11 @@ from PIL import Image
 from tasks.errors import InputError
 
 Array = NDArray[Any]
+# What the decoders raise for damaged files.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, SyntaxError, RuntimeError, MemoryError),
+    *(cv2.error, Image.DecompressionBombError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 _FLAGS = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE, "unchanged": cv2.IMREAD_UNCHANGED}
 
 
@@ -54,7 +61,7 @@ def read_array(data: bytes, file: Path | str, reader: Reader) -> Array:
                 array = np.array(image.convert("RGB") if to_rgb else image)
             case NumpyReader():
                 array = _numpy_array(data)
-    except (cv2.error, OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError):
+    except _UNREADABLE:
         array = None
     if array is None:
         expected = "a .npy or .npz file of numbers" if isinstance(reader, NumpyReader) else "an image"

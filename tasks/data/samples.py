@@ -1,7 +1,8 @@
 """What every source of samples offers, and the checks that the sources share."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,6 +63,17 @@ def listing(names: Sequence[str], shown: int = 5) -> str:
     """Return the first names, quoted, and how many more there are."""
     text = ", ".join(repr(name) for name in names[:shown])
     return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
+
+
+def beyond(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Those of the named files that a walk through the folder does not come to: elsewhere, or behind a link."""
+    files, root = [folder / name for name in names], folder.resolve()
+    walked = {
+        parent
+        for parent in {file.parent for file in files}
+        if parent.is_relative_to(folder) and parent.resolve() == root / parent.relative_to(folder)
+    }
+    return [file for file in files if file.parent not in walked]
 
 
 def require_finite(array: Array, what: str) -> None:

@@ -7,7 +7,7 @@ from tasks.data.annotations import Annotations
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.custom import Custom, CustomSamples, custom_paths, open_custom
 from tasks.data.digits import Digits, open_digits
-from tasks.data.image_folder import ImageFolder, open_image_folder
+from tasks.data.image_folder import ImageFolder, image_paths, open_image_folder
 from tasks.data.operations import Sizes
 from tasks.data.samples import Array, Samples
 
@@ -35,7 +35,7 @@ def source_files(spec: Source) -> tuple[Path, ...]:
         case Arrays():
             return (spec.path,)
         case ImageFolder():
-            return (spec.path,) if spec.labels is None else (spec.path, spec.labels)
+            return image_paths(spec)
         case Digits():
             return ()
         case AnnotatedFiles():

@@ -64,6 +64,7 @@ def mean_average_precision(
             most=_EVERY,
             recalls=recalls,
             boundary=metric.include_boundaries,
+            crowds=False,
         )
         scores[label] = float(evaluation["precision"].mean())
     return scores
@@ -112,15 +113,28 @@ def _evaluate(
     most: int,
     recalls: NDArray[np.float64],
     boundary: bool,
+    crowds: bool = True,
 ) -> Mapping[str, Any]:
-    """The evaluator's ``precision`` (thresholds, recalls, classes) and ``recall`` (thresholds, classes)."""
-    from pycocotools.coco import COCO  # noqa: PLC0415 - only detection needs it
+    """The evaluator's ``precision`` (thresholds, recalls, classes) and ``recall`` (thresholds, classes).
+
+    Ignored objects are ``crowds``, whose overlap is the share of the found box in them; or overlap like all others.
+    """
+    from pycocotools import mask  # noqa: PLC0415 - only detection needs it
+    from pycocotools.coco import COCO  # noqa: PLC0415
     from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    class Evaluator(COCOeval):  # type: ignore[misc]
+        def computeIoU(self, image: int, label: int) -> Any:  # noqa: N802
+            objects, boxes = self._gts[image, label], self._dts[image, label]
+            if crowds or not objects or not boxes:
+                return super().computeIoU(image, label)
+            boxes = sorted(boxes, key=lambda box: -box["score"])[:most]
+            return mask.iou([box["bbox"] for box in boxes], [each["bbox"] for each in objects], [0] * len(objects))
 
     def described(image: int, label: int, corners: NDArray[np.float64], **more: Any) -> dict[str, Any]:
         width, height = (float(side) + boundary for side in corners[2:] - corners[:2])
         box = [float(corners[0]), float(corners[1]), width, height]
-        return {"image_id": image, "category_id": label, "bbox": box, "area": width * height, **more}
+        return {"image_id": image, "category_id": label, "bbox": box, "area": max(width, 0) * max(height, 0), **more}
 
     objects = [
         described(image, int(label), corners, iscrowd=int(out))
@@ -143,13 +157,13 @@ def _evaluate(
             }
             side.createIndex()
             sides.append(side)
-        evaluator = COCOeval(*sides, "bbox")
+        evaluator = Evaluator(*sides, "bbox")
         evaluator.params.imgIds = list(range(len(known)))
         evaluator.params.catIds = list(classes)
         evaluator.params.iouThrs = np.array(thresholds)
         evaluator.params.recThrs = recalls
         evaluator.params.maxDets = [most]
-        evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, float("inf")]], ["all"]
         evaluator.evaluate()
         evaluator.accumulate()
     return {"precision": evaluator.eval["precision"][..., 0, 0], "recall": evaluator.eval["recall"][..., 0, 0]}

@@ -58,6 +58,8 @@ def differences(metric: Difference, predictions: Sequence[Prediction], annotatio
         if not isinstance(found, np.ndarray) or found.squeeze().shape != target.squeeze().shape:
             shape = found.shape if isinstance(found, np.ndarray) else "boxes"
             raise InputError(f"{name}: the model predicts {shape}, the annotation has {target.shape}.")
+        if not (np.isfinite(found).all() and np.isfinite(target).all()):
+            raise InputError(f"{name}: the prediction or the annotation holds NaN or infinite values.")
         values.append(_difference(metric)(target.squeeze().astype(np.float64), found.squeeze().astype(np.float64)))
     spread = {"@std": float(np.std(values))} if np.isfinite(values).all() else {}
     return {"": float(np.mean(values)), **spread}
@@ -83,6 +85,9 @@ def _difference(metric: Difference) -> Callable[[Array, Array], float]:
 
 def _psnr(metric: Psnr, target: Array, found: Array) -> float:
     border = metric.scale_border
+    if target.ndim < 2 or min(target.shape[:2]) <= 2 * border:
+        shape = " x ".join(map(str, target.shape))
+        raise InputError(f"metric psnr: values of {shape}; expected an image beyond a border of {border} pixels.")
     inner = slice(border, -border or None)
     target, found = target[inner, inner], found[inner, inner]
     if target.ndim == 3 and target.shape[2] == 3:

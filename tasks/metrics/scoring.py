@@ -8,6 +8,7 @@ A function of the user's own, for example in ``my_metrics.py`` beside where the 
     ptq-evaluate ... evaluation.metrics=[{type:callable,path:my_metrics.within_one}]
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -225,7 +226,10 @@ def _f1(metric: F1Score, scores: Array, labels: NDArray[np.int64], classes: Mapp
 def _per_class(values: Mapping[int, float], classes: Mapping[int, str]) -> dict[str, float]:
     """The mean, then each class by its name. Nothing annotated gives 0, as in Accuracy Checker."""
     mean = float(np.mean(list(values.values()))) if values else 0.0
-    return {"": mean, **{f"/{classes.get(label, label)}": value for label, value in values.items()}}
+    names = {label: classes.get(label, str(label)) for label in values}
+    shared = {name for name, count in Counter(names.values()).items() if count > 1}
+    named = {label: f"{name} ({label})" if name in shared else name for label, name in names.items()}
+    return {"": mean, **{f"/{named[label]}": value for label, value in values.items()}}
 
 
 def _called(path: str, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from tasks.data.annotated_files import Converter
+from tasks.data.annotated_files import AnnotatedFiles, Converter
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
 from tasks.metrics.boxes import Postprocessor
@@ -184,6 +184,8 @@ def _dataset(dataset: Section, group: str, model: ImageInput | None, layout: str
             dataset.take(key)
             dataset.mistake(key, "is not supported.")
     dataset.finish()
+    if group == "validation":  # what it leaves out would come from the other data set
+        values = {each.name: each.default for each in fields(AnnotatedFiles) if each.name != "kind"} | values
     for key, value in values.items():
         findings.set(f"{group}.{key}", value, dataset.where(key if key in dataset else None))
 

@@ -123,7 +123,7 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
 def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | None]:
     """Find the model's files; returns its name and what image it reads."""
     findings = model.findings
-    path, weights = model.take("model"), model.take("weights")
+    path, weights = (_at_home(model.take(key)) for key in ("model", "weights"))
     name = model.take("model_name")
     model.ignore("framework")
     if "cascade" in model:
@@ -154,8 +154,12 @@ def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | No
         return name, None
 
 
+def _at_home(path: Any) -> Any:
+    return str(Path(path).expanduser()) if isinstance(path, str) and path else path
+
+
 def _file(model: Section, key: str, value: Any) -> Path | None:
-    path = Path(str(value)).expanduser()
+    path = Path(str(value))
     if path.is_file():
         return path
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -330,6 +330,7 @@ def imagenet_spec(folder: Path) -> AnnotatedFiles:
         (voc_spec, spoil("voc/Annotations/000000.xml", "<name>", "<name>x"), "unknown class 'x"),
         (voc_spec, spoil("voc/Annotations/000000.xml", "<xmin>", "<xmin>z"), "expected a number"),
         (voc_spec, spoil("voc/Annotations/000000.xml", "<filename>000000.png</filename>", ""), "expected <filename>"),
+        (voc_spec, spoil("voc/Annotations/000000.xml", "<ann", "<?xml version='1.0' encoding='x'?><ann"), "no XML"),
         (voc_spec, spoil("meta.json", "]", ""), "meta.json:1:"),
         (voc_spec, spoil("meta.json", "labels", "names"), "expected an object with 'label_map' or a list 'labels'"),
         (coco_spec, spoil("coco/instances.json", '"images"', '"pictures"'), "expected COCO's instances: no 'images'"),
@@ -357,6 +358,7 @@ def test_broken_annotations_are_named(
         ("file,label\n0000.png\n", "table.csv:2: expected 2 columns"),
         ("file,value\n0000.png,big\n", "table.csv:2: could not convert string to float"),
         ("file,reference\n0000.png,nowhere.npy\n", "nowhere.npy: does not exist"),
+        (f'file,label\n"{"x" * 200_000},1\n', "is a quote left open?"),
     ],
 )
 def test_broken_tables_are_named(folder: Path, text: str, message: str) -> None:

@@ -16,7 +16,8 @@ from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.operations import Crop, Normalization, Resize, SwapChannels
 from tasks.data.samples import Samples
-from tasks.data.source import Source, open_source
+from tasks.data.source import Source, open_source, source_files
+from tasks.load_dataset import source_identity
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 PHOTOS = SHARED / "data" / "imagenet_sample"
@@ -42,6 +43,25 @@ def test_every_kind_opens_and_keeps_the_protocol(specs: tuple[Source, ...]) -> N
         assert value.flags.c_contiguous
         assert len(samples.digest(0)) == 64
         assert samples.digest(0) == open_source(spec).digest(0)
+
+
+def test_listed_files_are_noticed_wherever_they_lie(tmp_path: Path) -> None:
+    png = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    for name in ("data", "elsewhere", "linked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(png)
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "linked")
+    names = ["a.png", "../elsewhere/a.png", "link/a.png", str(tmp_path / "elsewhere" / "a.png")]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    (tmp_path / "labels.txt").write_text("".join(f"{name} 0\n" for name in names))
+    files = AnnotatedFiles(annotation=Files(list_file=tmp_path / "list.txt"), data_source=tmp_path / "data")
+    for spec in (files, ImageFolder(tmp_path / "data", tmp_path / "labels.txt")):
+        identities = [source_identity(spec)]
+        for name in ("data", "elsewhere", "linked"):
+            (tmp_path / name / "a.png").write_bytes(png + b"\0" * len(identities))
+            identities.append(source_identity(spec))
+        assert len(set(identities)) == 4
+        assert tmp_path / "data" / "a.png" not in source_files(spec)  # its folder is there
 
 
 def test_kinds_differ(specs: tuple[Source, ...]) -> None:

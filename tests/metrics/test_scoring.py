@@ -55,6 +55,12 @@ def test_accuracy_overall_and_a_class() -> None:
     }
 
 
+def test_classes_of_one_name_are_told_apart() -> None:
+    metric = Accuracy(type="accuracy_per_class", name="a")
+    values = scores(metric, OUTPUTS, LABELS, classes={0: "crane", 1: "cat", 2: "crane"})
+    assert values == {"a": 0.5, "a/crane (0)": 0.5, "a/cat": 0.0, "a/crane (2)": 1.0}
+
+
 def test_f1_is_two_true_positives_over_all_that_were_meant_or_said() -> None:
     values = scores(F1Score(), OUTPUTS, LABELS)
     assert values["f1-score/0"] == pytest.approx(2 * 1 / (2 + 2))
@@ -186,6 +192,57 @@ def test_difficult_objects_count_neither_way() -> None:
     assert mean_average_precision(counted, missed, known, [0])[0] == pytest.approx(0.5)
 
 
+def average_precision(detected: list[Detections], known: list[Boxes]) -> float:
+    """Pascal VOC's area written out: the oracle. Any number of boxes may lie on a difficult object."""
+    ranking = sorted(
+        (
+            (score, image, box)
+            for image, each in enumerate(detected)
+            for score, box in zip(each.scores, each.corners, strict=True)
+        ),
+        key=lambda row: -row[0],
+    )
+    hits, used = [], set()
+    for _, image, box in ranking:
+        overlaps = [overlap(box, other, True) for other in known[image].corners]
+        near = [place for place, value in enumerate(overlaps) if value >= 0.5]
+        free = [place for place in near if not known[image].ignored[place] and (image, place) not in used]
+        if free:
+            used.add((image, max(free, key=lambda place: overlaps[place])))
+        if free or not any(known[image].ignored[place] for place in near):
+            hits.append(bool(free))
+    count = sum(int((~each.ignored).sum()) for each in known)
+    precisions = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(sum(precisions[place:].max() for place, hit in enumerate(hits) if hit)) / count
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_map_equals_one_written_out_with_difficult_objects(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 100, (4, 3, 2))
+    known = [Boxes(np.zeros(3, np.int64), np.hstack([each, each + 40.0]), rng.random(3) < 0.4) for each in corners]
+    known[0].ignored[0] = False
+    detected = []
+    for each in known:
+        near = each.corners[rng.integers(0, 3, 6)] + rng.integers(-8, 9, (6, 4))
+        small = np.hstack([each.corners[:, :2] + 5, each.corners[:, :2] + 15])
+        boxes_found = np.vstack([near, small])
+        detected.append(Detections(np.zeros(9, np.int64), rng.permutation(9) + rng.random(9), boxes_found))
+    ours = mean_average_precision(MeanAveragePrecision(), detected, known, [0])[0]
+    assert ours == pytest.approx(average_precision(detected, known))
+
+
+def test_objects_of_any_size_count() -> None:
+    huge = boxes((0, 0, 0, 4e5, 4e5))
+    detected = [found((0, 0.9, 0, 0, 4e5, 4e5))]
+    assert mean_average_precision(MeanAveragePrecision(), detected, [huge], [0])[0] == pytest.approx(1)
+    # A box that ends before it begins is a wrong one, not one that does not count.
+    inverted = [found((0, 0.95, 9, 0, 0, 9), (0, 0.9, 0, 0, 9, 9))]
+    assert mean_average_precision(MeanAveragePrecision(), inverted, [boxes((0, 0, 0, 9, 9))], [0])[0] == pytest.approx(
+        0.5
+    )
+
+
 def test_boundaries_belong_to_boxes_or_not() -> None:
     known, detected = [boxes((0, 0, 0, 4, 4))], [found((0, 0.9, 2, 0, 6, 4))]
     # 3 of 7 columns with the last pixel, 2 of 6 without.
@@ -264,6 +321,10 @@ def test_psnr_is_that_of_luma_inside_of_the_border() -> None:
     gray = predicted(Psnr(scale_border=0), [image[:, :, 0]], [target[:, :, 0]])["psnr"]
     assert gray == pytest.approx(cv2.PSNR(image[:, :, 0], target[:, :, 0], 255))
     assert predicted(Psnr(), [target], [target])["psnr"] == math.inf
+    with pytest.raises(InputError, match="values of 8 x 9 x 3; expected an image beyond a border of 4 pixels"):
+        predicted(Psnr(), [target[:8, :9]], [target[:8, :9]])
+    with pytest.raises(InputError, match="NaN or infinite"):
+        predicted(Psnr(), [target * np.nan], [target])
 
 
 def test_ssim_needs_its_library() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from flows.pot import Run, _all_checked, _as_hydra, _translations, parse
-from tasks.config import QuantizeConfig, from_hydra
+from tasks.config import AnnotatedFilesOptions, QuantizeConfig, from_hydra
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
 from tasks.pot.document import without_comments
@@ -444,6 +444,21 @@ def test_what_is_only_evaluated_need_not_be_supported_to_calibrate() -> None:
     assert len(str(caught.value).splitlines()) == len(unsupported) == 4
 
 
+def test_an_evaluation_data_set_takes_nothing_from_the_other_one(workspace: Path) -> None:
+    labels = {"annotation_conversion": {"converter": "imagenet", "annotation_file": "labels.txt"}}
+    own = {"reader": "pillow_imread", "subsample_size": 2, "subsample_seed": 7, "shuffle": False, **labels}
+    datasets = {
+        "optimization": {"name": "a", "data_source": "voc/JPEGImages", **own},
+        "evaluation": {"name": "b", "data_source": "coco/images", "metrics": [{"type": "accuracy"}]},
+    }
+    content = json.loads(without_comments((workspace / "template.json").read_text(encoding="utf-8")))
+    content["engine"] = {"launchers": [{"framework": "openvino"}], "datasets": datasets}
+    (workspace / "roles.json").write_text(json.dumps(content), encoding="utf-8")
+    config = translated("roles.json", "-e").config
+    assert config.validation == AnnotatedFilesOptions(data_source=Path("coco/images"))
+    assert config.dataset != replace(config.validation, data_source=Path("voc/JPEGImages"))
+
+
 @pytest.mark.usefixtures("workspace")
 def test_classes_are_those_of_the_converters() -> None:
     voc = annotations_of(open_source(translated("with_voc.json").config.dataset))
@@ -475,6 +490,9 @@ def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pyt
     ("flags", "message"),
     [
         (("-c", "template.json", "-m", "model.xml"), "either --config or -m option should be specified"),
+        (("-c", "template.json", "--engine", "simplified"), "either --config or --engine option"),
+        (("-c", "template.json", "--data-source", "voc"), "either --config or --data-source option"),
+        (("-c", "template.json", "--max-drop", "0.01"), "either --config or --max-drop option"),
         (("-q", "default"), "-q default needs -m"),
         (("-q", "default", "-m", "model.xml"), "-q default needs samples: --ac-config"),
         (("-q", "default", "-m", "model.xml", "--engine", "simplified"), "-q default needs samples: --data-source"),
@@ -493,6 +511,14 @@ def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
         _all_checked(_translations(arguments), arguments)
     (line,) = str(caught.value).splitlines()
     assert message in line
+
+
+def test_models_may_lie_at_home(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(workspace))
+    arguments = parse(["-q", "default", "-m", "~/model.xml", "-w", "~/model.bin", "--ac-config", "voc.yml"])
+    (run,) = _all_checked(_translations(arguments), arguments)
+    assert run.config.model.path == str(workspace / "model.xml")
+    assert run.config.model.weights is None
 
 
 @pytest.mark.usefixtures("workspace")

@@ -1,6 +1,10 @@
 """What MLflow shows of a run before anything else."""
 
-from tasks.log_run import _summary
+import posixpath
+
+import pytest
+
+from tasks.log_run import _allowed, _summary
 from tasks.records import Report
 
 
@@ -19,3 +23,14 @@ def test_the_description_has_both_models_and_the_notes() -> None:
         "",
         "- something was skipped: why",
     ]
+
+
+@pytest.mark.parametrize("name", ["", "a//b", "tv/", "../x", "/", "..", "x" * 300, f"{'x' * 241}/y", "it's", "@", "."])
+def test_classes_of_any_name_become_metrics(name: str) -> None:
+    allowed = _allowed(f"int8/map/{name}")
+    assert allowed.startswith("int8/map/")
+    assert 9 < len(allowed) <= 250
+    # What MLflow takes: a path that stands for itself.
+    assert posixpath.normpath(allowed) == allowed
+    assert "'" not in allowed
+    assert "@" not in allowed

@@ -13,8 +13,10 @@ from tasks import evaluate_model as evaluating
 from tasks import speed_process
 from tasks.algorithms.evaluation import compile_alone
 from tasks.collect_statistics import collect_statistics
+from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits, open_digits
+from tasks.data.readers import NumpyReader
 from tasks.digits import MODEL
 from tasks.errors import InputError
 from tasks.evaluate_model import compile_ahead, evaluate_model
@@ -240,6 +242,16 @@ def test_data_without_labels_have_no_accuracy(runtime: Runtime, tmp_path: Path) 
     dataset = load_dataset.fn(Arrays(tmp_path / "x.npz"), "", None, runtime)
     assert dataset.labels is None
     assert evaluate_model.fn(loaded(runtime), dataset, None, runtime).metrics == {}
+
+
+def test_samples_that_are_kept_keep_their_sizes(runtime: Runtime, tmp_path: Path) -> None:
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.full((1, 8, 8), ord(name), np.float32))
+    source = AnnotatedFiles(data_source=tmp_path, reader=NumpyReader(), layout="nhwc")
+    dataset = load_dataset.fn(source, "", None, runtime)
+    runtime = replace(runtime, keep_samples=10**6)
+    first, again = (evaluate_model.fn(loaded(runtime), dataset, None, runtime) for _ in range(2))
+    assert first == again
 
 
 def test_labels_beyond_the_classes_are_refused(runtime: Runtime, tmp_path: Path) -> None:
