@@ -90,7 +90,7 @@ def pot() -> None:
     if not arguments.to_hydra:
         tracking.start()
     with _failures():
-        code = run(arguments, lambda quantizes: _load_quantize() if quantizes else _load_align())
+        code = run(arguments, lambda quantizes: _load_quantize() if quantizes else _load_align(), _judge)
     sys.exit(code)
 
 

@@ -4,14 +4,11 @@ Output lies where POT put it: ``<output-dir>/<model>_<algorithms>/<time>/optimiz
 ``log.txt``, ``report.json`` and ``manifest.json`` in the folder above.
 """
 
-import logging
 import os
 import shlex
-import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +16,20 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from flows.environment import prepared, require_extra
-from flows.preflight import check
+from flows.pot_log import LEVELS, LOG, in_file, on_terminal
+from flows.preflight import check, parsed
 from tasks.config import QuantizeConfig
 from tasks.errors import InputError
+from tasks.metrics.scoring import RESERVED
 from tasks.pot.overrides import spelled
 from tasks.pot.translation import Translation, translate, translate_flags
 from tasks.pot.uncompressed import uncompress_weights
 from tasks.records import Report
 
 Flow = Callable[[Any, tuple[str, ...]], Any]
+# The exit code for a failure, and the line that says all; None for the line where there is none.
+Judge = Callable[[Exception], tuple[int, str | None]]
 
-LOG = logging.getLogger("ptq-pot")
-LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 _OF_QUANTIZE = {
     "model": "-m",
     "weights": "-w",
@@ -78,13 +77,13 @@ def parse(arguments: Sequence[str]) -> Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
-    """Run every configuration, after all were checked; returns the exit code.
+def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -> int:
+    """Run every configuration, after all were checked; returns the exit code, the least of those that failed.
 
     ``load_flow`` gives the flow that quantizes, or the one for parts that leave the model float.
     Raises InputError for mistakes in any of them; one that fails later does not stop the others.
     """
-    with _logging(arguments.log_level):
+    with on_terminal(arguments.log_level):
         runs = _all_checked(_translations(arguments), arguments)
         if arguments.to_hydra:
             if floating := [run for run in runs if not run.translation.quantizes]:
@@ -92,12 +91,15 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
             for run in runs:
                 print(_as_hydra(run))
             return 0
-        if arguments.direct_dump and len(runs) > 1:
-            raise InputError("-d: several configurations would overwrite each other; give one -c, or leave -d out.")
+        if len({run.config.output_dir.absolute() for run in runs}) < len(runs):
+            flag = "-d" if arguments.direct_dump else f"output_dir={runs[0].config.output_dir}"
+            raise InputError(
+                f"{flag}: several configurations would overwrite each other; give one -c, or leave it out."
+            )
         require_extra(runs[0].config.runtime)
         with prepared(runs[0].config.runtime.home):
-            failed = [run for run in runs if not _run(run, load_flow(run.translation.quantizes), arguments)]
-        return 2 if failed else 0
+            codes = {_code_of(run, load_flow, arguments, judge) for run in runs}
+        return min(codes - {0}, default=0)
 
 
 def _translations(arguments: Namespace) -> list[Translation]:
@@ -114,6 +116,8 @@ def _translations(arguments: Namespace) -> list[Translation]:
         raise InputError("-q default needs -m, the model's .xml file.")
     simplified = arguments.engine == "simplified" or (arguments.engine is None and arguments.data_source)
     source = arguments.data_source if simplified else arguments.ac_config
+    if arguments.data_source and arguments.ac_config:
+        raise InputError("--ac-config and --data-source: expected one of them; the simplified engine reads no file.")
     if not source:
         flag = "--data-source" if simplified else "--ac-config, or --engine simplified with --data-source"
         raise InputError(f"-q default needs samples: {flag}.")
@@ -167,12 +171,27 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
     if not arguments.to_hydra:
         own.append(f"runtime.progress={spelled(arguments.progress_bar)}")
     overrides = [*translation.overrides, *own, *arguments.overrides]
+    if several := [str(each.input_line) for each in parsed(arguments.overrides)[0] if each.is_sweep_override()]:
+        raise InputError(f"{several[0]}: several values at once are for ptq-quantize -m; expected one")
     checked = check("quantize", QuantizeConfig, overrides)
     if checked.problems:
-        raise InputError(translation.explain("\n".join(checked.problems)))
+        given = tuple(f"{word.partition('=')[0]}: " for word in arguments.overrides)
+        raise InputError(
+            "\n".join(line if line.startswith(given) else translation.explain(line) for line in checked.problems)
+        )
     if checked.config is None:
         raise InputError(f"{translation.origin}: settings of Hydra itself have no meaning here")
+    _require_place(checked.config.output_dir / "optimized", translation.name)
     return Run(translation, checked.config, tuple(overrides))
+
+
+def _require_place(optimized: Path, name: str) -> None:
+    """Raise InputError where the model cannot be put in the end."""
+    if optimized.exists() and not optimized.is_dir():
+        raise InputError(f"{optimized}: is a file; expected a folder, or none, for the model")
+    for file in (optimized / f"{name}.xml", optimized / f"{name}.bin"):
+        if file.is_dir():
+            raise InputError(f"{file}: is a folder; the model's file goes there")
 
 
 def _output_folder(translation: Translation, arguments: Namespace) -> Path:
@@ -185,39 +204,48 @@ def _output_folder(translation: Translation, arguments: Namespace) -> Path:
 def _as_hydra(run: Run) -> str:
     """The command line and the same as the yaml of an experiment."""
     words = " \\\n  ".join(map(shlex.quote, run.overrides))
-    groups = [key for key in ("dataset", "validation", "evaluation") if key in run.translation.settings]
-    tree = OmegaConf.create({})
-    for key, value in run.translation.settings.items():
-        if key not in groups:
-            OmegaConf.update(tree, key, value)
-    defaults = [f"  - override /{key}: {run.translation.settings[key]}" for key in groups]
-    if groups == ["dataset"]:
-        defaults.append(f"  - override /validation: {run.translation.settings['dataset']}")
+    tree, groups = OmegaConf.create({}), {}
+    for override in parsed(run.overrides)[0]:
+        key = override.get_key_element()
+        if key.startswith(("+", "~")):
+            raise InputError(f"{override.input_line}: the yaml of --to-hydra has no place for + and ~; leave it out")
+        if "." in key or key == "output_dir":
+            OmegaConf.update(tree, key, override.value())
+        else:
+            groups[key] = override.get_value_element_as_str()
+    if "dataset" in groups:
+        groups.setdefault("validation", groups["dataset"])
+    defaults = [f"  - override /{key}: {value}" for key, value in groups.items()]
     header = "\n".join(["# @package _global_", "defaults:", *defaults]) if groups else "# @package _global_"
     return f"ptq-quantize \\\n  {words}\n\n{header}\n{OmegaConf.to_yaml(tree)}"
 
 
-def _run(run: Run, flow: Flow, arguments: Namespace) -> bool:
-    """Run one configuration; returns whether it went well."""
+def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace, judge: Judge) -> int:
+    """Run one configuration; returns the exit code for it alone."""
+    try:
+        _run(run, load_flow(run.translation.quantizes), arguments)
+    except Exception as failure:  # noqa: BLE001 - the others do not depend on this one
+        code, line = judge(failure)
+        LOG.error("%s: %s", run.translation.origin, line or "failed", exc_info=None if line else failure)
+        return code
+    return 0
+
+
+def _run(run: Run, flow: Flow, arguments: Namespace) -> None:
     folder = run.config.output_dir
     for notice in run.translation.notices:
         LOG.warning(notice)
     LOG.info("%s: quantizing %s", run.translation.origin, run.translation.name)
-    try:
-        report: Report = flow(run.config, run.overrides)
-    except InputError as mistake:
-        LOG.error("%s: %s", run.translation.origin, mistake)
-        return False
+    report: Report = flow(run.config, run.overrides)
     files = _put_in_place(folder, run.translation.name)
     if arguments.keep_uncompressed_weights:
         uncompress_weights(files[0])
-    with _log_file(folder / "log.txt"):
+    with in_file(folder / "log.txt"):
         _log_report(run, report, arguments)
     if arguments.evaluate:
         for name, value in _declared(run, report).items():
             print(f"{name} : {value}")
     print(f"model: {files[0]}")
-    return True
 
 
 def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
@@ -232,11 +260,10 @@ def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
 
 def _declared(run: Run, report: Report) -> dict[str, float | None]:
     """The new model's values of the metrics that the configuration names."""
-    ours = {"sqnr_db", "cosine", "agreement", "expected_agreement", "latency_ms", "throughput_fps"}
     return {
         name: value
         for name, value in list(report.metrics.values())[-1].items()
-        if name not in ours and not name.startswith("sqnr_db/") and run.config.evaluation.metrics
+        if name.partition("/")[0] not in RESERVED and run.config.evaluation.metrics
     }
 
 
@@ -253,29 +280,3 @@ def _log_report(run: Run, report: Report, arguments: Namespace) -> None:
         lines += [("info", f"{name} : {value}") for name, value in _declared(run, report).items()]
     for level, line in lines:
         getattr(LOG, level)(line, extra={"silent": True})
-
-
-@contextmanager
-def _logging(level: str) -> Iterator[None]:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: not getattr(record, "silent", False))
-    LOG.setLevel(level)
-    LOG.propagate = False
-    LOG.addHandler(handler)
-    try:
-        yield
-    finally:
-        LOG.removeHandler(handler)
-
-
-@contextmanager
-def _log_file(file: Path) -> Iterator[None]:
-    handler = logging.FileHandler(file, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    LOG.addHandler(handler)
-    try:
-        yield
-    finally:
-        LOG.removeHandler(handler)
-        handler.close()

@@ -52,7 +52,7 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
 
 
 def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
-    overrides, lines = _parse(flags.overrides)
+    overrides, lines = parsed(flags.overrides)
     configs: list[T] = []
     loader = GlobalHydra.instance().config_loader()
     settings = _settings_of_hydra(config_name, overrides)
@@ -119,7 +119,7 @@ def settings(overrides: Sequence[str]) -> QuantizeConfig:
     return checked.config
 
 
-def _parse(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
+def parsed(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
     """The overrides, and a line for each word that is none."""
     parser = OverridesParser.create()
     overrides: list[Override] = []

@@ -22,7 +22,7 @@ from tasks.errors import InputError, unknown
 from tasks.graph.presets import TensorOptions
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter, Classification
-from tasks.metrics.scoring import Metric, Scoring
+from tasks.metrics.scoring import Metric, Scoring, out_of_range
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.options import (
     Count,
@@ -205,6 +205,8 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
     except ValidationError as failure:
         raise InputError("\n".join(_lines(failure, plain))) from failure
     mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
+    if config.evaluation.scoring:
+        mistakes += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
     if mistakes:
         raise InputError("\n".join(mistakes))
     return config

@@ -86,3 +86,11 @@ def uneven_detections(outputs: Any) -> dict[str, Any]:
 
 def drop_all(detections: dict[str, Any]) -> dict[str, Any]:
     return {name: values[:0] for name, values in detections.items()}
+
+
+def worded_detections(*_: Any) -> dict[str, Any]:
+    return {"labels": ["cat"], "scores": [1.0], "boxes": [[0, 0, 1, 1]]}
+
+
+def ragged_detections(*_: Any) -> dict[str, Any]:
+    return {"labels": [0, 1], "scores": [1.0, 1.0], "boxes": [[0, 0, 1, 1], [0]]}

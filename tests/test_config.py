@@ -264,6 +264,10 @@ VALUES = {
     "endless time": Mistake(
         "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
     ),
+    "share in percent": Mistake(
+        "evaluation.metrics=[{type:map,overlap_threshold:50}]",
+        ("evaluation.metrics.0: overlap_threshold 50.0; expected above 0 and up to 1",),
+    ),
     "no model": Mistake("model.path=", ("model.path: a value is needed, got ''; null stands for none",)),
     "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
     "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''; null stands for none",)),

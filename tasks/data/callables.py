@@ -38,6 +38,15 @@ def load_callable(path: str, what: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def call(path: str, what: str, *arguments: Any) -> Any:
+    """What the function that ``path`` names answers. Raises InputError when it fails, and as :func:`load_callable`."""
+    function = load_callable(path, what)
+    try:
+        return function(*arguments)
+    except Exception as failure:
+        raise InputError(f"{path}: {type(failure).__name__}: {failure}.") from failure
+
+
 def callable_file(path: str) -> Path | None:
     """The source file of the module that a dotted path names, so that a change of it is noticed; None without one."""
     _find_in_current_folder()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.data.aspect_ratio import AspectRatio, Shape, scaled_shape
-from tasks.data.callables import load_callable
+from tasks.data.callables import call, load_callable
 from tasks.errors import InputError
 
 Array = NDArray[Any]
@@ -264,7 +264,7 @@ def _numbers(value: Numbers) -> tuple[float, ...]:
 
 
 def _call(image: Array, path: str) -> Array:
-    result = load_callable(path, "function")(image)
+    result = call(path, "function", image)
     if not isinstance(result, np.ndarray) or result.ndim not in (2, 3) or result.dtype.kind not in "biuf":
         got = f"{result.dtype} of shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
         raise InputError(f"{path} returned {got}; expected an array (height, width[, channels]) of real numbers.")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from tasks.data.annotations import Boxes
-from tasks.data.callables import load_callable
+from tasks.data.callables import call
 from tasks.data.operations import Sizes
 from tasks.errors import InputError
 from tasks.metrics.predictions import as_detections
@@ -60,6 +60,19 @@ class CallOnDetections:
 Postprocessor = ResizePredictionBoxes | Nms | ClipBoxes | CallOnDetections
 
 
+def step_problem(step: Postprocessor) -> str | None:
+    """What is wrong with the options of a step, if anything."""
+    match step:
+        case Nms(overlap=share) if not 0 <= share <= 1:
+            return f"overlap {share}; expected 0 to 1"
+        case Nms(keep_top_k=int(count)) if count < 0:
+            return f"keep_top_k {count}; expected at least 0"
+        case ClipBoxes(size=size, dst_width=width, dst_height=height):
+            sides = [side for side in (size, width, height) if side is not None and side < 1]
+            return f"a side of {sides[0]} pixels; expected at least 1" if sides else None
+    return None
+
+
 def postprocess(
     found: Detections, known: Boxes, steps: tuple[Postprocessor, ...], sizes: Sizes
 ) -> tuple[Detections, Boxes]:
@@ -81,7 +94,7 @@ def postprocess(
                     known = replace(known, corners=known.corners.clip(0, limits))
             case CallOnDetections(path=path):
                 given = {"labels": found.labels, "scores": found.scores, "boxes": found.corners}
-                result = load_callable(path, "postprocessing")(given)
+                result = call(path, "postprocessing", given)
                 if not isinstance(result, dict):
                     raise InputError(f"{path} returned {type(result).__name__}; expected a dictionary.")
                 found = as_detections(result, path)

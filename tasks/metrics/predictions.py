@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.callables import load_callable
+from tasks.data.callables import call
 from tasks.data.operations import Sizes
 from tasks.errors import InputError, did_you_mean
 from tasks.metrics.yolo import Yolo, YoloV2, decode_yolo, decode_yolo_v2
@@ -86,7 +86,7 @@ def predict(adapter: Adapter, outputs: Outputs, sizes: Sizes) -> Prediction:  # 
         case ImageProcessing(output=name):
             return _image(adapter, choose_output(outputs, name))
         case CallAdapter(path=path):
-            result = load_callable(path, "adapter")(dict(outputs))
+            result = call(path, "adapter", dict(outputs))
             return as_detections(result, path) if isinstance(result, dict) else _checked(result, path)
 
 
@@ -105,7 +105,12 @@ def as_detections(result: Mapping[str, Any], path: str) -> Detections:
     wanted = ("labels", "scores", "boxes")
     if set(result) != set(wanted):
         raise InputError(f"{path} returned keys {', '.join(map(str, result))}; expected {', '.join(wanted)}.")
-    labels, scores, boxes = (np.asarray(result[key]) for key in wanted)
+    try:
+        labels, scores, boxes = (np.asarray(result[key]) for key in wanted)
+    except ValueError as failure:  # rows of several lengths
+        raise InputError(f"{path} returned {failure}; expected arrays of numbers.") from failure
+    if any(values.dtype.kind not in "biuf" for values in (labels, scores, boxes)):
+        raise InputError(f"{path} returned {labels.dtype}, {scores.dtype} and {boxes.dtype}; expected numbers.")
     if labels.ndim != 1 or scores.shape != labels.shape or boxes.shape != (len(labels), 4):
         raise InputError(
             f"{path} returned labels {labels.shape}, scores {scores.shape} and boxes {boxes.shape};"
@@ -134,6 +139,17 @@ def _ssd(output: Array) -> Detections:
 
 def _image(adapter: ImageProcessing, output: Array) -> Array:
     image = output.transpose(1, 2, 0) if output.ndim == 3 and output.shape[0] in (1, 3) else output
+    shape = list(output.shape)
+    if not np.isfinite(image).all():
+        raise InputError(f"adapter image_processing: the output {shape} holds NaN or infinite values.")
+    if adapter.reverse_channels and image.ndim != 3:
+        raise InputError(f"adapter image_processing: reverse_channels needs an output of three axes, it has {shape}.")
+    for name, numbers in (("mean", adapter.mean), ("std", adapter.std)):
+        if isinstance(numbers, tuple) and len(numbers) not in (1, *image.shape[2:]):
+            raise InputError(
+                f"adapter image_processing: {name} has {len(numbers)} numbers;"
+                f" expected one, or one for each channel of the output {shape}."
+            )
     image = image[:, :, ::-1] if adapter.reverse_channels else image
     image = image * np.asarray(adapter.std) + np.asarray(adapter.mean)
     return np.asarray(np.clip(image, 0, 255), np.uint8) if adapter.cast_to_uint8 else np.asarray(image)

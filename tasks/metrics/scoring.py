@@ -17,17 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.annotations import Annotations, Boxes
-from tasks.data.callables import load_callable
+from tasks.data.callables import call, load_callable
 from tasks.data.operations import Sizes
 from tasks.errors import InputError
-from tasks.metrics.boxes import Postprocessor, postprocess
+from tasks.metrics.boxes import Postprocessor, postprocess, step_problem
 from tasks.metrics.detection import Coco, MeanAveragePrecision, coco, coco_thresholds, mean_average_precision
 from tasks.metrics.differences import Difference, Error, Psnr, Ssim, differences, structural_similarity
 from tasks.metrics.predictions import Adapter, Classification, Outputs, Prediction, predict
+from tasks.metrics.yolo import Yolo, YoloV2, grid_problem
 from tasks.numerics.detections import Detections
 from tasks.numerics.metrics import top_k
 
 Array = NDArray[Any]
+# What reports call figures of their own.
+RESERVED = (
+    *("top1", "top5", "sqnr_db", "cosine", "agreement", "expected_agreement"),
+    *("latency_ms", "throughput_fps"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +90,40 @@ def metric_name(metric: Metric) -> str:
     return metric.name or (metric.path.rpartition(".")[2] if isinstance(metric, CallMetric) else metric.type)
 
 
+def out_of_range(scoring: Scoring) -> Iterator[tuple[str, str]]:
+    """Options that have no meaning, as pairs of their place and what is wrong."""
+    if isinstance(scoring.adapter, Yolo | YoloV2) and (problem := grid_problem(scoring.adapter)):
+        yield "adapter", problem
+    for place, step in enumerate(scoring.postprocessing):
+        if problem := step_problem(step):
+            yield f"postprocessing.{place}", problem
+    for place, metric in enumerate(scoring.metrics):
+        if problem := _problem(metric):
+            yield f"metrics.{place}", problem
+
+
+def _problem(metric: Metric) -> str | None:
+    match metric:
+        case Accuracy(top_k=count) if count < 1:
+            return f"top_k {count}; expected at least 1"
+        case MeanAveragePrecision(overlap_threshold=share) if not 0 < share <= 1:
+            return f"overlap_threshold {share}; expected above 0 and up to 1"
+        case Coco(max_detections=count) if count < 1:
+            return f"max_detections {count}; expected at least 1"
+        case Psnr(scale_border=border) if border < 0:
+            return f"scale_border {border}; expected at least 0"
+    return None
+
+
 def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
     """Raise InputError for metrics that share a name, lack a function or a library, or what the samples do not have."""
     names = [metric_name(metric) for metric in scoring.metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"metrics: {twice[0]!r} twice; give each a name of its own.")
+    if taken := [name for name in names if name.partition("/")[0] in RESERVED]:
+        raise InputError(f"metrics: {taken[0]!r} is a figure of every report; give the metric another name.")
+    for place, problem in out_of_range(scoring):
+        raise InputError(f"{place}: {problem}.")
     for path in scoring.callables():
         load_callable(path, "function")
     for metric in scoring.metrics:
@@ -99,8 +134,6 @@ def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
             coco_thresholds(metric.threshold)
         if isinstance(metric, Ssim):
             structural_similarity()
-        if isinstance(metric, Accuracy) and metric.top_k < 1:
-            raise InputError(f"metrics: {metric_name(metric)}: top_k {metric.top_k}; expected at least 1.")
 
 
 def score(
@@ -124,7 +157,10 @@ def score(
     values: dict[str, float] = {}
     for metric in scoring.metrics:
         for suffix, value in _evaluate(metric, predictions, annotations, known).items():
-            values[metric_name(metric) + suffix] = value
+            name = metric_name(metric) + suffix
+            if name in values:
+                raise InputError(f"metrics: {name!r} twice; give each metric a name of its own.")
+            values[name] = value
     return values
 
 
@@ -233,10 +269,7 @@ def _per_class(values: Mapping[int, float], classes: Mapping[int, str]) -> dict[
 
 
 def _called(path: str, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:
-    try:
-        result = load_callable(path, "metric")(predictions, annotations)
-    except Exception as failure:
-        raise InputError(f"{path}: {type(failure).__name__}: {failure}.") from failure
+    result = call(path, "metric", predictions, annotations)
     named = {f"/{name}": value for name, value in result.items()} if isinstance(result, dict) else {"": result}
     for value in named.values():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):

@@ -79,6 +79,23 @@ class _Grid:
     shape: tuple[int, int]
 
 
+def grid_problem(adapter: Yolo | YoloV2) -> str | None:
+    """What is wrong with the options of an adapter, if anything."""
+    counts = {"classes": adapter.classes, "num": adapter.num}
+    if wrong := [f"{name} {count}; expected at least 1" for name, count in counts.items() if count < 1]:
+        return wrong[0]
+    if adapter.coords < 4:
+        return f"coords {adapter.coords}; expected at least 4"
+    cells = adapter.cells if isinstance(adapter, Yolo) else (adapter.cells,)
+    if not all(count > 0 for count in cells):
+        return f"cells {adapter.cells}; expected at least 1"
+    if isinstance(adapter, Yolo) and not adapter.outputs:
+        return "outputs: expected at least one"
+    if isinstance(adapter, Yolo) and not all(mask and min(mask) >= 0 for mask in adapter.anchor_masks or ()):
+        return f"anchor_masks {[list(mask) for mask in adapter.anchor_masks or ()]}; expected numbers of anchors from 0"
+    return None
+
+
 def decode_yolo(adapter: Yolo, outputs: list[Array], fed: tuple[int, int]) -> Detections:
     """The boxes of all grids. ``fed`` is height and width of the model's input. Raises InputError for other shapes."""
     anchors = _anchors(adapter.anchors)

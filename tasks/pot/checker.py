@@ -216,7 +216,8 @@ def _preprocessing(dataset: Section, model: ImageInput | None) -> list[dict[str,
     for each in dataset.sections("preprocessing"):
         if each.content.get("type") == "auto_resize":
             if model is None or not model.height or not model.width:
-                each.mistake("type", "auto_resize needs a model with one image of a fixed size.")
+                if dataset.findings.readable:
+                    each.mistake("type", "auto_resize needs a model with one image of a fixed size.")
             else:
                 size = {"dst_height": model.height, "dst_width": model.width}
                 operations.append({"type": "resize", **size})

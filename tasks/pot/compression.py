@@ -66,6 +66,9 @@ def translate_compression(compression: Section) -> tuple[str, ...]:
     if not entries:
         compression.mistake("algorithms", f"expected at least one of {', '.join(SUPPORTED)}.")
     names = tuple(name for entry in entries if (name := _algorithm(entry, str(device))))
+    if names and "quantization.stat_subset_size" not in findings.settings:
+        # POT took the whole data set.
+        findings.set("quantization.stat_subset_size", None, compression.where("algorithms"))
     compression.finish()
     if names:
         _steps(findings, compression, names)
@@ -120,10 +123,6 @@ def _parameters(params: Section, device: str) -> None:
         if key in params:
             findings.set(f"quantization.{key}", params.take(key), params.where(key))
         params.ignore(key)
-    if "stat_subset_size" not in params:
-        # POT took the whole data set.
-        findings.settings.setdefault("quantization.stat_subset_size", None)
-        findings.origins.setdefault("quantization.stat_subset_size", params.where())
     if "use_fast_bias" in params:
         findings.set("quantization.use_fast_bias", params.take("use_fast_bias"), params.where("use_fast_bias"))
     params.ignore("use_fast_bias")

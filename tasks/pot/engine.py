@@ -31,10 +31,13 @@ def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: boo
     elif kind != "accuracy_checker":
         engine.unknown_name("type", kind, TYPES, "engine type")
     elif "config" in engine:
-        path = Path(str(engine.take("config")))
+        path = engine.take("config")
         engine.ignore("device")
         engine.finish()
-        translate_file(engine.findings, path, model, evaluate=evaluate)
+        if isinstance(path, str) and path:
+            translate_file(engine.findings, Path(path), model, evaluate=evaluate)
+        else:
+            engine.mistake("config", f"{path!r}: expected the path of an Accuracy Checker file.")
     elif "launchers" in engine or "datasets" in engine:
         engine.ignore("device")
         translate_model(engine, model, None, evaluate=evaluate)
@@ -63,7 +66,10 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
         findings.set("dataset.path", source, where)
         return
     if model is None or not model.height or not model.width:
-        engine.mistake("type", "the simplified engine needs a model with one image of a fixed size, or data in a .npz.")
+        if findings.readable:
+            engine.mistake(
+                "type", "the simplified engine needs a model with one image of a fixed size, or data in a .npz."
+            )
         return
     findings.set("dataset", "annotated_files", where)
     folder, files = _files(source)

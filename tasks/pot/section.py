@@ -13,11 +13,12 @@ class Findings:
     """What a translation found: settings by dotted key, where each comes from, notices and mistakes, one line each.
 
     With ``lenient`` keys that mean nothing are notices instead of mistakes. ``quantizes`` is false for algorithms that
-    leave the model float.
+    leave the model float, ``readable`` for a model of which nothing is known.
     """
 
     lenient: bool = False
     quantizes: bool = True
+    readable: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)

@@ -92,12 +92,13 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
         top.take("optimizer")
         top.mistake("optimizer", "searches of parameters are sweeps here: ptq-quantize -m.")
     top.finish()
-    read = None
+    read, before = None, len(findings.mistakes)
     name = ""
     if model is None:
         top.mistake("model", "expected the section with the model's file.")
     else:
         name, read = _model(model, engine)
+    findings.readable = len(findings.mistakes) == before
     if engine is None:
         top.mistake("engine", "expected the section that says where samples come from.")
     else:

@@ -182,6 +182,7 @@ def test_wrong_options_are_named(operation: Operation, message: str) -> None:
     [
         ((CallOnImage(path="tests.functions.flatten"),), "preprocessing.0 (callable)"),
         ((CallOnImage(path="tests.functions.text"),), "returned str; expected an array"),
+        ((CallOnImage(path="tests.functions.fail"),), "tests.functions.fail: RuntimeError: it fell over"),
         ((ToGray(), SwapChannels()), "preprocessing.1 (bgr_to_rgb) on an array of shape (90, 131, 1)"),
         ((Resize(size=8), Resize(size=4, use_pillow=True)), "preprocessing.1 (resize) on an array"),
         ((Normalization(mean=(1.0, 2.0)),), "preprocessing.0 (normalization)"),

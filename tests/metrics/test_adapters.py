@@ -178,12 +178,33 @@ def test_images_come_out_in_eight_bits() -> None:
     assert array(Regression(output="b"), a=[0], b=[1, 2]).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("adapter", "output", "message"),
+    [
+        (
+            ImageProcessing(mean=(1.0, 2.0)),
+            np.ones((3, 4, 4)),
+            "mean has 2 numbers; expected one, or one for each channel",
+        ),
+        (ImageProcessing(std=(1.0, 2.0)), np.ones((4, 4)), "std has 2 numbers"),
+        (ImageProcessing(reverse_channels=True), np.ones((4, 4)), "reverse_channels needs an output of three axes"),
+        (ImageProcessing(), np.full((3, 4, 4), np.nan), "NaN or infinite"),
+    ],
+)
+def test_outputs_that_are_no_such_images_are_named(adapter: ImageProcessing, output: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"adapter image_processing: .*{message}"):
+        array(adapter, a=output)
+
+
 def test_functions_may_be_adapters() -> None:
     found = detections(CallAdapter(path="tests.functions.one_detection"), a=[0, 1, 2, 3])
     assert found.corners.tolist() == [[0, 1, 2, 3]]
     for name, message in (
         ("uneven_detections", r"labels \(2,\), scores \(1,\) and boxes \(1, 4\)"),
+        ("worded_detections", "returned <U3, float64 and int64; expected numbers"),
+        ("ragged_detections", "expected arrays of numbers"),
         ("text", "returned str; expected an array"),
+        ("fail", "fail: RuntimeError: it fell over"),
     ):
         with pytest.raises(InputError, match=message):
             predict(CallAdapter(path=f"tests.functions.{name}"), {"a": np.zeros(1)}, SIZES)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.algorithms.evaluation import classification_metrics, comparison_metrics
 from tasks.data.annotations import Annotations, Boxes
 from tasks.data.operations import Sizes
 from tasks.errors import InputError
@@ -15,7 +16,8 @@ from tasks.metrics.boxes import CallOnDetections, ClipBoxes, Nms, ResizePredicti
 from tasks.metrics.detection import Coco, MeanAveragePrecision, coco, mean_average_precision
 from tasks.metrics.differences import Error, Psnr, Ssim
 from tasks.metrics.predictions import Regression, Ssd
-from tasks.metrics.scoring import Accuracy, CallMetric, F1Score, Scoring, metric_name, score
+from tasks.metrics.scoring import RESERVED, Accuracy, CallMetric, F1Score, Scoring, metric_name, out_of_range, score
+from tasks.metrics.yolo import Yolo, YoloV2
 from tasks.numerics.detections import Detections
 
 SIZES = Sizes((100, 200), (50, 50), (50, 50))
@@ -152,6 +154,8 @@ def test_functions_may_postprocess() -> None:
     assert (
         len(postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.drop_all"),), SIZES)[0].labels) == 0
     )
+    with pytest.raises(InputError, match="fail: RuntimeError: it fell over"):
+        postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.fail"),), SIZES)
     with pytest.raises(InputError, match="returned str; expected a dictionary"):
         postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.text"),), SIZES)
 
@@ -351,6 +355,57 @@ def test_metrics_need_what_they_compare_with() -> None:
 def test_two_metrics_of_a_name_are_refused() -> None:
     with pytest.raises(InputError, match="'accuracy' twice; give each a name"):
         score(Scoring(metrics=(Accuracy(), Accuracy(top_k=5))), [], Annotations((), labels=np.empty(0, np.int64)), [])
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_names_of_our_own_figures_are_refused(name: str) -> None:
+    for taken in (name, f"{name}/cat"):
+        with pytest.raises(InputError, match=f"'{taken}' is a figure of every report; give the metric another name"):
+            scores(Accuracy(name=taken), OUTPUTS, LABELS)
+    with pytest.raises(InputError, match="'a/0' twice"):
+        labels = Annotations(("a",), labels=np.zeros(1, np.int64))
+        metrics = (Accuracy(name="a/0"), Accuracy(type="accuracy_per_class", name="a"))
+        score(Scoring(metrics=metrics), [{"out": np.ones(2)}], labels, [SIZES])
+
+
+def test_reports_have_no_figures_but_those_that_are_reserved() -> None:
+    values = {"out": np.random.default_rng(0).random((4, 6)), "more": np.ones((4, 2))}
+    ours = classification_metrics(values, np.zeros(4, np.int64)) | comparison_metrics(values, values)
+    assert {name.partition("/")[0] for name in ours} | {"latency_ms", "throughput_fps"} == set(RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (MeanAveragePrecision(overlap_threshold=50), "metrics.0: overlap_threshold 50; expected above 0 and up to 1"),
+        (MeanAveragePrecision(overlap_threshold=0), "metrics.0: overlap_threshold 0; expected"),
+        (MeanAveragePrecision(overlap_threshold=math.nan), "metrics.0: overlap_threshold nan; expected"),
+        (Coco(max_detections=0), "metrics.0: max_detections 0; expected at least 1"),
+        (Psnr(scale_border=-1), "metrics.0: scale_border -1; expected at least 0"),
+        (Accuracy(top_k=0), "metrics.0: top_k 0; expected at least 1"),
+        (Nms(overlap=50), "postprocessing.0: overlap 50; expected 0 to 1"),
+        (Nms(keep_top_k=-1), "postprocessing.0: keep_top_k -1; expected at least 0"),
+        (ClipBoxes(dst_width=-5, dst_height=3), "postprocessing.0: a side of -5 pixels; expected at least 1"),
+        (YoloV2(cells=0), "adapter: cells 0; expected at least 1"),
+        (YoloV2(num=0), "adapter: num 0; expected at least 1"),
+        (Yolo(outputs=()), "adapter: outputs: expected at least one"),
+        (Yolo(outputs=("g",), classes=0), "adapter: classes 0; expected at least 1"),
+        (Yolo(outputs=("g",), coords=2), "adapter: coords 2; expected at least 4"),
+        (Yolo(outputs=("g",), cells=(13, 0)), "adapter: cells (13, 0); expected at least 1"),
+        (Yolo(outputs=("g",), anchor_masks=((0,), ())), "adapter: anchor_masks [[0], []]; expected numbers of anchors"),
+        (Yolo(outputs=("g",), anchor_masks=((-1, 0),)), "adapter: anchor_masks [[-1, 0]]; expected"),
+    ],
+)
+def test_options_out_of_range_are_named(part: Any, message: str) -> None:
+    scoring = Scoring(
+        part if isinstance(part, Yolo | YoloV2) else Ssd(),
+        (part,) if isinstance(part, Nms | ClipBoxes) else (),
+        () if isinstance(part, Yolo | YoloV2 | Nms | ClipBoxes) else (part,),
+    )
+    (found,) = out_of_range(scoring)
+    assert ": ".join(found).startswith(message)
+    with pytest.raises(InputError):
+        score(scoring, [], Annotations(()), [])
 
 
 def test_adapters_and_metrics_have_to_fit() -> None:

@@ -1,6 +1,7 @@
 """Every file of the corpus is translated to the parameters that stand here, or refused with the lines that do."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from flows.pot import Run, _all_checked, _as_hydra, _translations, parse
+from flows.command_line import _judge
+from flows.pot import Run, _all_checked, _as_hydra, _translations, parse, pot
 from tasks.config import AnnotatedFilesOptions, QuantizeConfig, from_hydra
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
@@ -498,6 +500,17 @@ def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pyt
         (("-q", "default", "-m", "model.xml", "--engine", "simplified"), "-q default needs samples: --data-source"),
         (("-q", "accuracy_aware", "-m", "model.xml", "--max-drop", "0.01"), "accuracy_aware: not supported"),
         (("-q", "default", "-m", "modle.xml", "--ac-config", "voc.yml"), "there is no file 'modle.xml'"),
+        (
+            ("-q", "default", "-m", "model.xml", "--ac-config", "voc.yml", "--data-source", "voc"),
+            "--ac-config and --data-source: expected one of them",
+        ),
+        (
+            ("-q", "default", "-m", "model.xml", "--engine", "simplified", "--ac-config", "voc.yml"),
+            "-q default needs samples: --data-source",
+        ),
+        (("-q", "default", "-m", "labels.txt", "--data-source", "voc"), "OpenVINO cannot read 'labels.txt'"),
+        (("-c", "template.json", "quantization.preset=mixed,performance"), "preset=mixed,performance: several values"),
+        (("-c", "template.json", "quantization.preset=mixd"), "quantization.preset: unknown value 'mixd'"),
         (("-c", "simplified_folder.json", "-e"), "-e needs annotations and metrics"),
         (("-c", "nowhere.json"), "nowhere.json: configuration does not exist"),
         (("-c", "labels.txt"), "labels.txt: configuration has the suffix '.txt'; expected .json, .yaml, .yml"),
@@ -511,6 +524,52 @@ def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
         _all_checked(_translations(arguments), arguments)
     (line,) = str(caught.value).splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("words", [("-d",), ("output_dir=same",)])
+@pytest.mark.usefixtures("workspace")
+def test_runs_that_would_overwrite_each_other_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=f"^{words[0]}: several configurations would overwrite each other"):
+        pot(parse(["-c", "template.json", "-c", "minmax.json", *words]), unused, unused)
+
+
+def unused(*_: Any) -> Any:
+    raise AssertionError("nothing may run")
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_run_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failures = {
+        "template.json": RuntimeError("it fell over"),
+        "minmax.json": InputError("bad data"),
+        "weights.json": None,
+    }
+    tried = []
+
+    def run(one: Run, *_: Any) -> None:
+        tried.append(one.translation.origin)
+        if failure := failures[one.translation.origin]:
+            raise failure
+
+    monkeypatch.setattr("flows.pot._run", run)
+    monkeypatch.setattr("flows.pot.prepared", lambda *_: nullcontext())
+    for names, code in ((list(failures), 1), (["minmax.json", "weights.json"], 2), (["weights.json"], 0)):
+        words = [word for name in names for word in ("-c", name)]
+        assert pot(parse(words), lambda _: unused, _judge) == code
+    assert tried[:3] == list(failures)
+    assert "RuntimeError: it fell over" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workspace")
+def test_the_place_of_the_model_has_to_be_free(tmp_path: Path) -> None:
+    words = ["-c", "template.json", "-d", "--output-dir", str(tmp_path)]
+    (tmp_path / "optimized").write_text("mine")
+    with pytest.raises(InputError, match="optimized: is a file; expected a folder"):
+        pot(parse(words), unused, unused)
+    (tmp_path / "optimized").unlink()
+    (tmp_path / "optimized" / "model_name.xml").mkdir(parents=True)
+    with pytest.raises(InputError, match="is a folder; the model's file goes there"):
+        pot(parse(words), unused, unused)
 
 
 def test_models_may_lie_at_home(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,6 +596,15 @@ def test_flags_without_a_file_are_the_built_in_template() -> None:
     assert run.config.output_dir == Path("results")
 
 
+def test_parts_may_leave_the_number_of_samples_to_one_of_them(workspace: Path) -> None:
+    content = json.loads(without_comments((workspace / "parts.json").read_text(encoding="utf-8")))
+    for number, each in enumerate(content["compression"]["algorithms"]):
+        each["params"].pop("stat_subset_size", None)
+        each["params"] |= {"stat_subset_size": 7} if number == 1 else {}
+    (workspace / "one_number.json").write_text(json.dumps(content), encoding="utf-8")
+    assert translated("one_number.json").config.quantization.stat_subset_size == 7
+
+
 @pytest.mark.usefixtures("workspace")
 def test_mistakes_of_all_files_come_at_once() -> None:
     arguments = parse(["-c", "cascade.json", "-c", "template.json", "-c", "optimizer.json"])
@@ -553,17 +621,27 @@ def test_runs_of_the_same_model_get_folders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["template.json", "inline.json", "with_coco.json", "ignored.json", "simplified_arrays.json"]
+    ("name", "overrides"),
+    [
+        ("template.json", ()),
+        ("inline.json", ()),
+        ("with_coco.json", ()),
+        ("ignored.json", ()),
+        ("simplified_arrays.json", ()),
+        ("simplified_arrays.json", ("runtime.threads=2", "quantization=best", "quantization.preset=mixed")),
+        ("simplified_arrays.json", ("quantization.ignored.scope=['\\${x}','a b','1']", "output_dir=here")),
+        ("simplified_arrays.json", ("validation=digits",)),
+    ],
 )
 @pytest.mark.usefixtures("workspace")
-def test_the_yaml_for_hydra_composes_to_the_same(name: str, tmp_path: Path) -> None:
-    flags = RUN[name].flags
+def test_the_yaml_for_hydra_composes_to_the_same(name: str, overrides: tuple[str, ...], tmp_path: Path) -> None:
+    flags = (*RUN[name].flags, *overrides)
     printed = _as_hydra(translated(name, *flags, "--to-hydra"))
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "from_pot.yaml").write_text(printed.partition("\n\n")[2], encoding="utf-8")
-    overrides = [f"hydra.searchpath=['file://{tmp_path}']", "experiment=from_pot"]
+    words = [f"hydra.searchpath=['file://{tmp_path}']", "experiment=from_pot"]
     with initialize_config_module("conf", version_base="1.3"):
-        composed = from_hydra(compose("quantize", overrides=overrides), QuantizeConfig)
+        composed = from_hydra(compose("quantize", overrides=words), QuantizeConfig)
     expected = translated(name, *flags, "--to-hydra").config
     assert replace(composed, output_dir=expected.output_dir) == expected
 
@@ -580,6 +658,7 @@ def test_the_yaml_for_hydra_composes_to_the_same(name: str, tmp_path: Path) -> N
         (("engine",), "voc.yml", "engine: expected an object"),
         (("engine", "type"), ["simplified"], "engine.type: engine type"),
         (("engine", "config"), 5, "engine.config: 5: "),
+        (("engine", "config"), {"a": 1}, "engine.config: {'a': 1}: expected the path of an Accuracy Checker file"),
     ],
 )
 def test_values_of_other_types_are_one_line(
