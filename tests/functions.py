@@ -94,3 +94,24 @@ def worded_detections(*_: Any) -> dict[str, Any]:
 
 def ragged_detections(*_: Any) -> dict[str, Any]:
     return {"labels": [0, 1], "scores": [1.0, 1.0], "boxes": [[0, 0, 1, 1], [0]]}
+
+
+def make_labelled(labels: list[Any]) -> list[Any]:
+    return [(np.zeros(2), label) for label in labels]
+
+
+def make_boxed(labels: Any, boxes: Any) -> list[Any]:
+    return [(np.zeros((3, 8, 8), np.float32), {"labels": labels, "boxes": boxes})]
+
+
+def make_mixed_keys() -> list[Any]:
+    return [{"x": np.zeros(2), 1: np.zeros(2)}]
+
+
+class NoLength(list[Any]):
+    def __len__(self) -> int:
+        raise RuntimeError("it fell over")
+
+
+def make_without_length() -> NoLength:
+    return NoLength()

@@ -226,10 +226,12 @@ def _subsample(spec: AnnotatedFiles, count: int) -> list[int]:
     asked = spec.subsample_size
     if asked is None:
         return list(range(count))
+    if not 0 <= spec.subsample_seed < 2**32:
+        raise InputError(f"subsample_seed {spec.subsample_seed}: expected an integer from 0 to {2**32 - 1}.")
     try:
         share = float(asked[:-1]) if isinstance(asked, str) and asked.endswith("%") else None
         size = int(asked) if share is None else int(share * count / 100) or int(share > 0)
-    except ValueError:
+    except (ValueError, OverflowError):
         size = 0
     if size < 1:
         raise InputError(

@@ -1,5 +1,7 @@
 """Annotations with boxes: Pascal VOC's XML files and COCO's JSON, with classes as Accuracy Checker numbered them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +84,10 @@ def _voc_image(file: Path, indices: dict[str, int]) -> tuple[str, Boxes]:
         if name not in indices:
             raise InputError(f"{file}: unknown class {name!r}.{did_you_mean(name, indices)}")
         labels.append(indices[name])
-        corners.append([_number(entry, f"bndbox/{side}", file) - 1 for side in ("xmin", "ymin", "xmax", "ymax")])
+        box = [_number(entry, f"bndbox/{side}", file) for side in ("xmin", "ymin", "xmax", "ymax")]
+        if box[2] < box[0] or box[3] < box[1]:
+            raise InputError(f"{file}: the box {box} of {name!r}; expected xmin <= xmax and ymin <= ymax.")
+        corners.append([side - 1 for side in box])
         difficult.append(entry.findtext("difficult", "0").strip() == "1")
     return _text(root, "filename", file), _boxes(labels, corners, difficult)
 
@@ -97,9 +102,12 @@ def _text(node: ElementTree.Element, path: str, file: Path) -> str:
 def _number(node: ElementTree.Element, path: str, file: Path) -> float:
     text = _text(node, path, file)
     try:
-        return float(text)
-    except ValueError as failure:
-        raise InputError(f"{file}: <{path}> is {text!r}; expected a number.") from failure
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{file}: <{path}> is {text!r}; expected a number.")
+    return number
 
 
 def convert_coco(spec: CocoDetection) -> Annotations:
@@ -115,6 +123,8 @@ def convert_coco(spec: CocoDetection) -> Annotations:
 
 
 def _coco(spec: CocoDetection, content: Any) -> Annotations:
+    for what in ("categories", "images"):
+        _require_unique(spec.annotation_file, what, [each["id"] for each in content[what]])
     numbers = {
         category["id"]: category["id"] if spec.use_full_label_map else place + spec.has_background
         for place, category in enumerate(content["categories"])
@@ -129,6 +139,7 @@ def _coco(spec: CocoDetection, content: Any) -> Annotations:
             raise InputError(
                 f"{spec.annotation_file}: an annotation of the unknown {unknown} {entry[f'{unknown}_id']}."
             )
+        _require_box(spec.annotation_file, entry)
         objects[entry["image_id"]].append(entry)
     images = list(content["images"])
     if spec.sort_annotations:
@@ -142,6 +153,23 @@ def _coco(spec: CocoDetection, content: Any) -> Annotations:
         classes=names,
         background=BACKGROUND if spec.has_background else None,
     )
+
+
+def _require_unique(file: Path, what: str, ids: Sequence[Any]) -> None:
+    seen = set()
+    for each in ids:
+        if each in seen:
+            raise InputError(f"{file}: two of the {what} have the id {each!r}.")
+        seen.add(each)
+
+
+def _require_box(file: Path, entry: dict[str, Any]) -> None:
+    box, crowd = entry["bbox"], entry.get("iscrowd", 0)
+    numbers = [side for side in box if isinstance(side, int | float) and math.isfinite(side)]
+    if len(box) != 4 or len(numbers) != 4 or min(box[2:]) < 0:
+        raise InputError(f"{file}: bbox {box!r}; expected x, y, width and height, numbers, the last two >= 0.")
+    if crowd not in (0, 1):
+        raise InputError(f"{file}: iscrowd {crowd!r}; expected 0 or 1.")
 
 
 def _coco_boxes(entries: list[Any], numbers: dict[Any, int]) -> Boxes:

@@ -3,9 +3,11 @@
 import csv
 import gzip
 import io
+import math
 import pickle
 import zlib
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +15,11 @@ import cv2
 import numpy as np
 
 from tasks.data.annotations import BACKGROUND, Annotations, read_classes, read_text, require_file
+from tasks.data.image_folder import SUFFIXES
 from tasks.data.readers import NumpyReader, read_array
-from tasks.data.samples import Array
+from tasks.data.samples import LARGEST_LABEL, Array
 from tasks.errors import InputError, did_you_mean
 
-LARGEST_LABEL = 2**31 - 1
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -90,14 +92,27 @@ def convert_files(spec: Files, source: Path) -> Annotations:
                 f"{spec.list_file}: {len(missing)} of {len(names)} files are missing, first {missing[0]!r}."
             )
         return Annotations(names)
-    found = sorted(str(file.relative_to(source)) for file in source.glob(spec.pattern))
-    names = tuple(name for name in found if (source / name).is_file() and not Path(name).name.startswith("."))
+    names = _matching(spec, source)
     if spec.images_only:
         names = tuple(name for name in names if cv2.haveImageReader(str(source / name)))
     if not names:
         what = "image" if spec.images_only else "file"
         raise InputError(f"{source}: no {what} fits the pattern {spec.pattern!r}.")
     return Annotations(names)
+
+
+def unreadable_images(spec: Files, source: Path) -> tuple[str, ...]:
+    """Files that ``images_only`` leaves out although they are called images."""
+    images = (name for name in _matching(spec, source) if Path(name).suffix.lower() in SUFFIXES)
+    return tuple(name for name in images if not cv2.haveImageReader(str(source / name)))
+
+
+def _matching(spec: Files, source: Path) -> tuple[str, ...]:
+    try:
+        found = sorted(str(file.relative_to(source)) for file in source.glob(spec.pattern))
+    except (ValueError, NotImplementedError) as failure:
+        raise InputError(f"pattern {spec.pattern!r}: expected a glob below data_source, like **/*.png.") from failure
+    return tuple(name for name in found if (source / name).is_file() and not Path(name).name.startswith("."))
 
 
 def convert_imagenet(spec: ImageNet) -> Annotations:
@@ -127,15 +142,27 @@ def convert_cifar(spec: Cifar) -> Annotations:
     key = "fine_labels" if spec.num_classes == 100 else "labels"
     if not isinstance(batch, dict) or key not in batch or not isinstance(batch.get("data"), np.ndarray):
         raise InputError(f"{spec.data_batch_file}: expected a CIFAR batch with 'data' and {key!r}.")
-    images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
-    labels = [int(label) + spec.has_background for label in batch[key]]
+    data = batch["data"]
+    if data.dtype.kind not in "iu" or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
+        found = f"{data.dtype} of shape {data.shape}"
+        raise InputError(f"{spec.data_batch_file}: 'data' is {found}; expected rows of 3 x 32 x 32 integers.")
+    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
+    try:
+        labels = [index(label) + spec.has_background for label in batch[key]]
+    except TypeError as failure:
+        raise InputError(f"{spec.data_batch_file}: {key!r}: {failure}; expected a list of integers.") from failure
     if len(labels) != len(images):
         raise InputError(f"{spec.data_batch_file}: {len(images)} images and {len(labels)} labels.")
+    if wrong := [label for label in labels if not 0 <= label <= LARGEST_LABEL]:
+        raise InputError(f"{spec.data_batch_file}: label {wrong[0]}; expected a class index, an integer >= 0.")
     classes = read_classes(spec.dataset_meta_file, background=spec.has_background)
     if not classes and spec.num_classes == len(_CIFAR10):
         classes = {index + spec.has_background: name for index, name in enumerate(_CIFAR10)}
-    names = tuple(map(str, batch.get("filenames") or range(len(images))))
-    return _classified(names, labels, classes, background=spec.has_background, images=images)
+    names = batch.get("filenames", list(range(len(images))))
+    if not isinstance(names, list) or len(names) != len(images):
+        found = f"{len(names)}" if isinstance(names, list) else "no list of"
+        raise InputError(f"{spec.data_batch_file}: {len(images)} images and {found} filenames.")
+    return _classified(tuple(map(str, names)), labels, classes, background=spec.has_background, images=images)
 
 
 def convert_mnist(spec: Mnist) -> Annotations:
@@ -175,17 +202,28 @@ def convert_csv(spec: Csv) -> Annotations:
     targets = []
     for number, row in enumerate(rows, start=2):
         try:
-            targets.append(np.array([float(row[column]) for column in others]))
+            targets.append(np.array([_number(row[column]) for column in others]))
         except ValueError as failure:
             raise InputError(f"{spec.annotation_file}:{number}: {failure}; expected numbers.") from failure
     return Annotations(names, targets=tuple(targets))
 
 
 def _rows(spec: Csv) -> list[dict[str, str]]:
+    table = csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file")))
     try:
-        return list(csv.DictReader(io.StringIO(read_text(spec.annotation_file, "annotation_file"))))
+        columns, rows = table.fieldnames or (), list(table)
     except csv.Error as failure:
         raise InputError(f"{spec.annotation_file}: no table: {failure}; is a quote left open?") from failure
+    if twice := [name for place, name in enumerate(columns) if name in columns[:place]]:
+        raise InputError(f"{spec.annotation_file}:1: the column {twice[0]!r} stands here a second time.")
+    return rows
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if "_" in text or not math.isfinite(number):  # digits in groups are Python's own
+        raise ValueError(f"{text!r} is no finite number")
+    return number
 
 
 def _classified(
@@ -246,5 +284,5 @@ def _unpickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return _PlainUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as failure:
+    except Exception as failure:  # bytes that are damaged say anything
         raise InputError(f"{path}: expected a CIFAR batch; {failure}.") from failure

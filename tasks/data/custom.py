@@ -19,10 +19,11 @@ import numpy as np
 
 from tasks.data.annotations import Annotations, Boxes
 from tasks.data.callables import callable_file, load_callable
-from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
+from tasks.data.samples import LARGEST_LABEL, Array, Labels, Sample, digest_arrays, listing, require_finite
 from tasks.errors import InputError
 
 _BOXES = ("labels", "boxes")
+_LABEL = "expected a class index, an integer >= 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ class CustomSamples:
             )
         match kinds.pop():
             case "label":
+                for index, label in enumerate(truths):
+                    if not 0 <= label <= LARGEST_LABEL:
+                        raise InputError(f"{self.spec.path}: sample {index} has the class {label}; {_LABEL}.")
                 return Annotations(self.names, labels=np.array(truths, np.int64))
             case "boxes":
                 boxes = tuple(self._boxes(index, truth) for index, truth in enumerate(truths))
@@ -87,7 +91,7 @@ class CustomSamples:
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
         """Read sample ``index``. Raises InputError for inputs that it does not have and values that are no numbers."""
         sample = self._item(index)[0]
-        arrays = sample if isinstance(sample, dict) else dict.fromkeys(inputs[:1], sample)
+        arrays = self._named(index, sample) if isinstance(sample, dict) else dict.fromkeys(inputs[:1], sample)
         if missing := [name for name in inputs if name not in arrays]:
             raise InputError(
                 f"{self.spec.path}: sample {index} has no array for {listing(missing)}; it has {listing(list(arrays))}."
@@ -98,7 +102,7 @@ class CustomSamples:
     def digest(self, index: int) -> str:
         """Return the sha256 of the sample's arrays, in hex."""
         sample = self._item(index)[0]
-        arrays = sample if isinstance(sample, dict) else {"x": sample}
+        arrays = self._named(index, sample) if isinstance(sample, dict) else {"x": sample}
         return digest_arrays({name: self._checked(index, array) for name, array in arrays.items()})
 
     def _item(self, index: int) -> tuple[Any, Any]:
@@ -109,6 +113,11 @@ class CustomSamples:
             )
         return item if self.paired else (item, None)
 
+    def _named(self, index: int, arrays: dict[Any, Any]) -> dict[str, Any]:
+        if wrong := [name for name in arrays if not isinstance(name, str)]:
+            raise InputError(f"{self.spec.path}: sample {index} has the key {wrong[0]!r}; expected names of inputs.")
+        return arrays
+
     def _checked(self, index: int, array: Any) -> Array:
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.size:
             got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -117,12 +126,17 @@ class CustomSamples:
         return np.array(array, array.dtype.newbyteorder("="), order="C")
 
     def _boxes(self, index: int, truth: Mapping[str, Any]) -> Boxes:
-        labels, corners = (np.asarray(truth[key]) for key in _BOXES)
+        where = f"{self.spec.path}: sample {index}"
+        try:
+            labels, corners = (np.asarray(truth[key]) for key in _BOXES)
+        except ValueError as failure:  # rows of several lengths
+            raise InputError(f"{where}: labels or boxes: {failure}; expected arrays of numbers.") from failure
         if labels.ndim != 1 or corners.shape != (len(labels), 4):
-            raise InputError(
-                f"{self.spec.path}: sample {index} has labels {labels.shape} and boxes {corners.shape};"
-                " expected (n,) and (n, 4)."
-            )
+            raise InputError(f"{where} has labels {labels.shape} and boxes {corners.shape}; expected (n,) and (n, 4).")
+        if corners.dtype.kind not in "biuf" or not np.isfinite(corners).all():
+            raise InputError(f"{where} has boxes {corners.tolist()}; expected finite numbers.")
+        if labels.dtype.kind not in "biuf" or not ((labels >= 0) & (labels <= LARGEST_LABEL) & (labels % 1 == 0)).all():
+            raise InputError(f"{where} has labels {labels.tolist()}; {_LABEL}.")
         return Boxes(labels.astype(np.int64), corners.astype(np.float64), np.zeros(len(labels), bool))
 
 
@@ -135,7 +149,11 @@ def open_custom(spec: Custom) -> CustomSamples:
         raise InputError(f"{spec.path}({_shown(spec)}): {type(failure).__name__}: {failure}.") from failure
     if not hasattr(items, "__len__") or not hasattr(items, "__getitem__") or isinstance(items, str | dict):
         raise InputError(f"{spec.path}: returned {type(items).__name__}; expected samples with len() and an index.")
-    if not len(items):
+    try:
+        count = len(items)
+    except Exception as failure:
+        raise InputError(f"{spec.path}: len(): {type(failure).__name__}: {failure}.") from failure
+    if not count:
         raise InputError(f"{spec.path}({_shown(spec)}): returned no sample.")
     return CustomSamples(spec, items, paired=isinstance(_item(spec, items, 0), tuple))
 

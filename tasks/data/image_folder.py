@@ -10,11 +10,10 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import Labels, Sample, beyond, listing
+from tasks.data.samples import LARGEST_LABEL, Labels, Sample, beyond, listing
 from tasks.errors import InputError, did_you_mean
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-LARGEST_LABEL = 2**31 - 1  # far above any number of classes; keeps labels within int64
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,7 @@ def read_labels(path: Path) -> dict[str, int]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text at byte {error.start}; expected lines 'name index'.") from error
     labels: dict[str, int] = {}
+    seen: set[Path] = set()
     for number, line in enumerate(lines, start=1):
         words = line.strip().rsplit(maxsplit=1)
         if not words:
@@ -123,8 +123,9 @@ def read_labels(path: Path) -> dict[str, int]:
         name, index = words
         if not (index.isascii() and index.isdigit() and len(index) <= 10 and int(index) <= LARGEST_LABEL):
             raise InputError(f"{where}: label {index[:80]!r} of {name!r}; expected a class index, an integer >= 0.")
-        if name in labels:
+        if Path(name) in seen:
             raise InputError(f"{where}: {name!r} a second time; expected one line per image.")
+        seen.add(Path(name))
         labels[name] = int(index)
     if not labels:
         raise InputError(f"{path}: no line in it; expected lines 'name index'.")

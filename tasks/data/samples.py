@@ -12,6 +12,7 @@ from tasks.errors import InputError
 
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
+LARGEST_LABEL = 2**31 - 1  # far above any number of classes; keeps labels within int64
 
 
 class Sample(dict[str, Array]):

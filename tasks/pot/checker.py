@@ -116,7 +116,10 @@ def _launcher(entry: Section, shared: Document | None, *, evaluate: bool) -> str
     layout = None
     for each in launcher.sections("inputs"):
         each.ignore("name", "precision", "shape")
-        layout = each.take("layout") or layout
+        named = each.take("layout") or layout
+        if named is not None and not isinstance(named, str):
+            each.mistake("layout", f"expected the axes of the input, like NCHW, got {named!r}.")
+        layout = named if isinstance(named, str) else layout
         if each.take("type", "INPUT") != "INPUT":
             each.mistake("type", f"inputs of the type {each.content['type']} are not supported; expected INPUT.")
         each.finish()
@@ -153,6 +156,9 @@ def _datasets(entry: Section, shared: Document | None) -> dict[str, Section]:
 def _with_defaults(section: Section, shared: Document | None, kind: str, name: str) -> Section:
     """The section, with what the definitions' entry of the same name has and it has not."""
     entries = shared.content.get(kind) if shared and isinstance(shared.content, dict) else None
+    if shared and not isinstance(entries, list | None):
+        section.findings.mistakes.append(f"{shared.where((kind,))}: {kind}: expected a list, got {entries!r}.")
+        entries = None
     for entry in entries or []:
         if isinstance(entry, dict) and entry.get(name) == section.content.get(name) is not None:
             section.content = entry | section.content

@@ -60,6 +60,13 @@ def read_document(file: Path, what: str) -> Document:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as failure:
         raise InputError(f"{file}: {what} cannot be read as UTF-8 text ({failure}).") from failure
+    try:
+        return _document(text, file)
+    except RecursionError as failure:
+        raise InputError(f"{file}: {what} goes too deep, or has an alias that holds itself.") from failure
+
+
+def _document(text: str, file: Path) -> Document:
     is_json = file.suffix.lower() == ".json"
     text = without_comments(text) if is_json else text
     content = _load_json(text, file) if is_json else None
@@ -85,6 +92,8 @@ def _load_json(text: str, file: Path) -> Any:
     except json.JSONDecodeError as failure:
         hint = " Text needs double quotes; no comma stands behind the last entry." if text.strip() else ""
         raise InputError(f"{file}:{failure.lineno}:{failure.colno}: no JSON: {failure.msg}.{hint}") from failure
+    except ValueError as failure:  # numbers of thousands of digits
+        raise InputError(f"{file}: no JSON: {failure}.") from failure
 
 
 def _compose(text: str, file: Path) -> tuple[yaml.Node | None, _Loader]:
@@ -100,6 +109,8 @@ def _construct(loader: _Loader, node: yaml.Node | None, file: Path) -> Any:
         return loader.construct_document(node) if node else None
     except yaml.YAMLError as failure:
         raise _broken(failure, file) from failure
+    except ValueError as failure:  # dates and numbers that there are not
+        raise InputError(f"{file}: no YAML: {failure}; texts may need quotes.") from failure
 
 
 def _broken(failure: yaml.YAMLError, file: Path) -> InputError:
@@ -114,9 +125,10 @@ def _marks(node: yaml.Node, place: Place, file: Path) -> Iterator[tuple[Place, t
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
         for key, value in node.value:
-            name = key.value
+            name, (line, column) = key.value, _position(key)
+            if not isinstance(key, yaml.ScalarNode):
+                raise InputError(f"{file}:{line}:{column}: no YAML: expected a name as key.")
             if name in seen:
-                line, column = _position(key)
                 raise InputError(f"{file}:{line}:{column}: the key {name!r} stands here a second time.")
             seen.add(name)
             yield (*place, name), _position(key)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tasks.data.classified import Files, unreadable_images
+from tasks.data.samples import listing
 from tasks.pot.checker import translate_file, translate_model
 from tasks.pot.model_input import ImageInput
 from tasks.pot.section import Section
@@ -75,6 +77,8 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
     folder, files = _files(source)
     findings.set("dataset.data_source", folder, where)
     findings.set("dataset.annotation", files, where)
+    if left_out := unreadable_images(Files(**files), Path(folder)) if "images_only" in files else ():
+        engine.notice("data_source", f"{listing(left_out, shown=3)} cannot be read as images and are left out.")
     crop = [{"type": "crop", "central_fraction": fraction}] if fraction else []
     resize = {"type": "resize", "dst_height": model.height, "dst_width": model.width}
     findings.set("dataset.preprocessing", [*crop, resize], engine.where("central_fraction" if fraction else None))

@@ -337,6 +337,12 @@ def imagenet_spec(folder: Path) -> AnnotatedFiles:
         (coco_spec, spoil("coco/instances.json", '"image_id": 0', '"image_id": 77'), "unknown image 77"),
         (coco_spec, spoil("coco/instances.json", '"category_id": ', '"category_id": 9'), "unknown category 9"),
         (coco_spec, spoil("coco/instances.json", "{", "["), "instances.json:1:"),
+        (coco_spec, spoil("coco/instances.json", '"id": 1', '"id": 0'), "two of the images have the id 0"),
+        (coco_spec, spoil("coco/instances.json", '"bbox": [', '"bbox": ["7", '), "expected x, y, width and height"),
+        (coco_spec, spoil("coco/instances.json", '"bbox": [', '"bbox": [NaN, '), "bbox [nan,"),
+        (coco_spec, spoil("coco/instances.json", '"iscrowd": 0', '"iscrowd": "0"'), "iscrowd '0'; expected 0 or 1"),
+        (voc_spec, spoil("voc/Annotations/000000.xml", "<xmin>", "<xmin>9999"), "expected xmin <= xmax and ymin <="),
+        (voc_spec, spoil("voc/Annotations/000000.xml", "<xmin>", "<xmin>nan</xmin><xmin>"), "<bndbox/xmin> is 'nan'"),
         (coco_spec, lambda folder: shutil.rmtree(folder / "coco" / "images"), "data_source does not exist"),
     ],
 )
@@ -356,6 +362,9 @@ def test_broken_annotations_are_named(
         ("name,label\na,1\n", "expected a header with 'file'"),
         ("file,label\n0000.png,x\n", "table.csv:2: label 'x'"),
         ("file,label\n0000.png\n", "table.csv:2: expected 2 columns"),
+        ("file,value\n0000.png,nan\n", "table.csv:2: 'nan' is no finite number; expected numbers"),
+        ("file,value\n0000.png,1_0\n", "table.csv:2: '1_0' is no finite number"),
+        ("file,value,value\n0000.png,1,2\n", "table.csv:1: the column 'value' stands here a second time"),
         ("file,value\n0000.png,big\n", "table.csv:2: could not convert string to float"),
         ("file,reference\n0000.png,nowhere.npy\n", "nowhere.npy: does not exist"),
         (f'file,label\n"{"x" * 200_000},1\n', "is a quote left open?"),
@@ -366,6 +375,10 @@ def test_broken_tables_are_named(folder: Path, text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         images(folder, annotation=Csv(annotation_file=folder / "table.csv"))
     assert message in str(caught.value)
+
+
+def batch(**more: Any) -> bytes:
+    return pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1], **more})
 
 
 class Foreign:
@@ -382,7 +395,20 @@ def test_pickles_run_no_foreign_code(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no pickle", "expected a CIFAR batch"), (pickle.dumps({"data": 3}), "with 'data' and 'labels'")],
+    [
+        (b"no pickle", "expected a CIFAR batch"),
+        (pickle.dumps({"data": 3}), "with 'data' and 'labels'"),
+        (
+            batch(data=np.zeros((2, 100), np.uint8)),
+            r"'data' is uint8 of shape \(2, 100\); expected rows of 3 x 32 x 32",
+        ),
+        (batch(labels=[0, "1"]), "'labels': 'str' object .*; expected a list of integers"),
+        (batch(labels=None), "'labels': 'NoneType' object .*; expected a list of integers"),
+        (batch(labels=[0, -1]), "label -1; expected a class index"),
+        (batch(filenames=["a"]), "2 images and 1 filenames"),
+        (batch(filenames=5), "2 images and no list of filenames"),
+        (b"\x80\x04\x8e" + b"\xff" * 8, "expected a CIFAR batch"),
+    ],
 )
 def test_other_files_are_no_batches(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "batch").write_bytes(content)
@@ -401,10 +427,23 @@ def test_labels_and_images_of_mnist_belong_together(tmp_path: Path) -> None:
         open_annotated_files(AnnotatedFiles(annotation=annotation))
 
 
-@pytest.mark.parametrize("size", [0, -1, "0%", "some", "x%"])
+@pytest.mark.parametrize("size", [0, -1, "0%", "some", "x%", "inf%", "nan%"])
 def test_wrong_subsets_are_named(folder: Path, size: int | str) -> None:
     with pytest.raises(InputError, match="subsample_size"):
         images(folder, subsample_size=size)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_wrong_seeds_are_named(folder: Path, seed: int) -> None:
+    with pytest.raises(InputError, match=f"subsample_seed {seed}: expected an integer from 0 to 4294967295"):
+        images(folder, subsample_size=1, subsample_seed=seed)
+
+
+@pytest.mark.parametrize("pattern", ["", "/tmp/*", "**a"])
+def test_wrong_patterns_are_named(folder: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match="expected a glob below data_source") as caught:
+        images(folder, annotation=Files(pattern=pattern))
+    assert repr(pattern) in str(caught.value)
 
 
 def test_files_that_cannot_be_read_are_named(folder: Path) -> None:

@@ -138,6 +138,7 @@ BAD = (
     Bad("superscript-label", labelled("b.png \u00b2"), ("label '\u00b2'",)),
     Bad("huge-label", labelled("b.png 9999999999"), ("label '9999999999'",)),
     Bad("endless-label", labelled("b.png " + "9" * 5000), ("label '999",)),
+    Bad("repeated otherwise", labelled("b.png 1\n./b.png 1"), ("labels.txt:2: './b.png' a second time",)),
     Bad("repeated", labelled("b.png 1\nc.jpg 2\nb.png 1"), ("labels.txt:3: 'b.png' a second time",)),
     Bad("absent-near", labelled("b.jpg 1\nc.jpg 2"), ("labels.txt: 1 of 2 images", "'b.jpg'", "Did you mean")),
     Bad("absent-many", labelled("".join(f"{i}.x 0\n" for i in range(9))), ("9 of 9", "'2.x' and 6 more")),

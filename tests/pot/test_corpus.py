@@ -480,6 +480,31 @@ def test_base_folders_come_from_the_environment(workspace: Path, monkeypatch: py
     assert value(asdict(config), "dataset.annotation.imageset_file") == str(workspace / "voc/test.txt")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": [{"name": "image", "layout": 5}]}, "layout: expected the axes of the input, like NCHW, got 5"),
+        ({}, "broken_definitions.yml:1:1: launchers: expected a list, got 5"),
+    ],
+)
+def test_launchers_of_other_types_are_one_line(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    launcher = {"framework": "openvino", "adapter": "classification"} | change
+    datasets = [{"name": "a", "data_source": "voc/JPEGImages"}]
+    (workspace / "typed.yml").write_text(
+        json.dumps({"models": [{"name": "m", "launchers": [launcher], "datasets": datasets}]}), encoding="utf-8"
+    )
+    if not change:
+        (workspace / "broken_definitions.yml").write_text("launchers: 5\n", encoding="utf-8")
+        monkeypatch.setenv("DEFINITIONS_FILE", str(workspace / "broken_definitions.yml"))
+    arguments = parse(["-q", "default", "-m", "model.xml", "--ac-config", "typed.yml"])
+    with pytest.raises(InputError) as caught:
+        _translations(arguments)
+    (line,) = str(caught.value).splitlines()
+    assert message in line
+
+
 def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEFINITIONS_FILE", str(workspace / "definitions.yml"))
     config = translated("with_voc.json", "-e").config
@@ -594,6 +619,17 @@ def test_flags_without_a_file_are_the_built_in_template() -> None:
     (run,) = _all_checked(_translations(arguments), arguments)
     assert run.config.quantization.preset == "mixed"
     assert run.config.output_dir == Path("results")
+
+
+@pytest.mark.usefixtures("workspace")
+def test_images_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    for name, content in (("a.png", b""), ("b.png", Path("voc/JPEGImages/000000.png").read_bytes()), ("c.txt", b"")):
+        (tmp_path / name).write_bytes(content)
+    arguments = parse(["-q", "default", "-m", "model.xml", "--data-source", str(tmp_path)])
+    (translation,) = _translations(arguments)
+    assert [notice for notice in translation.notices if "'a.png' cannot be read as images" in notice]
+    (tmp_path / "a.png").unlink()
+    assert not _translations(arguments)[0].notices
 
 
 def test_parts_may_leave_the_number_of_samples_to_one_of_them(workspace: Path) -> None:

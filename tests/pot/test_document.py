@@ -76,6 +76,11 @@ def test_yaml_is_the_same_and_has_numbers_of_json(tmp_path: Path) -> None:
         ("a.json", "", "a.json:1:1: no JSON"),
         ("a.yml", "a: [1, 2", "a.yml:1:9: no YAML"),
         ("a.yml", "a: !!python/object:os.system x", "a.yml:1:4: no YAML: could not determine a constructor"),
+        ("a.yml", "a: 1\n? [b, c]\n: 2", "a.yml:2:3: no YAML: expected a name as key"),
+        ("a.yml", "a: 2020-13-45", "a.yml: no YAML: month must be in 1..12; texts may need quotes"),
+        ("a.yml", "a: &x [*x]", "a.yml: configuration goes too deep, or has an alias that holds itself"),
+        ("a.json", "[" * 2000 + "]" * 2000, "a.json: configuration goes too deep"),
+        ("a.json", f'{{"a": {"1" * 5000}}}', "a.json: no JSON: Exceeds the limit"),
         ("a.toml", "a = 1", "the suffix '.toml'; expected .json, .yaml, .yml"),
     ],
 )
