@@ -193,6 +193,11 @@ def _lines(config_name: str, point: list[str], loader: ConfigLoader, mistake: Hy
         known = compose(config_name, overrides=groups)
     except HydraException:
         return [_first_line(mistake)]
+    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in _first_line(mistake)]:
+        value = [word for word in point if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
+        return [
+            f"{twice[0]}: given twice, and the second value, {value}, has keys that the first has not; give it once"
+        ]
     return [line for key in keys if (line := _unknown_key(known, key, loader))] or [_first_line(mistake)]
 
 
@@ -201,6 +206,9 @@ def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | Non
     node: Any = known
     parts = key.split(".")
     for position, part in enumerate(parts):
+        if node is None:
+            above = ".".join(parts[:position])
+            return f"{key}: {above} is null or refers to another key; give it as a whole: {above}={{{part}: ...}}"
         if not isinstance(node, DictConfig) or part not in node:
             allowed = sorted(map(str, node)) if isinstance(node, DictConfig) else []
             if not position:

@@ -31,6 +31,7 @@ Plumbing: what steps and flows stand on.
     records       the references that travel, and the report
     options       parameters of DefaultQuantization as users write them, and what contradicts itself
     config        the composed configuration, checked once
+    mistakes      what is wrong with it, a line each
     store         content-addressed files: models and arrays by sha256
     staging       folders that are whole or not there, and what killed runs left of them
     shards        rows that an earlier run collected for the same samples

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,11 +18,12 @@ from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
-from tasks.errors import InputError, unknown
+from tasks.errors import InputError
 from tasks.graph.presets import TensorOptions
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter, Classification
 from tasks.metrics.scoring import Metric, Scoring, out_of_range
+from tasks.mistakes import MISSING, TAGGED, lines_of, told_once
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.options import (
     Count,
@@ -46,18 +47,6 @@ def _as_dataset(key: str, default: Any, *, _root_: DictConfig) -> Any:
 
 
 OmegaConf.register_new_resolver("as_dataset", _as_dataset, replace=True)
-
-_MISSING = "a value is needed"
-# What pydantic says in terms of Python.
-_EXPECTED = {
-    "path_type": "a path",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "tuple_type": "a list in brackets, [a, b]",
-    "dict_type": "names and values in braces, {name: value}",
-}
-# What some keys take besides the names that are listed with their type.
-_BESIDES = {"channel_alignment": "true false", "cross_layer_equalization": "true false", "model_type": "null"}
 
 _TYPE = Field(discriminator="type")
 
@@ -154,11 +143,8 @@ class EvaluateConfig(QuantizeConfig):
     reference: Annotated[str, Field(min_length=1)] | None = None
 
 
-_TAGGED = tuple(
-    member for union in (Converter, Reader, Operation, Adapter, Postprocessor, Metric) for member in get_args(union)
-)
 OPTION_CLASSES = (
-    *_TAGGED,
+    *TAGGED,
     Arrays,
     ImageFolder,
     Digits,
@@ -197,13 +183,13 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
-    if empty := dict.fromkeys(_empty("", plain), "a value is needed, got ''; null stands for none"):
-        raise InputError("\n".join(_told_once(empty)))
+    if empty := dict.fromkeys(_empty("", plain), f"{MISSING}, got ''; null stands for none"):
+        raise InputError("\n".join(told_once(empty)))
     settle(plain, point=point)
     try:
         config: T = _adapter(config_class).validate_python(plain)
     except ValidationError as failure:
-        raise InputError("\n".join(_lines(failure, plain))) from failure
+        raise InputError("\n".join(lines_of(failure, plain, OPTION_CLASSES))) from failure
     mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
     if config.evaluation.scoring:
         mistakes += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
@@ -218,7 +204,7 @@ def _unresolved(failure: OmegaConfBaseException) -> str:
     key = failure.full_key or "configuration"
     if missing := re.search(r"Missing mandatory value: (\S+\.\S+)", text):
         key = missing[1]  # what an interpolation refers to, not where it stands
-    reason = "a value is needed" if "Missing mandatory value" in text else text
+    reason = MISSING if "Missing mandatory value" in text else text
     return f"{key}: {reason}, for example {key}=..."
 
 
@@ -229,72 +215,3 @@ def _empty(prefix: str, node: Any) -> Iterator[str]:
             yield from _empty(f"{prefix}.{key}" if prefix else str(key), value)
     elif node == "":
         yield prefix
-
-
-def _lines(failure: ValidationError, composed: Any) -> list[str]:
-    """One line a key, though a union reports an error for each of its members."""
-    lines: dict[str, str] = {}
-    for error in failure.errors(include_url=False):
-        key, text = _line(dict(error), composed)
-        # The last member of a union is the most special one: auto, or an entry with keys.
-        if key not in lines or error["type"] in ("literal_error", "dataclass_type", "tuple_type"):
-            lines[key] = text
-    return _told_once(lines)
-
-
-def _told_once(lines: dict[str, str]) -> list[str]:
-    """The lines, but what validation only repeats of dataset, and what another line tells more exactly."""
-    unknown_keys = {key.rpartition(".")[0] for key, text in lines.items() if text.startswith("unknown key")}
-    return [
-        f"{key}: {text}"
-        for key, text in lines.items()
-        if (lines.get(key.replace("validation.", "dataset.", 1)) != text or not key.startswith("validation."))
-        and not any(other.startswith(f"{key}.") for other in lines)
-        and not (text == _MISSING and key.rpartition(".")[0] in unknown_keys)
-    ]
-
-
-def _line(error: dict[str, Any], composed: Any) -> tuple[str, str]:
-    """The key and the text for one error of pydantic, whose path also names members of unions: no keys of ours."""
-    kind, node, parent, keys = error["type"], composed, composed, []
-    for part in error["loc"]:
-        if isinstance(node, dict) and (part in node or (kind == "missing" and part == error["loc"][-1])):
-            keys.append(str(part))
-            parent, node = node, node.get(part)
-        elif isinstance(node, list) and isinstance(part, int):
-            keys.append(str(part))
-            parent, node = node, node[part]
-    key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
-    if kind == "unexpected_keyword_argument":
-        return key, unknown("key", keys[-1], _known_keys(parent, keys))
-    if kind == "missing":
-        return key, _MISSING
-    if kind in ("enum", "literal_error"):
-        allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], "").split()
-        return key, unknown("value", "null" if value is None else str(value), allowed)
-    if kind == "union_tag_invalid":
-        tag = context["discriminator"].strip("'")
-        return f"{key}.{tag}", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
-    if kind == "union_tag_not_found":
-        return key, f"expected a {context['discriminator']}, got {value!r}"
-    return key, f"{_expectation(error)}, got {'null' if value is None else repr(value)}"
-
-
-def _expectation(error: dict[str, Any]) -> str:
-    """What an error of pydantic says was expected, without names of Python."""
-    kind, message = error["type"], error["msg"]
-    if kind == "dataclass_type":
-        name = error["ctx"]["class_name"]
-        keys = [item.name for item in fields(next(each for each in OPTION_CLASSES if each.__name__ == name))]
-        return "expected a name or {re: pattern}" if keys == ["re"] else f"expected the keys {', '.join(keys)}"
-    return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else f"{message[0].lower()}{message[1:]}"
-
-
-def _known_keys(parent: Any, keys: list[str]) -> list[str]:
-    """What may stand beside an unknown key: the composed files list every key, except those of entries of lists."""
-    entry = {"scope": NamePattern, "operations": OperationFilter}.get(keys[-3]) if len(keys) > 2 else None
-    for member in _TAGGED:
-        tags = [item for item in fields(member) if item.name in ("type", "converter")]
-        if any(parent.get(tag.name) in get_args(tag.type) for tag in tags):
-            entry = member
-    return [item.name for item in fields(entry)] if entry else [name for name in parent if name != keys[-1]]

@@ -264,6 +264,24 @@ VALUES = {
     "endless time": Mistake(
         "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
     ),
+    "name alone": Mistake(
+        "evaluation.adapter=ssd", ("evaluation.adapter: expected {type: NAME}, got 'ssd'. Names: classification, ssd,",)
+    ),
+    "misspelt names alone": Mistake(
+        "dataset=annotated_files dataset.reader=pilow_imread dataset.annotation=vocdetection evaluation.metrics=[map]",
+        (
+            "dataset.annotation: expected {converter: NAME}, got 'vocdetection'. Did you mean 'voc_detection'? Names: ",
+            "dataset.reader: expected {type: NAME}, got 'pilow_imread'. Did you mean 'pillow_imread'? Names: opencv",
+            "evaluation.metrics.0: expected {type: NAME}, got 'map'. Names: accuracy, ",
+        ),
+    ),
+    "name of anchors": Mistake(
+        "evaluation.adapter={type:yolo_v3,outputs:[a],anchors:yolo}",
+        (
+            "evaluation.adapter.anchors: unknown value 'yolo'. Did you mean 'yolo_v3'? Allowed: yolo_v2, tiny_yolo_v2, "
+            "yolo_v3, tiny_yolo_v3, [width,height,...]",
+        ),
+    ),
     "share in percent": Mistake(
         "evaluation.metrics=[{type:map,overlap_threshold:50}]",
         ("evaluation.metrics.0: overlap_threshold 50.0; expected above 0 and up to 1",),
@@ -351,6 +369,22 @@ ARGUMENTS = {
         "model.path=größe.xml",
         ("'model.path=größe.xml': expected key=value; special characters of a value need quotes: key='value'",),
     ),
+    "value of another kind behind a first": Mistake(
+        "dataset=annotated_files dataset.annotation={converter:imagenet,annotation_file:a} "
+        "dataset.annotation={converter:cifar,data_batch_file:b}",
+        (
+            "dataset.annotation: given twice, and the second value, {converter:cifar,data_batch_file:b}, has keys that "
+            "the first has not; give it once",
+        ),
+    ),
+    "key of null": Mistake(
+        "dataset=annotated_files dataset.annotation.converter=csv",
+        (
+            "dataset.annotation.converter: dataset.annotation is null or refers to another key; give it as a whole: "
+            "dataset.annotation={converter: ...}",
+        ),
+    ),
+    "key of a text": Mistake("model.path.x=1", ("model.path.x: unknown key 'x'. Allowed: ",)),
     "brackets": Mistake("model.path=[a.xml", ("'model.path=[a.xml': expected key=value;",)),
     "all unreadable words": Mistake("x =5", ("'x': expected", "'=5': expected")),
     "group in another package": Mistake("dataset@x=arrays", ("Could not override 'dataset@x'.",)),

@@ -37,7 +37,7 @@ class YoloV2:
     classes: int = 20
     coords: int = 4
     num: int = 5
-    anchors: AnchorName | Anchors = "yolo_v2"
+    anchors: Anchors | AnchorName = "yolo_v2"
     cells: int = 13
     raw_output: bool = False
     output_format: Literal["BHW", "HWB"] = "BHW"
@@ -56,7 +56,7 @@ class Yolo:
     classes: int = 80
     coords: int = 4
     num: int = 3
-    anchors: AnchorName | Anchors = "yolo_v3"
+    anchors: Anchors | AnchorName = "yolo_v3"
     anchor_masks: tuple[tuple[int, ...], ...] | None = None
     threshold: float = 0.001
     cells: tuple[int, ...] = (13, 26, 52)
