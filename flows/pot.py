@@ -96,6 +96,8 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -
             raise InputError(
                 f"{flag}: several configurations would overwrite each other; give one -c, or leave it out."
             )
+        for run in runs:
+            _require_place(run.config.output_dir / "optimized", run.translation.name)
         require_extra(runs[0].config.runtime)
         with prepared(runs[0].config.runtime.home):
             codes = {_code_of(run, load_flow, arguments, judge) for run in runs}
@@ -161,7 +163,7 @@ def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> l
         except InputError as mistake:
             mistakes.append(str(mistake))
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise InputError("\n".join(dict.fromkeys(mistakes)))
     return runs
 
 
@@ -175,14 +177,18 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
         raise InputError(f"{several[0]}: several values at once are for ptq-quantize -m; expected one")
     checked = check("quantize", QuantizeConfig, overrides)
     if checked.problems:
-        given = tuple(f"{word.partition('=')[0]}: " for word in arguments.overrides)
-        raise InputError(
-            "\n".join(line if line.startswith(given) else translation.explain(line) for line in checked.problems)
-        )
+        raise InputError("\n".join(_explained(line, translation, arguments.overrides) for line in checked.problems))
     if checked.config is None:
         raise InputError(f"{translation.origin}: settings of Hydra itself have no meaning here")
-    _require_place(checked.config.output_dir / "optimized", translation.name)
     return Run(translation, checked.config, tuple(overrides))
+
+
+def _explained(line: str, translation: Translation, words: Sequence[str]) -> str:
+    """A mistake with the line of POT's file in front, unless words on the command line made it."""
+    key = f"{line.partition(': ')[0]}."
+    given = [f"{word.partition('=')[0].lstrip('+~')}." for word in words]
+    own = any(key.startswith(each) or each.startswith(key) for each in given)
+    return line if own or line.startswith(tuple(f"'{word}'" for word in words)) else translation.explain(line)
 
 
 def _require_place(optimized: Path, name: str) -> None:

@@ -535,7 +535,6 @@ def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pyt
         ),
         (("-q", "default", "-m", "labels.txt", "--data-source", "voc"), "OpenVINO cannot read 'labels.txt'"),
         (("-c", "template.json", "quantization.preset=mixed,performance"), "preset=mixed,performance: several values"),
-        (("-c", "template.json", "quantization.preset=mixd"), "quantization.preset: unknown value 'mixd'"),
         (("-c", "simplified_folder.json", "-e"), "-e needs annotations and metrics"),
         (("-c", "nowhere.json"), "nowhere.json: configuration does not exist"),
         (("-c", "labels.txt"), "labels.txt: configuration has the suffix '.txt'; expected .json, .yaml, .yml"),
@@ -549,6 +548,26 @@ def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
         _all_checked(_translations(arguments), arguments)
     (line,) = str(caught.value).splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("word", "beginning"),
+    [
+        ("quantization.preset=mixd", "quantization.preset: unknown value 'mixd'"),
+        ("quantization.preset=mixed,accuracy", "quantization.preset=mixed,accuracy: several values at once"),
+        ("quantization.ignored.scope=[5]", "quantization.ignored.scope.0: expected a name"),
+        ("nowhere.deep=5", "nowhere: unknown key 'nowhere'"),
+        ("mixed", "'mixed': expected key=value"),
+        ("model.path=[a", "'model.path=[a': expected key=value"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_mistakes_of_the_command_line_are_not_those_of_a_file(word: str, beginning: str) -> None:
+    arguments = parse(["-c", "template.json", "-c", "template.json", word])
+    with pytest.raises(InputError) as caught:
+        _all_checked(_translations(arguments), arguments)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(beginning)
 
 
 @pytest.mark.parametrize("words", [("-d",), ("output_dir=same",)])
