@@ -4,10 +4,10 @@ import csv
 import gzip
 import io
 import math
+import operator
 import pickle
 import zlib
 from dataclasses import dataclass
-from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,12 +143,12 @@ def convert_cifar(spec: Cifar) -> Annotations:
     if not isinstance(batch, dict) or key not in batch or not isinstance(batch.get("data"), np.ndarray):
         raise InputError(f"{spec.data_batch_file}: expected a CIFAR batch with 'data' and {key!r}.")
     data = batch["data"]
-    if data.dtype.kind not in "iu" or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
+    if data.dtype.kind not in "iu" or data.size % (3 * 32 * 32):
         found = f"{data.dtype} of shape {data.shape}"
         raise InputError(f"{spec.data_batch_file}: 'data' is {found}; expected rows of 3 x 32 x 32 integers.")
     images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
     try:
-        labels = [index(label) + spec.has_background for label in batch[key]]
+        labels = [operator.index(label) for label in batch[key]]
     except TypeError as failure:
         raise InputError(f"{spec.data_batch_file}: {key!r}: {failure}; expected a list of integers.") from failure
     if len(labels) != len(images):
@@ -160,8 +160,8 @@ def convert_cifar(spec: Cifar) -> Annotations:
         classes = {index + spec.has_background: name for index, name in enumerate(_CIFAR10)}
     names = batch.get("filenames", list(range(len(images))))
     if not isinstance(names, list) or len(names) != len(images):
-        found = f"{len(names)}" if isinstance(names, list) else "no list of"
-        raise InputError(f"{spec.data_batch_file}: {len(images)} images and {found} filenames.")
+        raise InputError(f"{spec.data_batch_file}: 'filenames': expected a list of {len(images)} names, as of images.")
+    labels = [label + spec.has_background for label in labels]
     return _classified(tuple(map(str, names)), labels, classes, background=spec.has_background, images=images)
 
 

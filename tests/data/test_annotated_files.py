@@ -298,6 +298,16 @@ def spoil(file: str, old: str, new: str) -> Callable[[Path], object]:
     return edit
 
 
+def coco_box(*box: object) -> Callable[[Path], object]:
+    def edit(folder: Path) -> None:
+        file = folder / "coco" / "instances.json"
+        content = json.loads(file.read_text())
+        content["annotations"][0]["bbox"] = box
+        file.write_text(json.dumps(content))
+
+    return edit
+
+
 def voc_spec(folder: Path) -> AnnotatedFiles:
     annotation = VocDetection(
         imageset_file=folder / "voc" / "test.txt",
@@ -338,8 +348,14 @@ def imagenet_spec(folder: Path) -> AnnotatedFiles:
         (coco_spec, spoil("coco/instances.json", '"category_id": ', '"category_id": 9'), "unknown category 9"),
         (coco_spec, spoil("coco/instances.json", "{", "["), "instances.json:1:"),
         (coco_spec, spoil("coco/instances.json", '"id": 1', '"id": 0'), "two of the images have the id 0"),
-        (coco_spec, spoil("coco/instances.json", '"bbox": [', '"bbox": ["7", '), "expected x, y, width and height"),
-        (coco_spec, spoil("coco/instances.json", '"bbox": [', '"bbox": [NaN, '), "bbox [nan,"),
+        (
+            coco_spec,
+            coco_box("1", "2", "3", "4"),
+            "bbox ['1', '2', '3', '4']; expected x, y, width and height, numbers",
+        ),
+        (coco_spec, coco_box(1, 2, float("nan"), 4), "bbox [1, 2, nan, 4]; expected"),
+        (coco_spec, coco_box(1, 2, -3, 4), "bbox [1, 2, -3, 4]; expected"),
+        (coco_spec, coco_box(1, 2, 3), "bbox [1, 2, 3]; expected"),
         (coco_spec, spoil("coco/instances.json", '"iscrowd": 0', '"iscrowd": "0"'), "iscrowd '0'; expected 0 or 1"),
         (voc_spec, spoil("voc/Annotations/000000.xml", "<xmin>", "<xmin>9999"), "expected xmin <= xmax and ymin <="),
         (voc_spec, spoil("voc/Annotations/000000.xml", "<xmin>", "<xmin>nan</xmin><xmin>"), "<bndbox/xmin> is 'nan'"),
@@ -405,8 +421,8 @@ def test_pickles_run_no_foreign_code(tmp_path: Path, capsys: pytest.CaptureFixtu
         (batch(labels=[0, "1"]), "'labels': 'str' object .*; expected a list of integers"),
         (batch(labels=None), "'labels': 'NoneType' object .*; expected a list of integers"),
         (batch(labels=[0, -1]), "label -1; expected a class index"),
-        (batch(filenames=["a"]), "2 images and 1 filenames"),
-        (batch(filenames=5), "2 images and no list of filenames"),
+        (batch(filenames=["a"]), "'filenames': expected a list of 2 names"),
+        (batch(filenames=5), "'filenames': expected a list of 2 names"),
         (b"\x80\x04\x8e" + b"\xff" * 8, "expected a CIFAR batch"),
     ],
 )
