@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from rich.console import Console
 
-from flows.quantize import load_datasets
+from flows.quantize import load_datasets, require_output
 from flows.stages import Stages
 from flows.summary import print_summary
 from flows.variants import find_variants
@@ -15,7 +15,7 @@ from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
 from tasks.records import DatasetRef, ModelRef, Report, flatten
-from tasks.write_output import describe_run, file_sizes, require_writable, write_output
+from tasks.write_output import describe_run, file_sizes, write_output
 
 
 @flow(name="align", validate_parameters=False)
@@ -25,7 +25,7 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     Raises InputError for input that cannot be used; nothing is written then.
     """
     path, identity = find_model(config.model.path, config.model.weights)
-    require_writable(config.output_dir)
+    require_output(config, path)
     stages, run = Stages(Console(stderr=True), show_progress=config.runtime.progress), config.runtime
     model: ModelRef = stages.run(
         load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run

@@ -1,6 +1,7 @@
 """The flow: from a float model and samples to an INT8 model, evaluated, written and logged."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -13,14 +14,15 @@ from flows.speed import compare_speed
 from flows.stages import Stages
 from flows.summary import print_summary
 from tasks.config import QuantizeConfig
+from tasks.data.source import source_files
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_dataset import load_dataset, source_identity
-from tasks.load_model import find_model, load_model
+from tasks.load_model import find_model, input_files, load_model
 from tasks.log_run import describe_datasets, describe_origin, log_run
 from tasks.make_page import plot_images, render_page
 from tasks.package_model import package_files, package_model
 from tasks.records import DatasetRef, Report, flatten
-from tasks.write_output import describe_run, require_writable, write_output
+from tasks.write_output import describe_run, require_apart, require_writable, write_output
 
 
 @flow(name="quantize", validate_parameters=False)
@@ -31,7 +33,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     """
     console = Console(stderr=True)
     path, identity = find_model(config.model.path, config.model.weights)
-    require_writable(config.output_dir)
+    require_output(config, path)
     stages = Stages(console, show_progress=config.runtime.progress)
 
     run = config.runtime
@@ -86,6 +88,13 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
         print_summary(Console(), report, places)
     return report
+
+
+def require_output(config: QuantizeConfig, path: Path) -> None:
+    """Raise InputError unless the output can be written, and replaces nothing that the run reads."""
+    require_writable(config.output_dir)
+    sources = (*source_files(config.dataset), *source_files(config.validation))
+    require_apart(config.output_dir, (*input_files(path, config.model.weights), *sources))
 
 
 def load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:

@@ -14,8 +14,12 @@ _NO_NAMES = ("model", "openvino_model", "saved_model", "inference", "best", "las
 def find_model(path: str, weights: str | None = None) -> tuple[Path, str]:
     """The file that ``model.path`` names and what tells whether it changed; InputError when there is none."""
     file = locate(path)
-    elsewhere = (locate(weights, "model.weights"),) if weights else ()
-    return file, file_identity(*model_files(file), *elsewhere)
+    return file, file_identity(*input_files(file, weights))
+
+
+def input_files(path: Path, weights: str | None = None) -> tuple[Path, ...]:
+    """The files that the model is read from."""
+    return (*model_files(path), *((locate(weights, "model.weights"),) if weights else ()))
 
 
 @step

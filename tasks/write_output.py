@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +41,15 @@ def require_writable(folder: Path, key: str = "output_dir") -> None:
             raise InputError(f"{key}: cannot write to '{folder}': '{name}' in it is a folder")
 
 
+def require_apart(folder: Path, inputs: Iterable[Path]) -> None:
+    """Raise InputError if a file that is to be written is one that the run reads."""
+    replaced = [folder / name for name in _FILES if (folder / name).exists()]
+    for file in inputs:
+        if file.exists() and any(file.samefile(each) for each in replaced):
+            msg = f"output_dir: '{folder}' would replace '{file}', which the run reads; name another folder"
+            raise InputError(msg)
+
+
 def describe_run(
     config: dict[str, Any], models: dict[str, ModelRef], datasets: dict[str, DatasetRef]
 ) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def write_output(
     An earlier output stays until then.
     """
     source = Store(runtime.home).model_folder(model)
-    with _in_place_of(folder) as staging:
+    with _in_place_of(folder, stale=("report.html",) if page is None else ()) as staging:
         for name in ("model.bin", "model.xml"):
             shutil.copyfile(source / name, staging / name)
         write_json(staging / "report.json", asdict(report))
@@ -90,8 +99,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def _in_place_of(folder: Path) -> Iterator[Path]:
-    """An empty folder, whose files take the place of those of the same names in ``folder`` once all are complete."""
+def _in_place_of(folder: Path, stale: tuple[str, ...] = ()) -> Iterator[Path]:
+    """An empty folder, whose files take the place of those of the same names in ``folder`` once all are complete.
+
+    Those called ``stale`` go then.
+    """
     require_writable(folder)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +116,9 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
         yield staging
         for file in staging.iterdir():
             _flush(file)
-        if not (movable and _exchanged(staging, folder)):
+        if not (movable and _exchanged(staging, folder, stale)):
+            for name in stale:
+                (folder / name).unlink(missing_ok=True)
             for file in sorted(staging.iterdir(), key=lambda file: _FILES.index(file.name)):
                 os.replace(file, folder / file.name)  # noqa: PTH105 - the atomic rename is the point
 
@@ -115,14 +129,14 @@ def _is_movable(folder: Path) -> bool:
     return not mounted and not Path.cwd().is_relative_to(folder) and os.access(folder.parent, os.W_OK | os.X_OK)
 
 
-def _exchanged(staging: Path, folder: Path) -> bool:
+def _exchanged(staging: Path, folder: Path, stale: tuple[str, ...]) -> bool:
     """Let the folders change places, with everything of the old one that was not written anew; False if impossible."""
     new = {file.name for file in staging.iterdir()}
     try:
         os.chown(staging, folder.stat().st_uid, folder.stat().st_gid)
         shutil.copystat(folder, staging)
         for entry in folder.iterdir():
-            if entry.name not in new and not (entry.is_dir() and not entry.is_symlink()):
+            if entry.name not in (*new, *stale) and not (entry.is_dir() and not entry.is_symlink()):
                 os.link(entry, staging / entry.name, follow_symlinks=False)
         exchange(staging, folder)
     except OSError:

@@ -65,6 +65,7 @@ FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "task
     "tasks.write_output",
     "tasks.make_page",
     "tasks.progress",
+    "tasks.data.source",
     "tasks.data.subset",
     "tasks.pot",
     "tasks.plan_quantization",

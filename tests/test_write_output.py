@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ import pytest
 from tasks.errors import InputError
 from tasks.records import ModelRef, Report, Runtime, Stage
 from tasks.store import Store
-from tasks.write_output import _in_place_of, file_sizes, require_writable, write_evaluation, write_json, write_output
+from tasks.write_output import (
+    _in_place_of,
+    file_sizes,
+    require_apart,
+    require_writable,
+    write_evaluation,
+    write_json,
+    write_output,
+)
 from tests import models
 
 REPORT = Report(
@@ -154,6 +163,28 @@ def test_folders_that_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.Mo
     assert output.stat().st_ino == inode
     assert content(tmp_path).keys() == {"output/mine.txt", "output/evaluation.json"}
     assert json.loads((output / "evaluation.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("exchangeable", [True, False])
+def test_the_page_of_an_earlier_run_goes(
+    model: ModelRef, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchangeable: bool
+) -> None:
+    write_output(tmp_path / "output", model, REPORT, {}, runtime, "page")
+    if not exchangeable:
+        monkeypatch.setattr("tasks.write_output.exchange", lambda *_: Path("/nowhere").stat())
+    write_output(tmp_path / "output", model, REPORT, {}, runtime)
+    assert content(tmp_path / "output").keys() == {"model.xml", "model.bin", "report.json", "manifest.json"}
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_an_input_by_another_name_is_not_replaced(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    output, inputs = tmp_path / "output", (tmp_path / "missing.npz", tmp_path / "float.xml")
+    require_apart(output, inputs)
+    output.mkdir()
+    (output / "model.xml").write_text("mine")
+    link(output / "model.xml", tmp_path / "float.xml")
+    with pytest.raises(InputError, match=r"^output_dir: '.*output' would replace '.*float\.xml', which the run reads"):
+        require_apart(output, inputs)
 
 
 def test_nothing_is_created_until_there_is_something_to_write(tmp_path: Path) -> None:

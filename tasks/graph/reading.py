@@ -54,7 +54,10 @@ def model_files(path: Path) -> tuple[Path, ...]:
         text = path.read_bytes() if path.suffix == ".onnx" else b""
     except OSError as failure:
         raise InputError(f"model.path: '{failure.filename}' cannot be read: {failure.strerror}") from failure
-    return (path, *(file for file in neighbours if file.stem == path.stem or file.name.encode() in text))
+    # Beside a model of another format, an IR of its name is what an earlier run wrote.
+    foreign = () if path.suffix == ".xml" else (".xml", ".bin")
+    mates = [file for file in neighbours if file.stem == path.stem and file.suffix not in foreign]
+    return (path, *mates, *(file for file in neighbours if file not in mates and file.name.encode() in text))
 
 
 def read_model(path: Path, weights: Path | None = None) -> ov.Model:

@@ -93,6 +93,16 @@ REFUSED_BY_THE_FLOW = {
         f"{IMAGES} dataset.path=images dataset.labels=beyond.txt", ("labels go up to 10", "'logits'", "10 classes")
     ),
     "negative labels": Bad("dataset=arrays dataset.path=negative.npz", ("negative.npz", "'y'", "label -1 of sample 2")),
+    "output over the model": Bad(
+        "model.path=mine/model.xml output_dir=mine", ("output_dir", "'mine' would replace 'mine/model.xml'")
+    ),
+    "output over the weights": Bad(
+        "model.path=model.xml model.weights=mine/model.bin output_dir=mine", ("would replace 'mine/model.bin'",)
+    ),
+    "output over the labels": Bad(
+        f"{IMAGES} dataset.path=images dataset.labels=mine/report.json output_dir=mine",
+        ("would replace 'mine/report.json'", "name another folder"),
+    ),
     "output below a file": Bad("output_dir=file/out", ("output_dir", "file/out", "Not a directory")),
 }
 
@@ -108,7 +118,7 @@ def folder(commands: Commands) -> Path:
 
 
 def write_models(folder: Path) -> None:
-    for name in ("broken", "no_weights", "cut_off"):
+    for name in ("broken", "no_weights", "cut_off", "mine"):
         (folder / name).mkdir()
         for file in (MODEL, MODEL.with_suffix(".bin")):
             shutil.copy(file, folder / name / f"model{file.suffix}")
@@ -152,6 +162,7 @@ def write_data(folder: Path) -> None:
     shutil.copytree(folder / "images", folder / "sizes")
     (folder / "sizes" / "6.png").write_bytes(cv2.imencode(".png", np.zeros((9, 8), np.uint8))[1].tobytes())
     (folder / "missing.txt").write_text("0.png 1\n9.png 2\n")
+    (folder / "mine" / "report.json").write_text("0.png 1\n")
     (folder / "beyond.txt").write_text("0.png 1\n1.png 10\n")
 
 

@@ -177,7 +177,8 @@ def test_an_ir_consists_of_two_files(saved: Path) -> None:
 
 def test_onnx_consists_of_the_files_that_it_mentions(tmp_path: Path) -> None:
     path = write_convolution(tmp_path / "model.onnx", tmp_path / "weights.data")
-    (tmp_path / "other.data").write_bytes(b"")
+    for other in ("other.data", "model.xml", "model.bin"):
+        (tmp_path / other).write_bytes(b"")
     assert set(model_files(path)) == {path, tmp_path / "weights.data"}
 
 
