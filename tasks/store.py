@@ -176,7 +176,7 @@ def file_identity(*paths: Path) -> str:
         for file in files:
             stat = file.stat()
             hasher.update(os.fsencode(file.relative_to(path)))
-            hasher.update(f"|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}\n".encode())
+            hasher.update(f"|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}\n".encode())
     return hasher.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +199,7 @@ IDENTITY_CHANGES: dict[str, Callable[[Path], object]] = {
     "a file is moved": lambda folder: (folder / "a.png").rename(folder / "deep" / "a.png"),
     "a file comes whose name is no Unicode": lambda folder: (folder / os.fsdecode(b"\xff")).write_bytes(b""),
     "a file is replaced by one of equal time": lambda folder: replace_keeping_time(folder / "a.png"),
+    "a file is written anew and keeps its time": lambda folder: rewrite_keeping_time(folder / "a.png"),
 }
 
 
@@ -207,6 +209,13 @@ def replace_keeping_time(file: Path) -> None:
     copy.write_bytes(b"9")
     os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     copy.replace(file)
+
+
+def rewrite_keeping_time(file: Path) -> None:
+    stat = file.stat()
+    time.sleep(0.02)  # the clock of a file system ticks a few hundred times a second
+    file.write_bytes(b"9")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 @pytest.mark.parametrize("change", IDENTITY_CHANGES.values(), ids=IDENTITY_CHANGES.keys())
