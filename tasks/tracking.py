@@ -160,7 +160,20 @@ def created_once(uri: str | None, home: Path) -> Iterator[str]:
         if uri is None:
             # A relative path, because a home may hold characters that mean something else in a URI.
             os.chdir(home)
+            _create_database()
         yield uri or "sqlite:///mlflow.db"
+
+
+def _create_database() -> None:
+    """Have the database whole or not at all: MLflow cannot go on with one whose creation was cut short."""
+    database, draft = Path("mlflow.db"), Path(".mlflow.db.incomplete")
+    if database.exists():
+        return
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
+
+    draft.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    draft.replace(database)
 
 
 def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -162,6 +163,12 @@ def _log_datasets(client: Any, identifier: str, run: Run) -> None:
         asked_again(lambda: client.log_inputs(identifier, inputs))
 
 
+def _reason(failure: Exception) -> str:
+    """The last line that says why, in front of the statement and the link to a manual that SQLAlchemy adds."""
+    text = traceback.format_exception_only(failure)[-1].strip()
+    return re.split(r"\n\[SQL: |\n\(Background on this error", text)[0].splitlines()[-1]
+
+
 def _serve() -> None:
     monitor = Monitor(os.getppid())
     monitor.start()
@@ -178,7 +185,7 @@ def _serve() -> None:
             with (Path(run.home) / "mlflow.runs.lock").open("w") as lock:
                 answer = asdict(_log(run, samples, lock))
         except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
-            answer = {"error": traceback.format_exception_only(failure)[-1].strip().splitlines()[-1]}
+            answer = {"error": _reason(failure)}
             traceback.print_exc()
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -22,6 +22,7 @@ from tasks.package_model import package_files, package_model
 from tasks.records import Runtime
 from tasks.store import Store
 from tasks.tracking import Run
+from tasks.tracking_process import _reason
 from tests import models as m
 from tests.flows.conftest import own_environment, wait_until_up
 
@@ -153,6 +154,24 @@ def test_after_a_killed_run_the_next_one_finds_order(tmp_path: Path, call: str, 
     assert sorted(logged) == (["FAILED", "READY"] if call == "finalize_logged_model" else ["READY"])
 
 
+KILLED_IN_A_MIGRATION = """
+import os, signal
+from alembic.runtime.migration import HeadMaintainer
+from tasks.tracking_process import _serve
+HeadMaintainer.update_to_step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+_serve()
+"""
+
+
+def test_a_database_whose_creation_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    line = json.dumps(asdict(Run(None, str(tmp_path / "home"), "e", "name"))) + "\n"
+    killed = Logger(tmp_path, "-c", KILLED_IN_A_MIGRATION).process
+    killed.communicate(line, timeout=120)
+    assert killed.returncode == -9
+    run = Logger(tmp_path).answer(line)["run_id"]
+    assert client(tmp_path / "home").get_run(run).info.status == "FINISHED"
+
+
 # --- at once
 
 
@@ -249,6 +268,19 @@ def hidden_once(real: Any) -> Any:
         return [] if len(calls) == 1 else real(*arguments)
 
     return versions
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "",
+        "\n[SQL: SELECT a\nFROM b\n WHERE a = ?]\n[parameters: (1,)]\n(Background on this error at: https://x)",
+        "\n(Background on this error at: https://x)",
+    ],
+)
+def test_the_reason_is_the_last_line_in_front_of_what_sqlalchemy_adds(added: str) -> None:
+    failure = OSError(f"first\n(sqlite3.OperationalError) database or disk is full{added}")
+    assert _reason(failure) == "(sqlite3.OperationalError) database or disk is full"
 
 
 def test_an_alias_that_another_run_moves_on_is_told() -> None:
