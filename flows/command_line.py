@@ -20,7 +20,6 @@ from tasks import tracking
 from tasks.errors import InputError
 
 BAD_INPUT = 2
-INTERRUPTED = 130
 FAILED = 1
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
@@ -28,7 +27,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 # MLflow would draw a bar for each small file, wherever tqdm is installed; Optuna brings it.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-# Every Ctrl-C of this process, by the number of its signal.
+# Every Ctrl-C and SIGTERM of this process, by the number of the signal.
 _interruptions: list[int] = []
 
 Flow = Callable[[Any, tuple[str, ...]], object]
@@ -36,7 +35,7 @@ LoadFlow = Callable[[], Flow]
 
 
 def command(body: Callable[[], None]) -> Callable[[], None]:
-    """A command that ends with one line and exit code 130 when Ctrl-C is pressed, from its first import on."""
+    """A command that ends in order, with one line, on Ctrl-C (exit code 130) and SIGTERM (143), from its start on."""
 
     @wraps(body)
     def interruptible() -> None:
@@ -48,27 +47,30 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
             if not isinstance(failure, KeyboardInterrupt) and not _interruptions:
                 raise
             print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(128 + (_interruptions or [signal.SIGINT])[0])
 
     return interruptible
 
 
 @contextmanager
 def _interruptions_noted() -> Iterator[None]:
-    """Remember that Ctrl-C was pressed, whatever becomes of the exception. Where it is ignored it stays so."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
+    """Remember Ctrl-C and SIGTERM, whatever becomes of the exception. Where one is ignored it stays so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        again = number == signal.SIGTERM and number in _interruptions
         _interruptions.append(number)
-        signal.default_int_handler(number, frame)
+        if not again:  # `timeout` sends two, and the second one must not disturb the end
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @command

@@ -1,6 +1,7 @@
 """Exit codes of the commands, whatever the flow does."""
 
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,18 @@ from tasks.tracking import TrackingError
 
 def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
+
+
+def terminate() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def terminate_twice() -> None:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        sys.stderr.write("in order\n")
 
 
 def interrupt_that_becomes_an_error() -> None:
@@ -48,6 +61,8 @@ INTERRUPTED = "interrupted; what is done is kept, and the next run continues the
 ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
     "Ctrl-C": (interrupt, 130, INTERRUPTED),
     "Ctrl-C that Prefect turns into another error": (interrupt_that_becomes_an_error, 130, INTERRUPTED),
+    "SIGTERM": (terminate, 143, INTERRUPTED),
+    "SIGTERM while it ends": (terminate_twice, 143, f"in order\n{INTERRUPTED}"),
     "bad input": (refuse, 2, "model.path: no such file\n"),
     "disk full": (
         fill_the_disk,
@@ -72,11 +87,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.setattr("sys.argv", ["ptq-quantize"])
 
     def run(flow: Callable[[], None], code: int) -> str:
-        before = signal.getsignal(signal.SIGINT)
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with pytest.raises(SystemExit) as end:
             command_line.command(lambda: command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow()))()
         assert end.value.code == code
-        assert signal.getsignal(signal.SIGINT) is before
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         return capfd.readouterr().err
 
     return run

@@ -141,7 +141,10 @@ def test_a_failure_that_is_no_bad_input_has_its_own_code(commands: Commands, tmp
     assert (tmp_path / "output" / "0" / "model.xml").exists()
 
 
-def test_ctrl_c_leaves_finished_points_complete(commands: Commands, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_ended_sweep_leaves_finished_points_complete(
+    commands: Commands, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     home = tmp_path / "home"
     slow = (
         "-m",
@@ -162,9 +165,9 @@ def test_ctrl_c_leaves_finished_points_complete(commands: Commands, tmp_path: Pa
         assert process.poll() is None
         time.sleep(0.1)
     time.sleep(0.5)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     outcome = finish(process)
-    assert outcome.code == 130
+    assert outcome.code == code
     assert "1 of 4 points done" in outcome.out
     assert outcome.err.splitlines()[-1].startswith("interrupted; what is done is kept")
     assert [point["failure"] for point in points_of(home)] == [""]
