@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -149,10 +149,14 @@ def _exchanged(staging: Path, folder: Path, stale: tuple[str, ...]) -> bool:
 
 
 def _bring_over(old: Path, folder: Path) -> None:
-    """Move what only the old folder has: folders, which cannot be in two places, and files that just came."""
-    for entry in old.iterdir():
+    """Move what only the old folder has: folders, which cannot be in two places, and files that just came.
+
+    Another run may tidy up the same: entries or the whole folder may be gone.
+    """
+    for entry in old.glob("*"):
         if entry.name not in _FILES and not os.path.lexists(folder / entry.name):
-            entry.rename(folder / entry.name)
+            with suppress(FileNotFoundError):
+                entry.rename(folder / entry.name)
 
 
 def _flush(file: Path) -> None:

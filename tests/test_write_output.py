@@ -15,6 +15,7 @@ from tasks.errors import InputError
 from tasks.records import ModelRef, Report, Runtime, Stage
 from tasks.store import Store
 from tasks.write_output import (
+    _bring_over,
     _in_place_of,
     file_sizes,
     require_apart,
@@ -128,6 +129,23 @@ def test_killed_run_leaves_one_output_or_the_other(tmp_path: Path, place: str) -
     now = content(output)
     assert now.pop("model.xml") == b"newest"
     assert now == {name: text for name, text in left.items() if name != "model.xml"} | mine
+
+
+def test_what_another_run_brings_over_first_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, output = tmp_path / ".output.incomplete-1", tmp_path / "output"
+    for name in ("one", "two"):
+        (old / name).mkdir(parents=True)
+    output.mkdir()
+
+    def moved_meanwhile(place: Path) -> bool:
+        if place.name == "one":
+            (old / "one").rename(place)
+        return False
+
+    monkeypatch.setattr("tasks.write_output.os.path.lexists", moved_meanwhile)
+    _bring_over(old, output)
+    assert sorted(entry.name for entry in output.iterdir()) == ["one", "two"]
+    _bring_over(tmp_path / "gone", output)
 
 
 def test_folder_keeps_its_mode_and_the_links_to_it(tmp_path: Path) -> None:
