@@ -15,7 +15,7 @@ from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_model import find_model, load_model
 from tasks.log_run import log_run
 from tasks.records import DatasetRef, ModelRef, Report, flatten
-from tasks.write_output import describe_run, file_sizes, write_output
+from tasks.write_output import describe_run, file_sizes, stored_files, write_output
 
 
 @flow(name="align", validate_parameters=False)
@@ -50,14 +50,14 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         notes=notes,
     )
     models, datasets = {"float": model, "aligned": aligned}, {"calibration": calibration, "validation": validation}
-    files = write_output(config.output_dir, aligned, report, describe_run(asdict(config), models, datasets), run)
+    written = write_output(config.output_dir, aligned, report, describe_run(asdict(config), models, datasets), run)
     logged = log_run(
         options=config.tracking,
         report=report,
         parameters=flatten(config),
         tags={"prefect.flow_run_id": str(flow_run.id), "model.digest": model.digest},
-        files=files,
-        texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
+        files=stored_files(aligned, run),
+        texts=written | {"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         runtime=run,
         start=stages.start,
     )

@@ -22,7 +22,7 @@ from tasks.log_run import describe_datasets, describe_origin, log_run
 from tasks.make_page import plot_images, render_page
 from tasks.package_model import package_files, package_model
 from tasks.records import DatasetRef, Report, flatten
-from tasks.write_output import describe_run, require_apart, require_writable, write_output
+from tasks.write_output import describe_run, require_apart, require_writable, stored_files, write_output
 
 
 @flow(name="quantize", validate_parameters=False)
@@ -70,16 +70,16 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     plots = draw_report(stages, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
     page = render_page(report, manifest, plots, run) if plots else None
-    files = write_output(config.output_dir, quantized, report, manifest, run, page)
+    written = write_output(config.output_dir, quantized, report, manifest, run, page)
     logged = log_run(
         options=config.tracking,
         report=report,
         parameters=flatten(config),
         tags=describe_origin(manifest, str(flow_run.id), str(flow_run.ui_url)),
-        files=[file for file in files if not (package and file.stem == "model")],  # MLflow has it as a model
+        files=() if package else stored_files(quantized, run),  # MLflow has it as a model
         images=plot_images(plots, run) if plots else {},
         datasets=describe_datasets(datasets),
-        texts={"overrides.txt": "".join(f"{override}\n" for override in overrides)},
+        texts=written | {"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         model=package_files(quantized, package, run) if package else None,
         start=stages.start,
         runtime=run,

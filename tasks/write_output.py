@@ -62,29 +62,33 @@ def describe_run(
     }
 
 
+def stored_files(model: ModelRef, runtime: Runtime) -> tuple[Path, Path]:
+    """A model's files in the store, where no other run changes them."""
+    folder = Store(runtime.home).model_folder(model)
+    return folder / "model.xml", folder / "model.bin"
+
+
 def file_sizes(model: ModelRef, runtime: Runtime) -> dict[str, int]:
     """Bytes of a stored model's files, by suffix."""
-    folder = Store(runtime.home).model_folder(model)
-    return {suffix: (folder / f"model.{suffix}").stat().st_size for suffix in ("xml", "bin")}
+    return {file.suffix[1:]: file.stat().st_size for file in stored_files(model, runtime)}
 
 
 def write_output(
     folder: Path, model: ModelRef, report: Report, manifest: dict[str, Any], runtime: Runtime, page: str | None = None
-) -> tuple[Path, ...]:
+) -> dict[str, str]:
     """Write model, ``report.json``, ``report.html`` if there is a ``page``, ``manifest.json``.
 
-    An earlier output stays until then.
+    An earlier output stays until then. Returns the texts by file name: files in the folder may be another run's soon.
     """
-    source = Store(runtime.home).model_folder(model)
+    texts = {"report.json": as_json(asdict(report)), "manifest.json": as_json(manifest)}
+    if page is not None:
+        texts["report.html"] = page
     with _in_place_of(folder, stale=("report.html",) if page is None else ()) as staging:
-        for name in ("model.bin", "model.xml"):
-            shutil.copyfile(source / name, staging / name)
-        write_json(staging / "report.json", asdict(report))
-        if page is not None:
-            (staging / "report.html").write_text(page, encoding="utf-8")
-        write_json(staging / "manifest.json", manifest)
-    pages = () if page is None else ("report.html",)
-    return tuple(folder / name for name in ("model.xml", "model.bin", "report.json", *pages, "manifest.json"))
+        for file in stored_files(model, runtime):
+            shutil.copyfile(file, staging / file.name)
+        for name, text in texts.items():
+            (staging / name).write_text(text, encoding="utf-8")
+    return texts
 
 
 def write_evaluation(folder: Path, content: dict[str, Any]) -> None:
@@ -94,8 +98,13 @@ def write_evaluation(folder: Path, content: dict[str, Any]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON; infinite numbers, which it does not have, become null."""
-    path.write_text(json.dumps(_finite(content), indent=2, default=str, allow_nan=False) + "\n", encoding="utf-8")
+    """Write strict JSON."""
+    path.write_text(as_json(content), encoding="utf-8")
+
+
+def as_json(content: Any) -> str:
+    """Strict JSON; infinite numbers, which it does not have, become null."""
+    return json.dumps(_finite(content), indent=2, default=str, allow_nan=False) + "\n"
 
 
 @contextmanager

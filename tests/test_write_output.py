@@ -50,8 +50,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_output_is_the_model_of_the_store(model: ModelRef, runtime: Runtime, store: Store, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "output"
-    files = write_output(output, model, REPORT, {"a": Path("b")}, runtime)
-    assert sorted(files) == sorted(output.iterdir())
+    texts = write_output(output, model, REPORT, {"a": Path("b")}, runtime, "page")
+    assert {"model.xml", "model.bin", *texts} == {file.name for file in output.iterdir()}
+    assert {name: (output / name).read_text() for name in texts} == texts
     for name in ("model.xml", "model.bin"):
         assert (output / name).read_bytes() == (store.model_folder(model) / name).read_bytes()
     assert file_sizes(model, runtime) == {kind: (output / f"model.{kind}").stat().st_size for kind in ("xml", "bin")}
@@ -69,7 +70,7 @@ def test_written_files_are_new_ones(model: ModelRef, runtime: Runtime, store: St
     assert store.is_intact(model)
 
 
-@pytest.mark.parametrize("step", ["copyfile", "write_json"])
+@pytest.mark.parametrize("step", ["shutil.copyfile", "Path.write_text"])
 def test_failing_write_leaves_the_earlier_output(
     model: ModelRef, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -78,12 +79,10 @@ def test_failing_write_leaves_the_earlier_output(
     (output / "mine.txt").write_text("mine")
     before = content(output)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(
-        "tasks.write_output.shutil.copyfile" if step == "copyfile" else "tasks.write_output.write_json", full
-    )
+    monkeypatch.setattr(f"tasks.write_output.{step}", full)
     with pytest.raises(OSError, match="No space left"):
         write_output(output, model, REPORT, {"run": 2}, runtime)
     assert content(output) == before

@@ -21,6 +21,7 @@ from tasks.data.digits import Digits, open_digits
 from tasks.digits import MODEL
 from tasks.records import ModelRef, Report, Stage
 from tasks.store import Store
+from tasks.tracking import Logged
 from tests.flows.conftest import Commands, Outcome, RunFlow, finish
 
 STAGES = [
@@ -317,6 +318,17 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_repeats_only_what_depends_on_it(home: Path, run_flow: RunFlow, change: Change) -> None:
     assert executed(run_flow(home, *change.overrides)) == list(change.executed)
+
+
+def test_mlflow_gets_what_this_run_wrote_whoever_writes_there_next(
+    home: Path, run_flow: RunFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr("flows.quantize.log_run", lambda **given: logged.update(given) or Logged(""))
+    run_flow(home, "tracking.sweep=one")  # whose points have no model of MLflow's
+    for name in ("report.json", "manifest.json", "report.html"):
+        assert logged["texts"][name] == (tmp_path / "output" / name).read_text()
+    assert {file.name: file.is_relative_to(home) for file in logged["files"]} == {"model.xml": True, "model.bin": True}
 
 
 def test_more_samples_reuse_the_full_shards(home: Path, run_flow: RunFlow) -> None:
