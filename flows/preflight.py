@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from yaml import MarkedYAMLError
 
 from flows.flags import Flags, initialized, parse
 from flows.points import Sweep
@@ -23,6 +24,7 @@ from tasks.write_output import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)
 
+DIRECTIONS = ("maximize", "minimize")
 # New keys, which are checked when all are there, and Hydra's own.
 _LEFT_ALONE = ("+", "hydra")
 
@@ -49,6 +51,10 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
             return _check(flags.config_name or config_name, config_class, flags)
     except InputError as mistake:
         return Checked((str(mistake),))
+    except MarkedYAMLError as mistake:  # in a file of the user's
+        place = mistake.problem_mark or mistake.context_mark
+        where = f"{place.name}: line {place.line + 1}" if place else "configuration"
+        return Checked((f"{where}: expected YAML: {mistake.problem or mistake.context}",))
 
 
 def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
@@ -62,7 +68,12 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
             lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
         lines |= dict.fromkeys(_group_problems(loader, override))
     searches = sweeps and "objectives" in settings.sweeper
-    varied = [*_parameters(settings), *overrides] if sweeps else overrides
+    varied = overrides
+    if sweeps:
+        params = settings.sweeper.get("params") or {}
+        parameters, mistaken = _parse([f"{key}={value}" for key, value in params.items()])
+        varied = [*parameters, *overrides]
+        lines |= mistaken | dict.fromkeys(_sweep_problems(settings, flags, varied))
     if not lines:
         for point in _each_value(varied) if searches else _points(varied):
             try:
@@ -87,10 +98,26 @@ def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictC
     return settings
 
 
-def _parameters(settings: DictConfig) -> list[Override]:
-    """What the configuration of the sweeper varies: ``hydra.sweeper.params``."""
-    params = settings.sweeper.get("params") or {}
-    return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+def _sweep_problems(settings: DictConfig, flags: Flags, varied: Sequence[Override]) -> Iterator[str]:
+    """What the sweeper itself would stumble over."""
+    if "--run" in flags.words:
+        yield "--run, --multirun: expected one of them"
+    sweeper = settings.sweeper
+    if str(sweeper.get("_target_")).endswith(".GridSweeper"):
+        for override in varied:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                key, _, value = str(override.input_line).partition("=")
+                yield f"{key}: expected single values like 1,2, got {value}, which only experiment=search can try"
+    if "objectives" not in sweeper:
+        return
+    for key in ("n_trials", "n_jobs"):
+        if type(number := sweeper.get(key, 1)) is not int or number < 1:
+            yield f"hydra.sweeper.{key}: expected a whole number from 1 on, got {number!r}"
+    if not sweeper.objectives:
+        yield "hydra.sweeper.objectives: expected a metric, like {sqnr_db: maximize}"
+    for name, direction in (sweeper.objectives or {}).items():
+        if direction not in DIRECTIONS:
+            yield f"hydra.sweeper.objectives.{name}: {unknown('value', str(direction), DIRECTIONS)}"
 
 
 def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int, flags: Flags) -> Sweep:

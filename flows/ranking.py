@@ -10,6 +10,7 @@ from rich.markup import escape
 from flows.points import Point, Sweep
 from flows.points_table import points_table
 from flows.summary import UNITS
+from tasks.errors import unknown
 
 # Metrics that compare a model with the float one; the others say what its predictions are worth.
 _COMPARISONS = ("agreement", "sqnr_db", "cosine", "latency_ms", "throughput_fps")
@@ -95,7 +96,7 @@ def describe_best(sweep: Sweep, points: Sequence[Point], command: str) -> str:
     """Which points are best, by which metric, and the commands that repeat them."""
     best = best_points(sweep, points)
     if not best:
-        return ""
+        return _lacking(sweep, points)
     if sweep.objectives:
         labels = " and ".join(f"{_label(name)} ({direction})" for name, direction in sweep.objectives.items())
         intro = f"Pareto front of {labels}: {len(best)} of {len(points)} points"
@@ -105,6 +106,16 @@ def describe_best(sweep: Sweep, points: Sequence[Point], command: str) -> str:
         intro = f"best by {', then '.join(_label(name) for name in criteria(points))}: point {best[0].number}"
     lines = [f"    {point.number}: {repeat_command(sweep, point, command)}" for point in best]
     return "\n".join([intro, "", *lines])
+
+
+def _lacking(sweep: Sweep, points: Sequence[Point]) -> str:
+    """Objectives that no point has a value of, which is why none is best."""
+    metrics = dict.fromkeys(name for point in points for name in point.last if "/" not in name)
+    return "\n".join(
+        f"no point is best: hydra.sweeper.objectives: {unknown('metric', objective, tuple(metrics))}"
+        for objective in sweep.objectives
+        if metrics and all(point.last.get(objective) is None for point in points)
+    )
 
 
 def print_points(console: Console, sweep: Sweep, points: Sequence[Point], command: str) -> None:

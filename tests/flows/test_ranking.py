@@ -70,6 +70,13 @@ def test_a_point_that_lacks_an_objective_is_not_on_the_front() -> None:
     assert numbers(best_points(SEARCH, [point(0, sqnr_db=9.0), point(1, sqnr_db=1.0, latency_ms=1.0)])) == [1]
 
 
+def test_an_objective_that_no_point_has_is_told() -> None:
+    search = replace(SEARCH, objectives={"sqnr": "maximize", "top1": "maximize"})
+    told = describe_best(search, [replace(point(0), metrics={}), point(1, sqnr_db=9.0, top1=1.0)], "ptq-quantize")
+    expected = "hydra.sweeper.objectives: unknown metric 'sqnr'. Did you mean 'sqnr_db'? Allowed: sqnr_db, top1"
+    assert told == f"no point is best: {expected}"
+
+
 # --- names, commands, tables
 
 
