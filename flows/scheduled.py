@@ -3,6 +3,7 @@
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
@@ -25,7 +26,7 @@ def scheduled(overrides: list[str]) -> None:
 
 def serve(overrides: list[str], cron: str, timezone: str, name: str) -> None:
     """Run the flow by the clock until Ctrl-C. Raises InputError for a schedule that cannot be, or without a server."""
-    if not PREFECT_API_URL.value():
+    if not (address := PREFECT_API_URL.value()):
         raise InputError("PREFECT_API_URL: a schedule needs a Prefect server; start `ptq-ui` and export what it prints")
     try:
         ZoneInfo(timezone)
@@ -35,6 +36,10 @@ def serve(overrides: list[str], cron: str, timezone: str, name: str) -> None:
         when = Cron(cron, timezone=timezone)
     except ValueError as failure:
         raise InputError(f"--cron: expected five fields like '0 3 * * *', got '{cron}'") from failure
+    with get_client(sync_client=True) as server:
+        if server.api_healthcheck():
+            msg = f"PREFECT_API_URL: no Prefect server answers at '{address}'; start it,"
+            raise InputError(f"{msg} or `ptq-ui` and export what it prints")
     scheduled.serve(
         name=name,
         schedule=when,

@@ -39,6 +39,14 @@ def test_without_a_server_nothing_would_start_a_run() -> None:
         serve([], EVERY_MINUTE, "UTC", "never")
 
 
+def test_a_server_that_does_not_answer() -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
+        pytest.raises(InputError, match=r"no Prefect server answers at 'http://127\.0\.0\.1:1/api'"),
+    ):
+        serve([], EVERY_MINUTE, "UTC", "never")
+
+
 def test_settings_are_checked_before_they_are_scheduled(commands: Commands) -> None:
     outcome = commands.run("ptq-schedule", "--cron", EVERY_MINUTE, "quantization.preset=mixd")
     assert outcome.code == 2
