@@ -37,6 +37,7 @@ from tasks.options import (
 )
 from tasks.records import Runtime
 from tasks.release import ReleaseOptions
+from tasks.tracking import unknown_scheme
 
 T = TypeVar("T", bound="QuantizeConfig")
 
@@ -193,6 +194,8 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
     mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
     if config.evaluation.scoring:
         mistakes += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
+    if scheme := unknown_scheme(config.tracking.uri or ""):
+        mistakes.append(f"tracking.uri: {scheme}")
     if mistakes:
         raise InputError("\n".join(mistakes))
     return config

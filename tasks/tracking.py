@@ -11,11 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from tasks.errors import unknown
 from tasks.line_process import LineProcess
 
+# Of addresses that MLflow keeps runs at; a plain path has none.
+SCHEMES = (
+    *("file", "sqlite", "postgresql", "mysql", "mssql"),
+    *("http", "https", "databricks", "databricks-uc", "uc"),
+)
 # The status of a run that is completed later.
 RUNNING = "RUNNING"
 
@@ -131,6 +139,15 @@ def _reason(run: Run, answer: Mapping[str, str]) -> str:
     where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
     written = "; the output is written" if run.status == "FINISHED" and not run.leads else ""
     return f"{where}: MLflow could not log the run: {answer['error']}{written}"
+
+
+def unknown_scheme(uri: str) -> str | None:
+    """What is wrong with an address that MLflow would refuse when all is done; its plugins may know more."""
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if not scheme or scheme in SCHEMES:
+        return None
+    known = (*SCHEMES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store")))
+    return None if scheme in known else unknown("scheme", scheme, known)
 
 
 def fitting(text: str, longest: int, ending: str) -> str:

@@ -32,7 +32,7 @@ PLUMBING = {
     "tasks.history": {"mlflow", "tasks.tracking"},
     "tasks.fetch_model": {"tasks.load_model", "tasks.records", "tasks.registry", "tasks.store"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics", "tasks.mistakes"},
+    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics", "tasks.mistakes", "tasks.tracking"},
     "tasks.mistakes": {"pydantic", "tasks.data", "tasks.metrics", "tasks.options"},
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "safetensors", "tasks.records", "tasks.staging"},

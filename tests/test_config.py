@@ -17,6 +17,7 @@ from tasks.data.image_folder import ImageFolder
 from tasks.errors import InputError
 from tasks.graph.presets import Preset
 from tasks.records import flatten
+from tasks.tracking import SCHEMES
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIGS = {"quantize": QuantizeConfig, "evaluate": EvaluateConfig}
@@ -286,6 +287,10 @@ VALUES = {
         "evaluation.metrics=[{type:map,overlap_threshold:50}]",
         ("evaluation.metrics.0: overlap_threshold 50.0; expected above 0 and up to 1",),
     ),
+    "address that MLflow does not know": Mistake(
+        "tracking.uri=htp://mlflow:5000",
+        ("tracking.uri: unknown scheme 'htp'. Did you mean 'http'? Allowed: file, sqlite,",),
+    ),
     "no model": Mistake("model.path=", ("model.path: a value is needed, got ''; null stands for none",)),
     "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
     "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''; null stands for none",)),
@@ -328,6 +333,17 @@ VALUES = {
         ("validation.layout: unknown value 'nchww'. Did you mean 'nchw'? Allowed: nchw, nhwc",),
     ),
 }
+
+
+@pytest.mark.parametrize("uri", ["runs", "databricks", "mysql+pymysql://me@server/db", "HTTPS://server"])
+def test_addresses_that_mlflow_knows(uri: str) -> None:
+    assert configuration(f"tracking.uri={uri}").tracking.uri == uri
+
+
+def test_schemes_are_those_of_mlflow() -> None:
+    from mlflow.tracking._tracking_service import utils  # noqa: PLC0415 - a second that no other test waits for
+
+    assert set(utils._tracking_store_registry._registry) == {*SCHEMES, ""}
 
 
 @pytest.mark.parametrize("row", VALUES.values(), ids=VALUES.keys())

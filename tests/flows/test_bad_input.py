@@ -321,9 +321,9 @@ def test_paths_of_every_kind(commands: Commands, folder: Path, tmp_path: Path) -
 
 
 def test_unreachable_mlflow_is_one_line_after_the_output(commands: Commands, folder: Path) -> None:
-    outcome = commands.run("ptq-quantize", "tracking.uri=foo:nowhere", "output_dir=unlogged")
+    outcome = commands.run("ptq-quantize", "tracking.uri=mysql+foo://nowhere", "output_dir=unlogged")
     assert outcome.code == 1
     assert len(outcome.complaints) == 1
-    assert outcome.complaints[0].startswith("tracking.uri 'foo:nowhere': MLflow could not log the run: ")
+    assert outcome.complaints[0].startswith("tracking.uri 'mysql+foo://nowhere': MLflow could not log the run: ")
     assert outcome.complaints[0].endswith("; the output is written")
     assert (folder / "unlogged" / "model.xml").is_file()

@@ -133,7 +133,7 @@ def test_failing_points_do_not_stop_the_others(commands: Commands, tmp_path: Pat
 
 
 def test_a_failure_that_is_no_bad_input_has_its_own_code(commands: Commands, tmp_path: Path) -> None:
-    uris = "tracking.uri='nowhere://at.all',null"
+    uris = "tracking.uri='mysql+nowhere://at.all',null"
     outcome = commands.run("ptq-quantize", "-m", uris, f"output_dir={tmp_path}/output", home=tmp_path / "home")
     assert outcome.code == 1
     assert [point["code"] for point in points_of(tmp_path / "home")] == [1, 0]
