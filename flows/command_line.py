@@ -4,7 +4,6 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 """
 # ruff: noqa: PLC0415
 
-import errno
 import os
 import signal
 import sys
@@ -16,11 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows.failures import BAD_INPUT, FAILED, judge
 from tasks import tracking
-from tasks.errors import InputError
-
-BAD_INPUT = 2
-FAILED = 1
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
@@ -272,22 +268,10 @@ def _failures() -> Iterator[None]:
 
 
 def _judge(failure: Exception) -> tuple[int, str | None]:
-    """The exit code for a failure and the line that says all; None for the line where there is no such line.
-
-    Raises KeyboardInterrupt if it is Ctrl-C that became another error.
-    """
+    """See :func:`flows.failures.judge`; raises KeyboardInterrupt if it is Ctrl-C that became another error."""
     if _interruptions:
         raise KeyboardInterrupt from failure
-    if isinstance(failure, InputError):
-        return BAD_INPUT, str(failure)
-    if isinstance(failure, tracking.TrackingError):
-        return FAILED, str(failure)
-    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = failure.filename2 or failure.filename
-        return FAILED, f"no space is left for '{where}'; an earlier output is as it was"
-    if str(failure).startswith("Failed to reach API"):
-        return FAILED, f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
-    return FAILED, None
+    return judge(failure)
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:

@@ -1,8 +1,10 @@
 """Content-addressed files: models and arrays by the sha256 of their bytes, whole or not there at all."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.records import ArraysRef, ModelRef
@@ -96,7 +99,7 @@ class Store:
         parent.mkdir(parents=True, exist_ok=True)
         for left in abandoned(parent, _TEMPORARY, _ABANDONED_SECONDS):
             shutil.rmtree(left, ignore_errors=True)
-        with staged(parent, _TEMPORARY) as folder:
+        with _told_by_python(parent), staged(parent, _TEMPORARY) as folder:
             yield folder
 
     def _publish(self, folder: Path, ref: ModelRef | ArraysRef) -> None:
@@ -108,6 +111,19 @@ class Store:
             if not self.is_intact(ref):
                 self.discard(ref)
                 folder.replace(final)
+
+
+@contextmanager
+def _told_by_python(folder: Path) -> Iterator[None]:
+    """Raise OSError for what OpenVINO and safetensors say in words of their own: that they could not write."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as failure:
+        number = re.search(r"os error (\d+)", str(failure))
+        if not number and "iostream error" not in str(failure):
+            raise
+        code = int(number[1]) if number else errno.ENOSPC
+        raise OSError(code, os.strerror(code), str(folder)) from failure
 
 
 class _StoredArrays(Mapping[str, NDArray[Any]]):

@@ -1,7 +1,9 @@
 """Artifacts are whole or not there; what is damaged is recognised and made again."""
 
+import errno
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,6 +155,19 @@ def test_a_failing_put_leaves_nothing(store: Store, kind: str, monkeypatch: pyte
     monkeypatch.setattr("tasks.store.ov.save_model", full)
     with pytest.raises(OSError, match="No space left"):
         put(store, kind)
+    assert list((store.root / kind).iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [("models", errno.ENOSPC), ("arrays", errno.EFBIG)])
+def test_libraries_that_cannot_write_say_so_as_python_does(store: Store, kind: str, code: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            put(store, kind)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (caught.value.errno, caught.value.filename) == (code, str(store.root / kind))
     assert list((store.root / kind).iterdir()) == []
 
 

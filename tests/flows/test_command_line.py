@@ -52,6 +52,14 @@ def fill_the_disk() -> None:
     raise OSError(28, "No space left on device", "from", None, "output/model.bin")
 
 
+def exceed_a_limit() -> None:
+    raise OSError(27, "File too large", "home/models")
+
+
+def wait_for_a_server() -> None:
+    raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+
+
 def fail() -> None:
     msg = "a bug"
     raise ValueError(msg)
@@ -68,6 +76,16 @@ ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
         fill_the_disk,
         1,
         "no space is left for 'output/model.bin'; an earlier output is as it was\n",
+    ),
+    "limit of file sizes": (
+        exceed_a_limit,
+        1,
+        "files must not become as large (ulimit -f) as 'home/models'; an earlier output is as it was\n",
+    ),
+    "no temporary server": (
+        wait_for_a_server,
+        1,
+        "the temporary Prefect server did not start; is there space left for PTQ_HOME?\n",
     ),
     "MLflow refuses": (
         lose_tracking,
