@@ -177,7 +177,8 @@ def _run(config_name: str, config_class: type[Any], load_flow: LoadFlow, *, serv
     from flows.flags import parse
     from flows.preflight import check
 
-    flags = parse(sys.argv[1:])
+    with _failures():
+        flags = parse(sys.argv[1:])
     sys.argv[1:] = flags.arguments
     checked = check(config_name, config_class, flags.arguments)
     if checked.problems:

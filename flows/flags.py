@@ -40,8 +40,16 @@ class Flags:
 
 
 def parse(arguments: Sequence[str]) -> Flags:
-    """The flags among the arguments, wherever they stand; ends the process for one that Hydra does not know."""
+    """The flags among the arguments, wherever they stand; ends the process for one that Hydra does not know.
+
+    Raises InputError for those that Hydra would pass over.
+    """
     found = get_args_parser().parse_intermixed_args(arguments)
+    if found.run and found.multirun:
+        raise InputError("--run, --multirun: expected one of them")
+    for name in ("resolve", "package"):
+        if getattr(found, name) and not (found.cfg or found.help):
+            raise InputError(f"--{name}: expected beside --cfg, like --cfg job")
     if any(getattr(found, name) for name in _QUESTIONS):
         words = tuple(word for word in arguments if word not in found.overrides)
         return Flags(words, tuple(found.overrides), asks=True)

@@ -43,10 +43,10 @@ class Checked(Generic[T]):
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
     """Compose every point that the arguments describe and check it."""
-    flags = parse(arguments)
-    if flags.asks:
-        return Checked()
     try:
+        flags = parse(arguments)
+        if flags.asks:
+            return Checked()
         with initialized(flags):
             return _check(flags.config_name or config_name, config_class, flags)
     except InputError as mistake:
@@ -73,7 +73,7 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
         params = settings.sweeper.get("params") or {}
         parameters, mistaken = _parse([f"{key}={value}" for key, value in params.items()])
         varied = [*parameters, *overrides]
-        lines |= mistaken | dict.fromkeys(_sweep_problems(settings, flags, varied))
+        lines |= mistaken | dict.fromkeys(_sweep_problems(settings, varied))
     if not lines:
         for point in _each_value(varied) if searches else _points(varied):
             try:
@@ -98,10 +98,8 @@ def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictC
     return settings
 
 
-def _sweep_problems(settings: DictConfig, flags: Flags, varied: Sequence[Override]) -> Iterator[str]:
+def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterator[str]:
     """What the sweeper itself would stumble over."""
-    if "--run" in flags.words:
-        yield "--run, --multirun: expected one of them"
     sweeper = settings.sweeper
     if str(sweeper.get("_target_")).endswith(".GridSweeper"):
         for override in varied:

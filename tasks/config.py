@@ -184,7 +184,7 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
-    if empty := dict.fromkeys(_empty("", plain), f"{MISSING}, got ''; null stands for none"):
+    if empty := dict.fromkeys(_empty("", plain), f"{MISSING}, got ''"):
         raise InputError("\n".join(told_once(empty)))
     settle(plain, point=point)
     try:
@@ -204,6 +204,8 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
 def _unresolved(failure: OmegaConfBaseException) -> str:
     """The line for a value that is missing, or that refers to another one that is."""
     text = str(failure).splitlines()[0]
+    if raised := re.match(r"\w+ raised while resolving interpolation: \W*(.*\w)", text):
+        text = f"{raised[1][0].lower()}{raised[1][1:]}"  # what an environment variable or a resolver lacks
     key = failure.full_key or "configuration"
     if missing := re.search(r"Missing mandatory value: (\S+\.\S+)", text):
         key = missing[1]  # what an interpolation refers to, not where it stands

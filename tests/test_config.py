@@ -291,12 +291,10 @@ VALUES = {
         "tracking.uri=htp://mlflow:5000",
         ("tracking.uri: unknown scheme 'htp'. Did you mean 'http'? Allowed: file, sqlite,",),
     ),
-    "no model": Mistake("model.path=", ("model.path: a value is needed, got ''; null stands for none",)),
+    "no model": Mistake("model.path=", ("model.path: a value is needed, got ''",)),
     "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
-    "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''; null stands for none",)),
-    "empty data": Mistake(
-        "dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''; null stands for none",)
-    ),
+    "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''",)),
+    "empty data": Mistake("dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''",)),
     "null folder": Mistake("output_dir=null", ("output_dir: expected a path, got null",)),
     "no memory": Mistake("runtime.memory_limit=0", ("runtime.memory_limit: input should be greater than 0, got 0",)),
     "limit that is no number": Mistake(
@@ -314,7 +312,7 @@ VALUES = {
     "missing key": Mistake("~output_dir", ("output_dir: a value is needed",)),
     "unset variable": Mistake(
         "output_dir=${oc.env:PTQ_NOT_SET}",
-        ("output_dir: KeyError raised while resolving interpolation: \"Environment variable 'PTQ_NOT_SET'",),
+        ("output_dir: environment variable 'PTQ_NOT_SET' not found, for example output_dir=...",),
     ),
     "three mistakes": Mistake(
         "quantization.preset=mixd runtime.shard_size=x dataset.split=train",
@@ -420,6 +418,27 @@ ARGUMENTS = {
         "-m quantization.stat_subset_size=range(0,3)",
         ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
     ),
+    "sweep of an interval": Mistake(
+        "-m quantization.threshold=interval(1,3)",
+        ("quantization.threshold: expected single values like 1,2, got interval(1,3), which only",),
+    ),
+    "settings of the search": Mistake(
+        "experiment=search hydra.sweeper.n_trials=x hydra.sweeper.n_jobs=0 hydra.sweeper.objectives.sqnr_db=maximise",
+        (
+            "hydra.sweeper.n_trials: expected a whole number from 1 on, got 'x'",
+            "hydra.sweeper.n_jobs: expected a whole number from 1 on, got 0",
+            "hydra.sweeper.objectives.sqnr_db: unknown value 'maximise'. Did you mean 'maximize'?",
+        ),
+    ),
+    "search for nothing": Mistake(
+        "experiment=search hydra.sweeper.objectives=null", ("hydra.sweeper.objectives: expected a metric, like",)
+    ),
+    "unreadable values of a search": Mistake(
+        "experiment=search +hydra.sweeper.params.a='choice(1'", ("'a=choice(1': expected key=value;",)
+    ),
+    "run and sweep": Mistake("-r -m", ("--run, --multirun: expected one of them",)),
+    "flag without its question": Mistake("--resolve", ("--resolve: expected beside --cfg",)),
+    "package without its question": Mistake("-p dataset", ("--package: expected beside --cfg",)),
     "point of a sweep over a group": Mistake(
         "-m dataset=digits,digit", ("dataset: unknown value 'digit'. Did you mean 'digits'?",)
     ),

@@ -45,16 +45,6 @@ REFUSED_AT_ONCE = {
         "quantization.preset=mixed,accurcy --multirun", ("quantization.preset", "Did you mean 'accuracy'?")
     ),
     "sweep without the flag": Bad("quantization.preset=mixed,accuracy", ("quantization.preset", "--multirun")),
-    "sweep of an interval": Bad(
-        "-m quantization.threshold=interval(1,3)", ("quantization.threshold", "like 1,2, got interval(1,3)")
-    ),
-    "run and sweep": Bad("-r -m", ("--run, --multirun: expected one of them",)),
-    "settings of the search": Bad(
-        "experiment=search hydra.sweeper.n_trials=x hydra.sweeper.n_jobs=0 hydra.sweeper.objectives.sqnr_db=maximise",
-        ("n_trials: expected a whole number from 1 on, got 'x'", "n_jobs", "got 0", "sqnr_db", "mean 'maximize'?"),
-        lines=3,
-    ),
-    "search for nothing": Bad("experiment=search hydra.sweeper.objectives=null", ("expected a metric, like {sqnr_db",)),
     "broken YAML": Bad(
         "--config-dir configurations quantization=mine", ("quantization/mine.yaml: line 2: expected YAML: ",)
     ),
