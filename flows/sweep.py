@@ -19,6 +19,7 @@ from flows.ranking import describe_best, point_rows, print_points, short_names
 from tasks.config import QuantizeConfig
 from tasks.log_sweep import lead_sweep, log_failed_point, log_sweep
 from tasks.records import flatten
+from tasks.staging import locked
 from tasks.tracking import TrackingError, collect, handing_over
 
 Flow = Callable[[Any, tuple[str, ...]], object]
@@ -33,9 +34,9 @@ def conducted(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[No
     Points in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the points that ended.
     """
     write_sweep(sweep)
-    with prepared(config.runtime.home), one_server():
+    with locked(sweep.folder), prepared(config.runtime.home), one_server():
         if _is_logged(config):
-            lead_sweep(config.tracking, config.runtime.home, sweep=sweep.name, name=_name(sweep))
+            lead_sweep(config.tracking, config.runtime.home, sweep=sweep.name, name=_name(sweep), folder=sweep.folder)
         status = "FAILED"
         try:
             yield

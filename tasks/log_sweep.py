@@ -12,13 +12,14 @@ from tasks.config import TrackingOptions
 _LONGEST_TAG = 5000
 
 
-def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str) -> None:
+def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str, folder: Path) -> None:
     """Have MLflow make the run of a sweep while the first point runs, as well as its database where there is none.
 
-    Nobody waits for it, and should it fail, the points tell.
+    Nobody waits for it, and should it fail, the points tell. The ``folder`` is locked as long as the sweep runs.
     """
+    tags = {tracking.SWEEP_FOLDER: str(folder)}
     with tracking.handing_over(lambda _: None):
-        _log(options, home, name=name, sweep=sweep, leads=True, status=tracking.RUNNING)
+        _log(options, home, name=name, tags=tags, sweep=sweep, leads=True, status=tracking.RUNNING)
 
 
 def log_sweep(

@@ -24,19 +24,28 @@ def staged(parent: Path, prefix: str) -> Iterator[Path]:
     """A new, empty folder in ``parent``. What still lies under its name at the end is removed."""
     folder = parent / f"{prefix}{token_hex(4)}"
     folder.mkdir()
+    try:
+        with locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let others see, by :func:`is_locked`, that a process works in a folder."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # a network file system that cannot lock folders
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield folder
+        yield
     finally:
         os.close(handle)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def abandoned(parent: Path, prefix: str, seconds: float = _GRACE_SECONDS) -> list[Path]:
     """Folders of :func:`staged` whose process is gone and that nobody touched for so many seconds."""
-    return [path for path in parent.glob(f"{prefix}*") if _is_untouched(path, seconds) and not _is_locked(path)]
+    return [path for path in parent.glob(f"{prefix}*") if _is_untouched(path, seconds) and not is_locked(path)]
 
 
 def _is_untouched(path: Path, seconds: float) -> bool:
@@ -56,7 +65,8 @@ def exchange(first: Path, second: Path) -> None:
         raise OSError(number, os.strerror(number), str(second))
 
 
-def _is_locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
+    """Whether a process works in a folder; False where there is none."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

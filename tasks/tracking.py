@@ -26,6 +26,8 @@ SCHEMES = (
 )
 # The status of a run that is completed later.
 RUNNING = "RUNNING"
+# The tag of a sweep's run that names the folder which is locked as long as the sweep runs.
+SWEEP_FOLDER = "sweep.folder"
 
 
 class TrackingError(RuntimeError):

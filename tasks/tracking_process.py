@@ -20,7 +20,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.monitoring import Monitor, Sample
-from tasks.tracking import RUNNING, Logged, Run, asked_again, created_once, fitting, open_experiment, open_sweep
+from tasks.staging import is_locked
+from tasks.tracking import (
+    RUNNING,
+    SWEEP_FOLDER,
+    Logged,
+    Run,
+    asked_again,
+    created_once,
+    fitting,
+    open_experiment,
+    open_sweep,
+)
 
 # MLflow's limits: characters of a parameter's value, items in one call.
 LONGEST_VALUE = 6000
@@ -115,7 +126,8 @@ def _joined(lock: IO[str]) -> bool:
 def _end_killed(client: Any, experiment: str) -> None:
     """End the runs that a killed process left behind: they would seem to run for ever."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        if "prefect.flow_run_id" in run.data.tags:
+        folder = run.data.tags.get(SWEEP_FOLDER)
+        if "prefect.flow_run_id" in run.data.tags or (folder and not is_locked(Path(folder))):
             client.set_terminated(run.info.run_id, "KILLED")
 
 

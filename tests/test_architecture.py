@@ -44,7 +44,7 @@ PLUMBING = {
     "tasks.line_process": set(),
     "tasks.speed_process": {"numpy", "openvino", "tasks.algorithms"},
     "tasks.tracking": {"mlflow", "tasks.line_process"},
-    "tasks.tracking_process": {"mlflow", "tasks.monitoring", "tasks.registry", "tasks.tracking"},
+    "tasks.tracking_process": {"mlflow", "tasks.monitoring", "tasks.registry", "tasks.staging", "tasks.tracking"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
@@ -62,6 +62,7 @@ SPEED = {"tasks.speed_process"}  # where it is measured
 SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
+    "tasks.staging",
     "yaml",
     "tasks.write_output",
     "tasks.make_page",

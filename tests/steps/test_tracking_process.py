@@ -20,8 +20,9 @@ from tasks.data.arrays import Arrays
 from tasks.load_dataset import load_dataset
 from tasks.package_model import package_files, package_model
 from tasks.records import Runtime
+from tasks.staging import locked
 from tasks.store import Store
-from tasks.tracking import Run
+from tasks.tracking import RUNNING, SWEEP_FOLDER, Run
 from tasks.tracking_process import _reason
 from tests import models as m
 from tests.flows.conftest import own_environment, wait_until_up
@@ -152,6 +153,22 @@ def test_after_a_killed_run_the_next_one_finds_order(tmp_path: Path, call: str, 
     assert statuses(store) == ["KILLED", "FINISHED"]
     logged = [str(each.status) for each in store.search_logged_models(["1"])]
     assert sorted(logged) == (["FAILED", "READY"] if call == "finalize_logged_model" else ["READY"])
+
+
+def test_only_the_run_of_a_sweep_that_is_gone_is_ended(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    for name in ("gone", "here"):
+        (tmp_path / name).mkdir()
+    sweeps = [
+        Run(None, home, "e", name, tags={SWEEP_FOLDER: str(tmp_path / name)}, sweep=name, leads=True, status=RUNNING)
+        for name in ("gone", "here")
+    ]
+    with locked(tmp_path / "here"):
+        for run in sweeps:  # a process each, as of commands that were killed
+            Logger(tmp_path).answer(json.dumps(asdict(run)) + "\n")
+        Logger(tmp_path).answer(json.dumps(asdict(Run(None, home, "e", "next"))) + "\n")
+    found = {run.info.run_name: run.info.status for run in client(tmp_path / "home").search_runs(["1"])}
+    assert found == {"gone": "KILLED", "here": "RUNNING", "next": "FINISHED"}
 
 
 KILLED_IN_A_MIGRATION = """
