@@ -71,7 +71,7 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
     varied = overrides
     if sweeps:
         params = settings.sweeper.get("params") or {}
-        parameters, mistaken = _parse([f"{key}={value}" for key, value in params.items()])
+        parameters, mistaken = parsed([f"{key}={value}" for key, value in params.items()])
         varied = [*parameters, *overrides]
         lines |= mistaken | dict.fromkeys(_sweep_problems(settings, varied))
     if not lines:
