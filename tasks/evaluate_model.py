@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def evaluate_model(
     first = {name: values[0] for name, values in rows.items()}
     outputs, notes = stack(rows)
     if final:
-        notes += written_otherwise(opened, samples.load(dataset.indices[0], names), first)
+        again = _loaded(samples, dataset, names, [], runtime.keep_samples)
+        notes += written_otherwise(opened, islice(again, 1), first)
     if scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
     if reference is None:

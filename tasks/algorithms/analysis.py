@@ -190,14 +190,18 @@ def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | N
     change = weights - read_constant(before[layer.name], port)
     read, given = find_output(before, str(layer.data.source)), node.input_value(layer.data.port)
     restored = unquantized(given, find_device("ANY").pass_through)
-    bias = ops.subtract(biased_output(layer, before), before[layer.name]).output(0)
-    computed = ops.subtract(biased_output(layer, after), bias).output(0)
     return (
         with_weights(node, port, change, read) if change.any() else None,
         with_weights(node, port, weights, ops.subtract(given, restored()).output(0)) if restored else None,
         # Weights that no FakeQuantize gives make it a product of floats.
-        ops.subtract(computed, with_weights(node, port, weights, given)).output(0) if restored else None,
+        _beyond(with_weights(node, port, weights, given), layer, before, after) if restored else None,
     )
+
+
+def _beyond(product: ov.Output, layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
+    """What the quantized layer answers beyond a product and the bias of the float layer."""
+    bias = ops.subtract(biased_output(layer, before), before[layer.name])
+    return ops.subtract(ops.subtract(biased_output(layer, after), bias), product).output(0)
 
 
 def _is_wrong_alone(layer: Layer, quantized: ov.Model, samples: Sequence[Sample], threads: int | None) -> bool:

@@ -65,16 +65,19 @@ def collect_rows(
     }
 
 
-def written_otherwise(model: ov.Model, sample: Sample, outputs: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+def written_otherwise(
+    model: ov.Model, sample: Iterable[Sample], outputs: Mapping[str, NDArray[Any]]
+) -> tuple[str, ...]:
     """A note for each output that OpenVINO computes otherwise with the free axes of the model than with a batch of 1.
 
-    ``outputs`` are those of the sample with a batch of 1. A model without free axes is what was evaluated.
+    ``outputs`` are those of the one ``sample`` with a batch of 1. A model without free axes is what was evaluated, and
+    nothing is read for it.
     """
     if not model.is_dynamic():
         return ()
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     try:
-        found = collect_rows(model, [sample], lambda: None, lambda _: compile_on_cpu(model, settings))
+        found = collect_rows(model, sample, lambda: None, lambda _: compile_on_cpu(model, settings))
     except InputError as refusal:
         return (f"with the free axes of the model, not those of one sample: {refusal}",)
     decibels = {

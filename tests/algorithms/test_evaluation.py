@@ -226,5 +226,5 @@ def test_outputs_that_a_free_batch_changes_are_named(batch: int, error: float, *
     model = m.build(m.relu(data, "relu"))
     sample = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
     (name,) = output_names(model)
-    notes = written_otherwise(model, {"data": sample}, {name: sample[None] * (1 + error)})
+    notes = written_otherwise(model, [{"data": sample}], {name: sample[None] * (1 + error)})
     assert [f"output '{name}'" in note and "20.8 dB" in note for note in notes] == [True] * told
