@@ -1,6 +1,7 @@
 """Who may import whom, and what the house looks like: the rules that no other tool keeps."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 70
+# Rooms whose public functions have an Args section.
+ARGUMENTS_DOCUMENTED = {"tasks.numerics"}
 
 # What a room may import apart from the standard library, itself, tasks.errors and, for a step, what all steps may.
 CORE = {
@@ -150,6 +153,33 @@ def test_is_documented_and_short(name: str) -> None:
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
+
+
+def public_functions(scope: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    for node in scope.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
+                yield from public_functions(node)
+            else:
+                yield node
+
+
+def parameters(function: ast.FunctionDef) -> set[str]:
+    given = function.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    return {each.arg for each in every if each} - {"self", "cls"}
+
+
+def described(function: ast.FunctionDef) -> set[str]:
+    """The names in the Args section of a docstring."""
+    _, _, section = (ast.get_docstring(function) or "").partition("\n\nArgs:\n")
+    return set(re.findall(r"^ {4}\*{0,2}(\w+): \S", section.partition("\n\n")[0], re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, ARGUMENTS_DOCUMENTED)])
+def test_every_argument_is_described(name: str) -> None:
+    for function in public_functions(TREES[name]):
+        assert described(function) == parameters(function), function.name
 
 
 def test_conf_holds_yaml_and_docker_is_no_package() -> None:

@@ -1,1 +1,1 @@
-"""Where samples come from: sources and preprocessing; samples in, numpy arrays out."""
+"""Sources of samples and their preprocessing: files in, numpy arrays and annotations out."""

@@ -1,4 +1,4 @@
-"""Samples from files that an annotation lists: read, preprocessed and chosen as Accuracy Checker did it."""
+"""Samples from the files that an annotation lists: read, preprocessed and chosen as Accuracy Checker does it."""
 
 import hashlib
 import json
@@ -33,17 +33,22 @@ from tasks.errors import InputError
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
 Converter = Files | Listing
-DEFAULT_SEED = 666  # Accuracy Checker's
+DEFAULT_SEED = 666  # as in Accuracy Checker
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedFiles:
     """A data set of Accuracy Checker.
 
-    ``annotation`` lists files of the folder ``data_source`` and what is known of them (None: all of its files, and
-    nothing is known); ``reader`` decodes them (None: as OpenCV does); ``preprocessing`` follows; ``layout`` orders the
-    axes of what then has three: nchw or nhwc, without a batch axis. ``subsample_size`` (a number, or a share like
-    ``10%``) takes some, drawn with ``subsample_seed`` unless ``shuffle`` is false.
+    Attributes:
+        annotation: Lists the files and what is known of them; None takes all files of the folder, without annotations.
+        data_source: The folder with the files.
+        reader: Decodes the files; None stands for OpenCV.
+        preprocessing: Operations on the decoded arrays, in order.
+        layout: Order of the axes of an image, without a batch axis.
+        subsample_size: How many samples to take, or their share, like ``10%``; None takes all.
+        subsample_seed: Seed for drawing them.
+        shuffle: Whether they are drawn; if not, they are the first.
     """
 
     annotation: Converter | None = None
@@ -59,7 +64,13 @@ class AnnotatedFiles:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSamples:
-    """Files that are read when they are asked for. ``sizes`` has an entry for each sample that was loaded."""
+    """Files that are read when they are asked for.
+
+    Attributes:
+        spec: The data set.
+        annotations: What is known of the chosen samples.
+        sizes: Sizes of the image of each sample that was loaded, by its index.
+    """
 
     spec: AnnotatedFiles
     annotations: Annotations
@@ -72,7 +83,7 @@ class AnnotatedSamples:
 
     @property
     def labels(self) -> Labels | None:
-        """The class of every sample, where it has one."""
+        """The class of every sample, (samples,), int64; None if the annotation has no classes."""
         return self.annotations.labels
 
     def __len__(self) -> int:
@@ -80,9 +91,14 @@ class AnnotatedSamples:
         return len(self.annotations)
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Read sample ``index`` for the model's single input; float64 becomes float32.
+        """Sample ``index`` for the only input of a model; float64 becomes float32.
 
-        Raises InputError for a model with more inputs, a file that cannot be read and an operation that fails.
+        Args:
+            index: Number of the sample.
+            inputs: Names of the model's inputs, exactly one.
+
+        Raises:
+            InputError: The model has several inputs, the file cannot be read, or an operation fails.
         """
         if len(inputs) != 1:
             raise InputError(
@@ -107,7 +123,11 @@ class AnnotatedSamples:
         return Sample(str(self._file(index)), {inputs[0]: values})
 
     def digest(self, index: int) -> str:
-        """Return the sha256 of the file's bytes and of all options that make an array of it, in hex."""
+        """The sha256, in hex, of the file's bytes and of all options that make an array of it.
+
+        Args:
+            index: Number of the sample.
+        """
         operations = [asdict(operation) for operation in self.spec.preprocessing]
         options = [operations, asdict(_reader(self.spec)), self.spec.layout]
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode() + b"\n")
@@ -129,9 +149,13 @@ class AnnotatedSamples:
 
 
 def open_annotated_files(spec: AnnotatedFiles) -> AnnotatedSamples:
-    """Read the annotation and choose the samples; the files themselves are read later.
+    """The samples of a data set: the annotation is read now, the files themselves later.
 
-    Raises InputError for options out of range, an annotation that cannot be used and files that are missing.
+    Args:
+        spec: The data set.
+
+    Raises:
+        InputError: An option is out of range, the annotation cannot be used, or files are missing.
     """
     check_operations(spec.preprocessing)
     annotations = _convert(spec)
@@ -149,7 +173,11 @@ def open_annotated_files(spec: AnnotatedFiles) -> AnnotatedSamples:
 
 
 def annotated_paths(spec: AnnotatedFiles) -> tuple[Path, ...]:
-    """The files and folders that the data set reads."""
+    """The files and folders that the data set reads.
+
+    Args:
+        spec: The data set.
+    """
     annotation = _annotation(spec)
     paths = [value for value in vars(annotation).values() if isinstance(value, Path)]
     paths += (
@@ -160,10 +188,10 @@ def annotated_paths(spec: AnnotatedFiles) -> tuple[Path, ...]:
 
 
 def _elsewhere(spec: AnnotatedFiles) -> list[Path]:
-    """The listed files that the folder itself does not hold."""
+    """The listed files that do not lie in the folder itself."""
     try:
         annotations = _convert(spec)
-    except (InputError, OSError):  # told when it is opened
+    except (InputError, OSError):  # reported when it is opened
         return []
     return [] if annotations.images is not None else beyond(spec.data_source or Path(), annotations.names)
 
@@ -179,7 +207,7 @@ def _reader(spec: AnnotatedFiles) -> Reader:
 def _require_source(spec: AnnotatedFiles) -> None:
     annotation, folder = _annotation(spec), spec.data_source
     if isinstance(annotation, Cifar | Mnist):
-        return  # which hold their images themselves
+        return  # they hold their images themselves
     if folder is None:
         raise InputError(f"data_source: {annotation.converter} needs the folder with the files.")
     if not folder.is_dir():
@@ -188,16 +216,16 @@ def _require_source(spec: AnnotatedFiles) -> None:
 
 
 def _stamp(annotation: Listing) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether the files of an annotation changed."""
+    """Path, time of change and size of each file of an annotation: they tell whether it changed."""
     paths = [value for value in vars(annotation).values() if isinstance(value, Path)]
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-# Every shard of samples opens its source again.
+# Every shard of samples opens its source anew.
 @lru_cache(maxsize=4)
 def _converted(annotation: Listing, stamp: tuple[tuple[str, int, int], ...]) -> Annotations:
-    del stamp  # only tells one state of the files from another
+    del stamp  # a part of the cache's key, no more
     match annotation:
         case ImageNet():
             return convert_imagenet(annotation)
@@ -222,7 +250,7 @@ def _convert(spec: AnnotatedFiles) -> Annotations:
 
 
 def _subsample(spec: AnnotatedFiles, count: int) -> list[int]:
-    """Which samples: those that Accuracy Checker drew, by NumPy's old generator."""
+    """The indices that Accuracy Checker draws, by NumPy's old generator."""
     asked = spec.subsample_size
     if asked is None:
         return list(range(count))

@@ -1,4 +1,4 @@
-"""What is known about the samples of a data set: classes, boxes or values to be predicted, and the names of classes."""
+"""Annotations: the classes, boxes or values to be predicted of each sample, and the names of classes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,10 @@ BACKGROUND = 0
 class Boxes:
     """The objects in one image.
 
-    ``labels``: (objects,), int64. ``corners``: (objects, 4), float64, x_min, y_min, x_max, y_max in pixels of the
-    stored image. ``ignored``: (objects,), bool: difficult objects and crowds, which count neither way.
+    Attributes:
+        labels: Classes, (objects,), int64.
+        corners: x_min, y_min, x_max, y_max in pixels of the stored image, (objects, 4), float64.
+        ignored: Difficult objects and crowds, (objects,), bool: to find or to miss them does not count.
     """
 
     labels: Labels
@@ -30,10 +32,16 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Everything a converter found, in the order of the samples; at most one of ``labels``, ``boxes``, ``targets``.
+    """The annotations of some samples, in their order; at most one of ``labels``, ``boxes`` and ``targets`` is given.
 
-    ``names`` are files relative to the data source. ``images`` (samples, height, width[, 3]), RGB, uint8, where the
-    annotated file holds them itself. ``classes`` maps indices to names; ``background`` is the one that is no object.
+    Attributes:
+        names: Files relative to the data source.
+        labels: Class of each sample, (samples,), int64.
+        boxes: Objects in each sample.
+        targets: Array to be predicted for each sample.
+        classes: Names of classes by index.
+        background: The class that is no object.
+        images: Images that the annotated file holds itself, (samples, height, width[, 3]), RGB, uint8.
     """
 
     names: tuple[str, ...]
@@ -48,7 +56,11 @@ class Annotations:
         return len(self.names)
 
     def take(self, indices: Sequence[int]) -> "Annotations":
-        """Those of the samples with these numbers, in this order."""
+        """The annotations of some of the samples, in the order asked for.
+
+        Args:
+            indices: Numbers of the samples.
+        """
         places = list(indices)
 
         def some(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -64,7 +76,7 @@ class Annotations:
         )
 
     def digest(self) -> str | None:
-        """The sha256 of what is to be predicted, in hex; None where nothing is."""
+        """The sha256, in hex, of what is to be predicted; None if nothing is."""
         arrays: dict[str, Array] = {}
         if self.labels is not None:
             arrays["labels"] = self.labels
@@ -80,9 +92,14 @@ class Annotations:
 
 
 def read_classes(meta: Path | None, *, background: bool) -> dict[int, str]:
-    """The names of classes in Accuracy Checker's ``dataset_meta`` JSON: its ``label_map`` or its list ``labels``.
+    """The names of classes by index, from the ``label_map`` or the list ``labels`` of a ``dataset_meta`` file.
 
-    With ``background`` a list begins at 1. Empty without a file. Raises InputError for a file with neither.
+    Args:
+        meta: The JSON file, as Accuracy Checker has it; None gives no names.
+        background: Whether a list begins at class 1.
+
+    Raises:
+        InputError: The file has neither, or cannot be read.
     """
     if meta is None:
         return {}
@@ -95,7 +112,15 @@ def read_classes(meta: Path | None, *, background: bool) -> dict[int, str]:
 
 
 def as_classes(label_map: Mapping[Any, Any], what: str) -> dict[int, str]:
-    """A label map with integer keys. Raises InputError for keys that are none."""
+    """A label map with integer keys.
+
+    Args:
+        label_map: Names by class index, which may be text.
+        what: The map's name in messages.
+
+    Raises:
+        InputError: A key is no integer.
+    """
     try:
         return {int(key): str(name) for key, name in label_map.items()}
     except ValueError as failure:
@@ -103,7 +128,15 @@ def as_classes(label_map: Mapping[Any, Any], what: str) -> dict[int, str]:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file. Raises InputError with line and column."""
+    """The content of a JSON file.
+
+    Args:
+        path: The file.
+        what: Its name in messages.
+
+    Raises:
+        InputError: The file cannot be read or is no JSON; the message has line and column.
+    """
     text = read_text(path, what)
     try:
         return json.loads(text)
@@ -112,7 +145,15 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a file. Raises InputError for one that is missing, empty or no UTF-8."""
+    """The text of a file.
+
+    Args:
+        path: The file.
+        what: Its name in messages.
+
+    Raises:
+        InputError: The file is missing, empty or not UTF-8.
+    """
     require_file(path, what)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -126,7 +167,12 @@ def read_text(path: Path, what: str) -> str:
 
 
 def require_file(path: Path, what: str) -> None:
-    """Raise InputError, with the nearest name, unless there is such a file."""
+    """Raise InputError, with the nearest name, if there is no such file.
+
+    Args:
+        path: The file.
+        what: Its name in messages.
+    """
     if path.is_file():
         return
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []

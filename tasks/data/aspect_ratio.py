@@ -1,4 +1,4 @@
-"""To which height and width an image is resized to keep its proportions; rounded as Accuracy Checker did it."""
+"""The size to which an image is resized so that it keeps its aspect ratio, rounded as in Accuracy Checker."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -19,7 +19,13 @@ AspectRatio = Literal[
 
 
 def scaled_shape(scale: AspectRatio, wanted: Shape, image: Shape) -> Shape:
-    """Height and width for an image of that height and width, where those are ``wanted``."""
+    """The height and width to resize to, in pixels.
+
+    Args:
+        scale: The rule, by Accuracy Checker's name.
+        wanted: Height and width that the options give.
+        image: Height and width of the image.
+    """
     return _SCALES[scale](*wanted, *image)
 
 

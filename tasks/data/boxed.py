@@ -1,4 +1,4 @@
-"""Annotations with boxes: Pascal VOC's XML files and COCO's JSON, with classes as Accuracy Checker numbered them."""
+"""Annotations with boxes: Pascal VOC's XML files and COCO's JSON, with classes numbered as in Accuracy Checker."""
 
 import math
 from collections.abc import Sequence
@@ -20,9 +20,14 @@ _VOC = (
 
 @dataclass(frozen=True, kw_only=True)
 class VocDetection:
-    """``imageset_file`` lists images, one a line, each with ``NAME.xml`` in ``annotations_dir``.
+    """Pascal VOC: a list of images and an XML file for each.
 
-    With ``has_background`` classes begin at 1. Their names are VOC's, or those of ``dataset_meta_file``.
+    Attributes:
+        imageset_file: Names of images, one per line.
+        annotations_dir: Folder with ``NAME.xml`` for each.
+        images_dir: Not read: the images lie in ``data_source``.
+        has_background: Whether classes begin at 1.
+        dataset_meta_file: Names of classes; None stands for VOC's.
     """
 
     imageset_file: Path
@@ -35,9 +40,16 @@ class VocDetection:
 
 @dataclass(frozen=True, kw_only=True)
 class CocoDetection:
-    """One JSON file with ``images``, ``annotations`` and ``categories``, which are numbered in its order.
+    """COCO: one JSON file with ``images``, ``annotations`` and ``categories``.
 
-    ``use_full_label_map`` keeps the file's own numbers; ``sort_annotations`` sorts images by ``sort_key``.
+    Attributes:
+        annotation_file: The file.
+        has_background: Whether classes begin at 1.
+        use_full_label_map: Whether classes keep the file's own numbers; else they are numbered in its order.
+        sort_annotations: Whether images are sorted by ``sort_key``.
+        sort_key: Sorts by the id of the image or by its height and width.
+        images_dir: Not read: the images lie in ``data_source``.
+        dataset_meta_file: Names of classes; None stands for the file's.
     """
 
     annotation_file: Path
@@ -51,13 +63,20 @@ class CocoDetection:
 
 
 def convert_voc(spec: VocDetection) -> Annotations:
-    """Read the boxes of every listed image; corners count from 0. Raises InputError naming the file."""
+    """The boxes of every listed image; pixels count from 0.
+
+    Args:
+        spec: The annotation.
+
+    Raises:
+        InputError: A file is missing or malformed; the message names it.
+    """
     classes = read_classes(spec.dataset_meta_file, background=spec.has_background)
     classes = classes or {index + spec.has_background: name for index, name in enumerate(_VOC)}
     names, boxes = [], []
     for line in read_text(spec.imageset_file, "imageset_file").splitlines():
         if line.strip():
-            # VOC's lists of one class have a second column.
+            # Lists of one class have a second column.
             file = spec.annotations_dir / f"{line.split()[0]}.xml"
             name, found = _voc_image(file, {name: index for index, name in classes.items()})
             names.append(name)
@@ -71,9 +90,9 @@ def convert_voc(spec: VocDetection) -> Annotations:
 def _voc_image(file: Path, indices: dict[str, int]) -> tuple[str, Boxes]:
     require_file(file, "annotation")
     try:
-        # XML of the user's own data; entities that grow are refused by expat.
+        # The XML is the user's own, and expat refuses entities that expand without end.
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314
-    except (ValueError, LookupError) as failure:  # encodings that expat does not know
+    except (ValueError, LookupError) as failure:  # an encoding that expat does not know
         raise InputError(f"{file}: no XML that can be read: {failure}.") from failure
     except ElementTree.ParseError as failure:
         line, column = failure.position
@@ -111,7 +130,14 @@ def _number(node: ElementTree.Element, path: str, file: Path) -> float:
 
 
 def convert_coco(spec: CocoDetection) -> Annotations:
-    """Read the boxes of every image. Raises InputError for what the file lacks."""
+    """The boxes of every image.
+
+    Args:
+        spec: The annotation.
+
+    Raises:
+        InputError: The file lacks something or is malformed.
+    """
     content = read_json(spec.annotation_file, "annotation_file")
     try:
         return _coco(spec, content)

@@ -1,4 +1,4 @@
-"""A user's own Python functions, named by a dotted path."""
+"""A user's own Python functions, named by dotted paths."""
 
 import importlib
 import importlib.util
@@ -11,10 +11,14 @@ from tasks.errors import InputError, did_you_mean
 
 
 def load_callable(path: str, what: str) -> Callable[..., Any]:
-    """Import what ``package.module.function`` names; the current folder counts as a place of modules.
+    """The function that a dotted path names; modules are also looked for in the current folder.
 
-    ``what`` says in messages what the function is for. Raises InputError for a path that is no dotted name, a module
-    that does not exist or fails to import, a name that it does not have and one that cannot be called.
+    Args:
+        path: ``package.module.function``.
+        what: What the function is for, in messages.
+
+    Raises:
+        InputError: The path is no dotted name, its module does not exist or fails to import, or it names no function.
     """
     module_name, _, name = path.rpartition(".")
     if not module_name:
@@ -39,7 +43,16 @@ def load_callable(path: str, what: str) -> Callable[..., Any]:
 
 
 def call(path: str, what: str, *arguments: Any) -> Any:
-    """What the function that ``path`` names answers. Raises InputError when it fails, and as :func:`load_callable`."""
+    """The result of the function that a dotted path names.
+
+    Args:
+        path: ``package.module.function``.
+        what: What the function is for, in messages.
+        *arguments: Passed to the function.
+
+    Raises:
+        InputError: The function fails, or cannot be loaded (see :func:`load_callable`).
+    """
     function = load_callable(path, what)
     try:
         return function(*arguments)
@@ -48,7 +61,11 @@ def call(path: str, what: str, *arguments: Any) -> Any:
 
 
 def callable_file(path: str) -> Path | None:
-    """The source file of the module that a dotted path names, so that a change of it is noticed; None without one."""
+    """The source file of the function's module, so that a change of it is noticed; None if there is no such file.
+
+    Args:
+        path: ``package.module.function``.
+    """
     _find_in_current_folder()
     try:
         spec = importlib.util.find_spec(path.rpartition(".")[0])
@@ -58,7 +75,7 @@ def callable_file(path: str) -> Path | None:
 
 
 def _find_in_current_folder() -> None:
-    # Console scripts, unlike `python -m`, do not look for modules where they are started.
+    # Console scripts, unlike `python -m`, do not import from the folder where they are started.
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""Annotations with one class or value a sample, in the formats of Accuracy Checker's converters and as plain csv."""
+"""Annotations with one class or value per sample, in the formats of Accuracy Checker's converters or as a csv table."""
 
 import csv
 import gzip
@@ -25,10 +25,10 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Files without annotations: all of the data source, sorted by name.
+    """Files without annotations: those of the data source, sorted by name.
 
-    ``pattern`` chooses some by a glob below it, ``images_only`` what OpenCV can read; ``list_file`` names them instead,
-    one a line.
+    ``pattern`` is a glob that they fit, ``images_only`` keeps what OpenCV can read. ``list_file`` names the files
+    instead, one per line.
     """
 
     converter: Literal["files"] = "files"
@@ -39,7 +39,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet:
-    """Lines ``file label``; of a file in folders the last part is the name, as Accuracy Checker had it."""
+    """Lines ``file label``; folders before the name of a file are dropped, as in Accuracy Checker."""
 
     annotation_file: Path
     converter: Literal["imagenet"] = "imagenet"
@@ -50,7 +50,7 @@ class ImageNet:
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar:
-    """A batch of CIFAR-10 or CIFAR-100 as published for Python; images are taken from it."""
+    """A batch of CIFAR-10 or CIFAR-100 as published for Python, which holds its images itself."""
 
     data_batch_file: Path
     converter: Literal["cifar"] = "cifar"
@@ -61,7 +61,7 @@ class Cifar:
 
 @dataclass(frozen=True, kw_only=True)
 class Mnist:
-    """Gzipped labels and images in the format of MNIST; images are taken from there."""
+    """Gzipped labels and images in the format of MNIST, which holds its images itself."""
 
     labels_file: Path
     images_file: Path
@@ -71,10 +71,10 @@ class Mnist:
 
 @dataclass(frozen=True, kw_only=True)
 class Csv:
-    """A table with a header, the column ``file``, and what is known of each file in the others.
+    """A table with a header, a column ``file`` and what is known of each file in the other columns.
 
-    That is ``label`` (a class index), ``reference`` (a ``.npy`` file with the array to be predicted, relative to the
-    table) or any columns of numbers, which together are the vector to be predicted.
+    This is ``label`` (a class index), ``reference`` (a ``.npy`` file, relative to the table, with the array to be
+    predicted) or any columns of numbers, which together are the vector to be predicted.
     """
 
     annotation_file: Path
@@ -83,7 +83,7 @@ class Csv:
 
 
 def convert_files(spec: Files, source: Path) -> Annotations:
-    """List files. Raises InputError where there are none, and for a listed file that is missing."""
+    """The files. Raises InputError if there are none, or a listed one is missing."""
     if spec.list_file is not None:
         lines = read_text(spec.list_file, "list_file").splitlines()
         names = tuple(line.strip() for line in lines if line.strip())
@@ -102,7 +102,7 @@ def convert_files(spec: Files, source: Path) -> Annotations:
 
 
 def unreadable_images(spec: Files, source: Path) -> tuple[str, ...]:
-    """Files that ``images_only`` leaves out although they are called images."""
+    """The files that ``images_only`` leaves out although their suffix is that of an image."""
     images = (name for name in _matching(spec, source) if Path(name).suffix.lower() in SUFFIXES)
     return tuple(name for name in images if not cv2.haveImageReader(str(source / name)))
 
@@ -116,7 +116,7 @@ def _matching(spec: Files, source: Path) -> tuple[str, ...]:
 
 
 def convert_imagenet(spec: ImageNet) -> Annotations:
-    """Read lines ``file label``. Raises InputError, with the line, for others."""
+    """The class of each listed file. Raises InputError, with the line, for other lines."""
     names, labels = [], []
     for number, line in enumerate(read_text(spec.annotation_file, "annotation_file").splitlines(), start=1):
         words = line.split()
@@ -137,7 +137,10 @@ def convert_imagenet(spec: ImageNet) -> Annotations:
 
 
 def convert_cifar(spec: Cifar) -> Annotations:
-    """Read a batch. Raises InputError for a file that is none; nothing but arrays, numbers and texts is unpickled."""
+    """The images of a batch and their classes. Only arrays, numbers and texts are unpickled.
+
+    Raises InputError for a file that is no such batch.
+    """
     batch = _unpickle(spec.data_batch_file)
     key = "fine_labels" if spec.num_classes == 100 else "labels"
     if not isinstance(batch, dict) or key not in batch or not isinstance(batch.get("data"), np.ndarray):
@@ -166,7 +169,7 @@ def convert_cifar(spec: Cifar) -> Annotations:
 
 
 def convert_mnist(spec: Mnist) -> Annotations:
-    """Read labels and images. Raises InputError for files that are damaged or do not belong together."""
+    """The images and their classes. Raises InputError for files that are damaged or do not belong together."""
     labels = _gunzip(spec.labels_file, "labels_file", 8)
     pixels = _gunzip(spec.images_file, "images_file", 16)
     if len(pixels) != len(labels) * 28 * 28:
@@ -182,7 +185,7 @@ def referenced_files(spec: Csv) -> tuple[Path, ...]:
 
 
 def convert_csv(spec: Csv) -> Annotations:
-    """Read the table. Raises InputError, with the line, for what is missing or no number."""
+    """The classes or values of a table. Raises InputError, with the line, for what is missing or no number."""
     rows = _rows(spec)
     columns = list(rows[0]) if rows else []
     if "file" not in columns or len(columns) < 2:
@@ -221,7 +224,7 @@ def _rows(spec: Csv) -> list[dict[str, str]]:
 
 def _number(text: str) -> float:
     number = float(text)
-    if "_" in text or not math.isfinite(number):  # digits in groups are Python's own
+    if "_" in text or not math.isfinite(number):  # Python alone reads digits in groups, 1_000
         raise ValueError(f"{text!r} is no finite number")
     return number
 
@@ -266,7 +269,7 @@ def _gunzip(path: Path, what: str, header: int) -> Array:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Arrays, numbers and texts only: any other name in a pickle could run foreign code."""
+    """Loads arrays, numbers and texts only: any other name in a pickle could run foreign code."""
 
     _allowed = frozenset(
         {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
@@ -284,5 +287,5 @@ def _unpickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return _PlainUnpickler(file, encoding="latin1").load()
-    except Exception as failure:  # bytes that are damaged say anything
+    except Exception as failure:  # damaged bytes may raise anything
         raise InputError(f"{path}: expected a CIFAR batch; {failure}.") from failure

@@ -28,11 +28,15 @@ _LABEL = "expected a class index, an integer >= 0"
 
 @dataclass(frozen=True, kw_only=True)
 class Custom:
-    """``path`` names a function that takes ``arguments`` and returns the samples.
+    """Samples that a function of the user's returns.
 
-    These have ``len()`` and an index. Each is what the model reads, an array without the batch axis or a dictionary of
+    They have ``len()`` and an index. Each is what the model reads, an array without the batch axis or a dictionary of
     arrays by the names of inputs; or a pair of that and what is to be predicted: a class index, an array, or for
     detection ``{"labels": (n,), "boxes": (n, 4)}`` with x_min, y_min, x_max, y_max in pixels of the model's input.
+
+    Attributes:
+        path: Dotted path of the function.
+        arguments: Keyword arguments of the function.
     """
 
     path: str
@@ -42,7 +46,13 @@ class Custom:
 
 @dataclass(frozen=True, eq=False)
 class CustomSamples:
-    """Samples that a function of the user's made."""
+    """Samples that a function of the user's returned.
+
+    Attributes:
+        spec: The function and its arguments.
+        items: The samples as returned.
+        paired: Whether each sample is a pair with what is to be predicted.
+    """
 
     spec: Custom
     items: Any
@@ -55,7 +65,7 @@ class CustomSamples:
 
     @property
     def labels(self) -> Labels | None:
-        """The class of every sample, where it has one."""
+        """The class of every sample, (samples,), int64; None if samples have no classes."""
         return self.annotations.labels
 
     def __len__(self) -> int:
@@ -64,7 +74,7 @@ class CustomSamples:
 
     @cached_property
     def annotations(self) -> Annotations:
-        """What the samples say is to be predicted. Raises InputError unless all say the same kind of thing."""
+        """The annotations of all samples. Raises InputError unless they are of one kind."""
         if not self.paired:
             return Annotations(self.names)
         truths = [self._item(index)[1] for index in range(len(self))]
@@ -89,7 +99,15 @@ class CustomSamples:
                 return Annotations(self.names, targets=tuple(np.asarray(truth, np.float64) for truth in truths))
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Read sample ``index``. Raises InputError for inputs that it does not have and values that are no numbers."""
+        """The arrays of sample ``index`` by the names of the model's inputs.
+
+        Args:
+            index: Number of the sample.
+            inputs: Names of the model's inputs.
+
+        Raises:
+            InputError: The sample lacks an input, or holds anything but finite numbers.
+        """
         sample = self._item(index)[0]
         arrays = self._named(index, sample) if isinstance(sample, dict) else dict.fromkeys(inputs[:1], sample)
         if missing := [name for name in inputs if name not in arrays]:
@@ -100,7 +118,11 @@ class CustomSamples:
         return Sample(f"{self.spec.path}: sample {index}", checked)
 
     def digest(self, index: int) -> str:
-        """Return the sha256 of the sample's arrays, in hex."""
+        """The sha256, in hex, of the sample's arrays.
+
+        Args:
+            index: Number of the sample.
+        """
         sample = self._item(index)[0]
         arrays = self._named(index, sample) if isinstance(sample, dict) else {"x": sample}
         return digest_arrays({name: self._checked(index, array) for name, array in arrays.items()})
@@ -129,7 +151,7 @@ class CustomSamples:
         where = f"{self.spec.path}: sample {index}"
         try:
             labels, corners = (np.asarray(truth[key]) for key in _BOXES)
-        except ValueError as failure:  # rows of several lengths
+        except ValueError as failure:  # rows of different lengths
             raise InputError(f"{where}: labels or boxes: {failure}; expected arrays of numbers.") from failure
         if labels.ndim != 1 or corners.shape != (len(labels), 4):
             raise InputError(f"{where} has labels {labels.shape} and boxes {corners.shape}; expected (n,) and (n, 4).")
@@ -141,7 +163,14 @@ class CustomSamples:
 
 
 def open_custom(spec: Custom) -> CustomSamples:
-    """Call the function. Raises InputError when it fails or returns anything but samples."""
+    """The samples that the function returns.
+
+    Args:
+        spec: The function and its arguments.
+
+    Raises:
+        InputError: The function fails or returns anything but samples.
+    """
     function = load_callable(spec.path, "dataset")
     try:
         items = function(**spec.arguments)
@@ -159,7 +188,11 @@ def open_custom(spec: Custom) -> CustomSamples:
 
 
 def custom_paths(spec: Custom) -> tuple[Path, ...]:
-    """The function's module, and arguments that name files or folders."""
+    """The file of the function's module, and arguments that name existing files or folders.
+
+    Args:
+        spec: The function and its arguments.
+    """
     code = callable_file(spec.path)
     named = [Path(value) for value in spec.arguments.values() if isinstance(value, str) and value]
     return tuple(path for path in (code, *named) if path is not None and path.exists())

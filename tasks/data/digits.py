@@ -1,4 +1,4 @@
-"""The built-in data: scikit-learn's 1797 handwritten digits, split once for training and for validation."""
+"""The built-in data: scikit-learn's 1797 handwritten digits, split into training and validation."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,23 +9,29 @@ import numpy as np
 from tasks.data.arrays import ArraySamples
 from tasks.errors import InputError, did_you_mean
 
-# Training and evaluation of the built-in model both read the split from here, so they can never mix.
+# Training and evaluation of the built-in model both take the split from here, so that they never mix.
 SPLIT_SEED = 20240229
 VALIDATION_SAMPLES = 599  # a third
 
 
 @dataclass(frozen=True)
 class Digits:
-    """8x8 grey images of the digits 0 to 9: 1198 for training (and calibration), 599 held out for validation."""
+    """8x8 grey images of the digits 0 to 9: 1198 for training and calibration, 599 held out for validation."""
 
     split: Literal["training", "validation"]
     kind: Literal["digits"] = "digits"
 
 
 def open_digits(spec: Digits) -> ArraySamples:
-    """Return the samples of one split: ``x`` of shape (1, 8, 8), float32, 0 to 1; labels 0 to 9.
+    """The samples of one split: ``x`` of shape (1, 8, 8), float32, from 0 to 1, and labels from 0 to 9.
 
-    A sample is named by its number in scikit-learn's data set. Raises InputError for an unknown split.
+    A sample is named by its number in scikit-learn's data set.
+
+    Args:
+        spec: Names the split.
+
+    Raises:
+        InputError: There is no such split.
     """
     splits = _splits()
     if spec.split not in splits:
@@ -36,7 +42,7 @@ def open_digits(spec: Digits) -> ArraySamples:
 
 @cache
 def _splits() -> dict[str, ArraySamples]:
-    # Imported here because it takes more than a second, which users of other data should not wait for.
+    # The import takes more than a second, which users of other data need not wait for.
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
     images, labels = load_digits(return_X_y=True)

@@ -18,10 +18,12 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class ImageFolder(Preprocessing):
-    """Images in ``path`` and how to preprocess them.
+    """Images in a folder and how to preprocess them.
 
-    ``labels`` is a text file with one line ``name index`` per image, the name relative to ``path``: these are the
-    samples, in this order. Without it the samples are all images directly in the folder, sorted by name, unlabelled.
+    Attributes:
+        path: The folder.
+        labels: A text file with a line ``name index`` per image, the name relative to the folder: these are the
+            samples, in this order. None takes all images of the folder itself, sorted by name, without labels.
     """
 
     path: Path
@@ -31,7 +33,7 @@ class ImageFolder(Preprocessing):
 
 @dataclass(frozen=True, eq=False)
 class ImageSamples:
-    """Image files, read when they are asked for."""
+    """Image files that are read when they are asked for."""
 
     spec: ImageFolder
     names: tuple[str, ...]
@@ -42,9 +44,14 @@ class ImageSamples:
         return len(self.names)
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Read image ``index`` for the model's single input: float32, (channels, height, width) or as ``layout`` says.
+        """Image ``index`` for the only input of a model: float32, (channels, height, width) or as ``layout`` says.
 
-        Raises InputError for a model with more inputs and for a file that is no image, or one smaller than ``crop``.
+        Args:
+            index: Number of the image.
+            inputs: Names of the model's inputs, exactly one.
+
+        Raises:
+            InputError: The model has several inputs, the file is no image, or the image is smaller than ``crop``.
         """
         if len(inputs) != 1:
             raise InputError(
@@ -61,7 +68,11 @@ class ImageSamples:
             raise InputError(f"{file}: {error}") from error
 
     def digest(self, index: int) -> str:
-        """Return the sha256 of the file's bytes and the preprocessing options, in hex."""
+        """The sha256, in hex, of the file's bytes and the preprocessing options.
+
+        Args:
+            index: Number of the image.
+        """
         options = {field.name: getattr(self.spec, field.name) for field in fields(Preprocessing)}
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode() + b"\n")
         digest.update(_read(self.spec.path / self.names[index]))
@@ -69,10 +80,14 @@ class ImageSamples:
 
 
 def open_image_folder(spec: ImageFolder) -> ImageSamples:
-    """Open a folder of images: find the files, read the labels; images themselves are read later.
+    """The images of a folder: names and labels are read now, the images themselves later.
 
-    Raises InputError for contradictory options, a missing or empty folder, a label file that is malformed or names
-    images that are not there.
+    Args:
+        spec: The folder, its labels and the preprocessing.
+
+    Raises:
+        InputError: Options contradict each other, the folder is missing or empty, or the label file is malformed or
+            names images that are not there.
     """
     try:
         check_preprocessing(spec)
@@ -89,20 +104,30 @@ def open_image_folder(spec: ImageFolder) -> ImageSamples:
 
 
 def image_paths(spec: ImageFolder) -> tuple[Path, ...]:
-    """The files and folders that the source reads."""
+    """The files and folders that the source reads.
+
+    Args:
+        spec: The folder and its labels.
+    """
     if spec.labels is None:
         return (spec.path,)
     try:
         return (spec.path, spec.labels, *beyond(spec.path, read_labels(spec.labels)))
-    except InputError:  # told when it is opened
+    except InputError:  # reported when it is opened
         return (spec.path, spec.labels)
 
 
 def read_labels(path: Path) -> dict[str, int]:
-    """Read lines ``name index``, in their order; blank lines are skipped and names may contain spaces.
+    """The class index of each name, from lines ``name index``, in their order.
 
-    Raises InputError, with file and line number, for other lines, an index that is no integer >= 0 and a name that
-    was there before.
+    Blank lines are skipped; names may contain spaces.
+
+    Args:
+        path: The label file.
+
+    Raises:
+        InputError: A line is malformed, its index is no integer >= 0, or its name was there before; the message has
+            file and line.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"

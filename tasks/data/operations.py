@@ -1,7 +1,7 @@
-"""Operations on images as Accuracy Checker had them, in a list of any order: the same pixels to the bit.
+"""Operations on images as in Accuracy Checker, in a list of any order: the same pixels to the bit.
 
-Names, options, defaults, rounding and element types are those of its preprocessors: ``resize`` turns values to
-float32, ``normalization`` counts in float64. Images are arrays (height, width, channels) as a reader gives them.
+Names, options, defaults, rounding and element types are those of its preprocessors: ``resize`` gives float32,
+``normalization`` computes in float64. Images are arrays (height, width, channels) as a reader gives them.
 """
 
 import math
@@ -45,7 +45,7 @@ FLAGS: dict[str, dict[str, int]] = {
         "HAMMING": Image.Resampling.HAMMING,
     },
 }
-# The numbers that Accuracy Checker knew by name, in BGR; it had the same for mean and std.
+# The numbers that Accuracy Checker knows by name, in BGR; the same ones for mean and std.
 KNOWN_NUMBERS = {
     "imagenet": (104.00698793, 116.66876762, 122.67891434),
     "cifar10": (125.307, 122.961, 113.8575),
@@ -54,7 +54,7 @@ KNOWN_NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sized:
-    """A size in pixels: ``size`` for both sides, or both of the others."""
+    """A size in pixels: ``size`` for both sides, or ``dst_width`` and ``dst_height``."""
 
     size: int | None = None
     dst_width: int | None = None
@@ -62,14 +62,17 @@ class Sized:
 
     @property
     def shape(self) -> Shape | None:
-        """Height and width; None unless both are given."""
+        """The height and width; None unless both are given."""
         height, width = self.size or self.dst_height, self.size or self.dst_width
         return (height, width) if height and width else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resize(Sized):
-    """Resize to the size, or with ``aspect_ratio_scale`` to what it makes of it; to a multiple of ``factor`` then."""
+    """Resize to the size, or to what ``aspect_ratio_scale`` makes of it.
+
+    With ``factor`` sides are reduced to its multiples, plus 1 unless ``include_boundary``.
+    """
 
     type: Literal["resize"] = "resize"
     aspect_ratio_scale: AspectRatio | None = None
@@ -81,13 +84,13 @@ class Resize(Sized):
 
     @property
     def library(self) -> Library:
-        """Which library resizes."""
+        """The library that resizes."""
         return self.resize_realization or ("pillow" if self.use_pillow else "opencv")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Sized):
-    """Cut from the middle: the size, a ``central_fraction`` of both sides (rounded down), or the largest square.
+    """Cut out the middle: the size, a ``central_fraction`` of both sides (rounded down), or the largest square.
 
     An image smaller than the size is enlarged first.
     """
@@ -100,7 +103,7 @@ class Crop(Sized):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """``(values - mean) / std`` in float64: a number, one a channel, or the numbers known as imagenet or cifar10."""
+    """``(values - mean) / std`` in float64: one number, one per channel, or those known as imagenet or cifar10."""
 
     type: Literal["normalization"] = "normalization"
     mean: Numbers = None
@@ -116,7 +119,7 @@ class SwapChannels:
 
 @dataclass(frozen=True, kw_only=True)
 class ToGray:
-    """One channel of luma, float32 unless ``cast_to_float`` is false."""
+    """Reduce three channels to their luma, float32 unless ``cast_to_float`` is false."""
 
     type: Literal["bgr_to_gray", "rgb_to_gray"] = "bgr_to_gray"
     cast_to_float: bool = True
@@ -124,7 +127,7 @@ class ToGray:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOnImage:
-    """A function of the user's, ``f(image) -> image``: arrays of two or three axes, of numbers."""
+    """A function of the user's, ``f(image) -> image``: arrays of numbers with two or three axes."""
 
     path: str
     type: Literal["callable"] = "callable"
@@ -135,7 +138,7 @@ Operation = Resize | Crop | Normalization | SwapChannels | ToGray | CallOnImage
 
 @dataclass(frozen=True)
 class Sizes:
-    """Heights and widths of one image: as stored, behind the last ``resize``, and as the model reads it."""
+    """The height and width of one image: as stored, after the last ``resize``, and as the model reads it."""
 
     stored: Shape
     resized: Shape
@@ -143,7 +146,7 @@ class Sizes:
 
 
 def check_operations(operations: tuple[Operation, ...]) -> None:
-    """Raise InputError, naming the place in the list, for options out of range or in contradiction."""
+    """Raise InputError, with the place in the list, for options out of range or in contradiction."""
     for place, operation in enumerate(operations):
         if problem := _problem(operation):
             raise InputError(f"preprocessing.{place} ({operation.type}): {problem}")
@@ -177,7 +180,15 @@ def _problem(operation: Operation) -> str | None:  # noqa: PLR0911 - one a mista
 
 
 def apply_operations(image: Array, operations: tuple[Operation, ...]) -> tuple[Array, Sizes]:
-    """The image after all operations, and its sizes on the way. Raises InputError where one cannot be applied."""
+    """The image after all operations, and its sizes.
+
+    Args:
+        image: The image as read, (height, width) or (height, width, channels), any dtype.
+        operations: What to do, in order.
+
+    Raises:
+        InputError: An operation cannot be applied; the message has its place in the list.
+    """
     stored: Shape = image.shape[:2]
     sizes = Sizes(stored, stored, stored)
     for place, operation in enumerate(operations):

@@ -15,7 +15,7 @@ ChannelOrder = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
 Size = int | tuple[int, int]
 
-LONGEST_SIDE = 2**15 - 1  # far beyond what any model reads
+LONGEST_SIDE = 2**15 - 1  # in pixels; more than any model reads
 
 FLAGS = {
     "nearest": cv2.INTER_NEAREST,
@@ -28,7 +28,7 @@ FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What happens to an image between its file and the model, in this order.
+    """The steps from the file of an image to the input of a model, in this order.
 
     1. Decode: 8 bits per channel, three channels, transparency dropped. The pixels are taken as stored; an EXIF
        orientation is ignored, as the training pipelines of torchvision and TensorFlow do.
@@ -74,7 +74,7 @@ def check_preprocessing(options: Preprocessing) -> None:
         height, width = _pair(options.crop)
         if options.resize is not None and (height > _pair(options.resize)[0] or width > _pair(options.resize)[1]):
             raise InputError(f"crop {options.crop}: expected no more than resize {options.resize}.")
-        # Both sides: one of them is the shorter, and which one differs from image to image.
+        # The smaller side counts: which side of an image is the shorter differs from image to image.
         if options.resize_shorter is not None and min(height, width) > options.resize_shorter:
             raise InputError(f"crop {options.crop}: expected no more than resize_shorter {options.resize_shorter}.")
     _check_numbers("mean", options.mean, options.channel_order)
@@ -82,7 +82,11 @@ def check_preprocessing(options: Preprocessing) -> None:
 
 
 def decode(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode an image file to (height, width, 3), uint8, BGR; None if the bytes are no whole image."""
+    """An image file decoded to (height, width, 3), uint8, BGR; None if the bytes are no whole image.
+
+    Args:
+        data: The content of the file.
+    """
     if not data:
         return None
     try:
@@ -93,9 +97,14 @@ def decode(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def preprocess(image: NDArray[np.uint8], options: Preprocessing) -> NDArray[np.float32]:
-    """Turn a decoded image, (height, width, 3) in BGR, into the float32 array that the model reads.
+    """The array that the model reads: float32, (channels, height, width) or as ``layout`` says.
 
-    Raises InputError for an image smaller than ``crop`` and for one that does not fit into memory.
+    Args:
+        image: The decoded image, (height, width, 3), uint8, BGR.
+        options: What to do with it.
+
+    Raises:
+        InputError: The image is smaller than ``crop``, or does not fit into memory after ``resize``.
     """
     height, width = image.shape[:2]
     if options.central_fraction is not None:
@@ -105,7 +114,7 @@ def preprocess(image: NDArray[np.uint8], options: Preprocessing) -> NDArray[np.f
     if size != image.shape[:2]:
         try:
             resized = cv2.resize(image, (size[1], size[0]), interpolation=FLAGS[options.interpolation])
-        except cv2.error as error:  # beyond the memory
+        except cv2.error as error:  # it does not fit into memory
             raise InputError(
                 f"cannot be resized to {size[0]}x{size[1]} pixels ({' '.join(str(error).split())})."
             ) from error

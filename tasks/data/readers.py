@@ -1,4 +1,4 @@
-"""From the bytes of a file to an array, as Accuracy Checker's readers did it."""
+"""Readers: from the bytes of a file to an array, as in Accuracy Checker."""
 
 import io
 import tokenize
@@ -16,7 +16,7 @@ from PIL import Image
 from tasks.errors import InputError
 
 Array = NDArray[Any]
-# What the decoders raise for damaged files.
+# Raised by the decoders for damaged files.
 _UNREADABLE = (
     *(OSError, ValueError, EOFError, SyntaxError, RuntimeError, MemoryError),
     *(cv2.error, Image.DecompressionBombError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
@@ -26,7 +26,7 @@ _FLAGS = {"color": cv2.IMREAD_COLOR, "gray": cv2.IMREAD_GRAYSCALE, "unchanged": 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenCVReader:
-    """(height, width, 3) in BGR, turned as EXIF says; ``gray``: (height, width)."""
+    """Reads (height, width, 3) in BGR, oriented as EXIF says; with ``gray`` (height, width)."""
 
     type: Literal["opencv_imread"] = "opencv_imread"
     reading_flag: Literal["color", "gray", "unchanged"] = "color"
@@ -34,7 +34,7 @@ class OpenCVReader:
 
 @dataclass(frozen=True, kw_only=True)
 class PillowReader:
-    """(height, width, 3) in RGB, as stored; without ``to_rgb`` whatever channels the file has."""
+    """Reads (height, width, 3) in RGB, as stored; without ``to_rgb`` the channels that the file has."""
 
     type: Literal["pillow_imread"] = "pillow_imread"
     to_rgb: bool = True
@@ -42,7 +42,7 @@ class PillowReader:
 
 @dataclass(frozen=True, kw_only=True)
 class NumpyReader:
-    """The array of a ``.npy`` file or the first one of a ``.npz``."""
+    """Reads the array of a ``.npy`` file or the first one of a ``.npz`` file."""
 
     type: Literal["numpy_reader"] = "numpy_reader"
 
@@ -51,7 +51,16 @@ Reader = OpenCVReader | PillowReader | NumpyReader
 
 
 def read_array(data: bytes, file: Path | str, reader: Reader) -> Array:
-    """Decode the content of a file. Raises InputError, naming the file, if it is not what the reader reads."""
+    """The array in a file: an image of uint8, or any numbers for NumpyReader.
+
+    Args:
+        data: The content of the file.
+        file: Its name in messages.
+        reader: How to decode it.
+
+    Raises:
+        InputError: The reader cannot decode it; the message names the file.
+    """
     try:
         match reader:
             case OpenCVReader(reading_flag=flag):
@@ -72,13 +81,18 @@ def read_array(data: bytes, file: Path | str, reader: Reader) -> Array:
 
 
 def like_read(image: Array, reader: Reader) -> Array:
-    """What a reader would read of a file with this image: (height, width, 3) in RGB or (height, width), uint8."""
+    """The array that a reader would give for a file with this image.
+
+    Args:
+        image: (height, width, 3) in RGB or (height, width), uint8.
+        reader: The reader to imitate.
+    """
     if isinstance(reader, PillowReader):
         return np.stack([image] * 3, axis=-1) if image.ndim == 2 and reader.to_rgb else image
     if isinstance(reader, OpenCVReader) and reader.reading_flag == "color":
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
     if isinstance(reader, OpenCVReader) and image.ndim == 3:
-        # Decoders have a luma of their own, so it has to come from one.
+        # A decoder has a luma of its own: only a decoder gives the same.
         _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         return read_array(encoded.tobytes(), "image", reader)
     return image

@@ -1,4 +1,4 @@
-"""What every source of samples offers, and the checks that the sources share."""
+"""The protocol of an opened source of samples, and the checks that sources share."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +12,11 @@ from tasks.errors import InputError
 
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
-LARGEST_LABEL = 2**31 - 1  # far above any number of classes; keeps labels within int64
+LARGEST_LABEL = 2**31 - 1  # above any number of classes; keeps labels within int64
 
 
 class Sample(dict[str, Array]):
-    """The arrays of one sample by the name of their input, and what to call it in messages."""
+    """The arrays of one sample by the names of inputs, and its name in messages."""
 
     def __init__(self, name: str, arrays: Mapping[str, Array]) -> None:
         super().__init__(arrays)
@@ -28,12 +28,12 @@ class Samples(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One identifier per sample: a file name, or the sample's number in its source."""
+        """One name per sample: a file, or the sample's number in its source."""
         ...
 
     @property
     def labels(self) -> Labels | None:
-        """Class index of every sample, shape (samples,), int64, none negative; None where the source has none."""
+        """The class of every sample, (samples,), int64, not negative; None if the source has no classes."""
         ...
 
     def __len__(self) -> int:
@@ -41,21 +41,28 @@ class Samples(Protocol):
         ...
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Read one sample.
+        """The arrays of one sample, one per input, without the batch axis.
 
-        ``inputs`` are the names of the model's inputs. The answer has one array per name, without the batch
-        axis; a source of one array gives it to whichever single name is asked for. The arrays are the caller's
-        own, C-contiguous and of native byte order, and hold no NaN or infinity.
+        They are the caller's own, C-contiguous, of native byte order and finite. A source of one array gives it to
+        whichever single input is asked for.
 
-        Raises InputError for inputs that the source cannot feed and for a sample that cannot be used.
+        Args:
+            index: Number of the sample.
+            inputs: Names of the model's inputs.
+
+        Raises:
+            InputError: The source cannot feed these inputs, or the sample cannot be used.
         """
         ...
 
     def digest(self, index: int) -> str:
-        """Return the sha256, in hex, of what :meth:`load` would read.
+        """The sha256, in hex, of what :meth:`load` would read.
 
-        It follows content (values, dtype, shape; for an image its file and the preprocessing), never names or
-        modification times, so that a moved data set is recognised. The label is not part of it.
+        It depends on content (values, dtype, shape; for an image its file and the preprocessing), not on names or
+        times, so that a moved data set is recognised. The label is no part of it.
+
+        Args:
+            index: Number of the sample.
         """
         ...
 
@@ -67,7 +74,12 @@ def listing(names: Sequence[str], shown: int = 5) -> str:
 
 
 def beyond(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Those of the named files that a walk through the folder does not come to: elsewhere, or behind a link."""
+    """The files among ``names`` that a walk through the folder does not reach: outside of it, or behind a link.
+
+    Args:
+        folder: The folder.
+        names: Files, relative to the folder or absolute.
+    """
     files, root = [folder / name for name in names], folder.resolve()
     walked = {
         parent
@@ -78,7 +90,12 @@ def beyond(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def require_finite(array: Array, what: str) -> None:
-    """Raise InputError, beginning with ``what``, if the array holds NaN or infinity."""
+    """Raise InputError if the array holds NaN or infinity.
+
+    Args:
+        array: Any shape and dtype.
+        what: Begins the message.
+    """
     if array.dtype.kind != "f":
         return
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -87,7 +104,11 @@ def require_finite(array: Array, what: str) -> None:
 
 
 def digest_arrays(arrays: Mapping[str, Array]) -> str:
-    """Return the sha256, in hex, of the arrays' names, dtypes, shapes and bytes, whatever the mapping's order."""
+    """The sha256, in hex, of the names, dtypes, shapes and bytes of arrays, whatever their order in the mapping.
+
+    Args:
+        arrays: Arrays by name, any shape and dtype.
+    """
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

@@ -1,4 +1,4 @@
-"""Every source of samples that a configuration can name. To add one: its module, then a line in each place below."""
+"""All sources of samples that a configuration can name. To add one: its module, then a line in each place below."""
 
 from pathlib import Path
 
@@ -15,7 +15,14 @@ Source = Arrays | ImageFolder | Digits | AnnotatedFiles | Custom
 
 
 def open_source(spec: Source) -> Samples:
-    """Open a source of samples. Raises InputError for anything about it that cannot be used."""
+    """The samples of a source.
+
+    Args:
+        spec: The source and its options.
+
+    Raises:
+        InputError: The source cannot be used.
+    """
     match spec:
         case Arrays():
             return open_arrays(spec)
@@ -30,7 +37,11 @@ def open_source(spec: Source) -> Samples:
 
 
 def source_files(spec: Source) -> tuple[Path, ...]:
-    """The files and folders that a source reads."""
+    """The files and folders that a source reads.
+
+    Args:
+        spec: The source and its options.
+    """
     match spec:
         case Arrays():
             return (spec.path,)
@@ -45,17 +56,29 @@ def source_files(spec: Source) -> tuple[Path, ...]:
 
 
 def annotations_of(samples: Samples) -> Annotations:
-    """What is known about the samples; sources of arrays and images know classes at most."""
+    """The annotations of the samples; arrays and folders of images have classes at most.
+
+    Args:
+        samples: An opened source.
+    """
     if isinstance(samples, AnnotatedSamples | CustomSamples):
         return samples.annotations
     return Annotations(samples.names, labels=samples.labels)
 
 
 def sizes_of(samples: Samples, index: int, array: Array) -> Sizes:
-    """Sizes of the image that a loaded sample is. Other sources than files know only what the model reads."""
+    """The sizes of the image in a loaded sample.
+
+    Sources other than annotated files know only the size that the model reads.
+
+    Args:
+        samples: An opened source.
+        index: Number of the sample.
+        array: What :meth:`Samples.load` gave for it.
+    """
     if isinstance(samples, AnnotatedSamples):
         return samples.sizes[index]
     shape = (1, 1, *array.shape) if array.ndim < 3 else array.shape
-    # Channels are few, whichever end they are at.
+    # The axis of channels, the first or the last, is the shortest.
     fed = (shape[-2], shape[-1]) if shape[-3] <= shape[-1] else (shape[-3], shape[-2])
     return Sizes(fed, fed, fed)

@@ -1,4 +1,4 @@
-"""Which samples a run uses."""
+"""The samples that a run uses and those it holds out, by index."""
 
 import random
 
@@ -8,13 +8,19 @@ FIFTH = 5
 
 
 def select(samples_count: int, subset_size: int | None, shuffle: bool, seed: int) -> tuple[int, ...]:
-    """Choose samples of a data set, by index.
+    """The indices of the samples to use.
 
-    Without ``shuffle`` the first ``subset_size`` ones, so that a larger subset continues a smaller one. With it,
-    those that the Post-training Optimization Tool drew: Python's ``random.sample`` after ``random.seed(seed)``.
-    More than there are, or None, means all.
+    Without ``shuffle`` these are the first ones, so that a larger subset continues a smaller one. With it they are
+    those that POT draws: ``random.sample`` after ``random.seed(seed)``.
 
-    Raises InputError for a size below 1.
+    Args:
+        samples_count: Number of samples in the data set.
+        subset_size: Number of samples to use; None, or more than there are, uses all.
+        shuffle: Whether samples are drawn.
+        seed: Seed for drawing them.
+
+    Raises:
+        InputError: ``subset_size`` is below 1.
     """
     if subset_size is not None and subset_size < 1:
         raise InputError(f"subset size {subset_size}: expected at least 1 sample, or none for all {samples_count}.")
@@ -25,11 +31,23 @@ def select(samples_count: int, subset_size: int | None, shuffle: bool, seed: int
 
 
 def set_apart(samples_count: int, most: int) -> tuple[int, ...]:
-    """Which of some samples judge what was fitted to the others: at most a fifth and ``most``; none of a single one."""
+    """The indices of the holdout: at most a fifth of the samples and at most ``most``, but one of two to nine.
+
+    Ranges and weights are fitted to the other samples; the holdout decides what is accepted. A single sample has none.
+
+    Args:
+        samples_count: Number of samples to split.
+        most: Largest size of the holdout.
+    """
     return evenly_spread(samples_count, min(most, max(samples_count // FIFTH, min(samples_count - 1, 1))))
 
 
 def evenly_spread(samples_count: int, most: int) -> tuple[int, ...]:
-    """At most so many of some samples, spread over all of them, as data sets are often sorted by class."""
+    """At most ``most`` indices, evenly spread over all samples, as data sets are often sorted by class.
+
+    Args:
+        samples_count: Number of samples.
+        most: Largest number of indices.
+    """
     count = min(samples_count, most)
     return tuple((2 * place + 1) * samples_count // (2 * count) for place in range(count))

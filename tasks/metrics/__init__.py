@@ -1,1 +1,1 @@
-"""What a model's outputs are worth: adapters that read them, postprocessing of boxes, metrics from libraries."""
+"""Metrics of a model's outputs: adapters that read them, postprocessing of boxes, metrics from libraries."""

@@ -16,7 +16,7 @@ from tasks.numerics.detections import Detections
 
 @dataclass(frozen=True, kw_only=True)
 class ResizePredictionBoxes:
-    """Boxes from 0 to 1 become pixels of the stored image; with ``rescale`` they were pixels of the resized one."""
+    """Scale boxes from 0 to 1 to pixels of the stored image; ``rescale``: from pixels of the resized one."""
 
     type: Literal["resize_prediction_boxes"] = "resize_prediction_boxes"
     rescale: bool = False
@@ -24,11 +24,14 @@ class ResizePredictionBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class Nms:
-    """Of boxes that overlap by more than ``overlap`` the one with the largest score; a class at a time if so named.
+    """Non-maximum suppression: of boxes that overlap by more than ``overlap`` the one with the largest score is kept.
 
-    Boxes without any score go, too.
+    ``class_aware_nms`` does so for each class alone. Boxes whose score is not above 0 go as well.
 
-    ``include_boundaries``: the last pixel belongs to a box, which is one wider and higher than the difference.
+    Attributes:
+        overlap: Intersection over union, from 0 to 1.
+        include_boundaries: Whether a box includes its last pixel, so that it is one wider and higher.
+        keep_top_k: Most boxes to keep; None keeps all.
     """
 
     type: Literal["nms", "class_aware_nms"] = "nms"
@@ -39,7 +42,7 @@ class Nms:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBoxes:
-    """Boxes, found and annotated, end at the border: of the stored image, of the size given, or of the unit square."""
+    """Clip boxes, found and annotated, to the stored image, the size given, or the unit square."""
 
     type: Literal["clip_boxes"] = "clip_boxes"
     size: int | None = None
@@ -61,7 +64,11 @@ Postprocessor = ResizePredictionBoxes | Nms | ClipBoxes | CallOnDetections
 
 
 def step_problem(step: Postprocessor) -> str | None:
-    """What is wrong with the options of a step, if anything."""
+    """The problem with the options of a step; None if there is none.
+
+    Args:
+        step: The step.
+    """
     match step:
         case Nms(overlap=share) if not 0 <= share <= 1:
             return f"overlap {share}; expected 0 to 1"
@@ -76,7 +83,17 @@ def step_problem(step: Postprocessor) -> str | None:
 def postprocess(
     found: Detections, known: Boxes, steps: tuple[Postprocessor, ...], sizes: Sizes
 ) -> tuple[Detections, Boxes]:
-    """Detections and annotated boxes of one image after all steps, in order."""
+    """The detections and the annotated boxes of one image after all steps.
+
+    Args:
+        found: Objects that the model found.
+        known: Objects that are annotated.
+        steps: What to do, in order.
+        sizes: Sizes of the image.
+
+    Raises:
+        InputError: A function of the user's fails or returns no detections.
+    """
     for step in steps:
         match step:
             case ResizePredictionBoxes(rescale=rescale):
@@ -102,6 +119,7 @@ def postprocess(
 
 
 def _survivors(found: Detections, step: Nms) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The indices of the boxes that non-maximum suppression keeps."""
     extents = found.corners[:, 2:] - found.corners[:, :2] + step.include_boundaries
     rectangles = np.hstack([found.corners[:, :2], extents])
     if step.type == "class_aware_nms":
@@ -119,6 +137,7 @@ def _survivors(found: Detections, step: Nms) -> np.ndarray[tuple[int], np.dtype[
 
 
 def _limits(step: ClipBoxes, sizes: Sizes) -> list[float]:
+    """The largest x_min, y_min, x_max and y_max."""
     if step.boxes_normalized:
         return [1.0] * 4
     height, width = step.size or step.dst_height or sizes.stored[0], step.size or step.dst_width or sizes.stored[1]

@@ -1,4 +1,4 @@
-"""Average precision of detections: COCO's evaluator, set up for COCO's figures and for those of Pascal VOC."""
+"""Average precision of detections: COCO's evaluator, set up for COCO's metrics and for those of Pascal VOC."""
 
 import contextlib
 import io
@@ -18,10 +18,16 @@ _EVERY = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class MeanAveragePrecision:
-    """Pascal VOC's: the area under precision over recall a class (``max``), or its mean at 11 recalls (``11point``).
+    """Pascal VOC's mean average precision: for each class the area under precision over recall.
 
-    ``ignore_difficult``: difficult objects count neither way. ``include_boundaries``: boxes include their last pixel.
-    A class that was annotated but never found counts 0. Each box found goes to the free object that it overlaps most.
+    Each box found belongs to the free object that it overlaps most. A class that is annotated and never found has 0.
+
+    Attributes:
+        name: Name in reports; None stands for the type.
+        overlap_threshold: Least intersection over union of a box with its object, from 0 to 1.
+        ignore_difficult: Whether it does not count to find or to miss a difficult object.
+        include_boundaries: Whether boxes include their last pixel.
+        integral: The area itself (``max``), or the mean of the precision at 11 recalls (``11point``).
     """
 
     type: Literal["map"] = "map"
@@ -34,7 +40,13 @@ class MeanAveragePrecision:
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
-    """COCO's average precision or recall over thresholds of overlap, ``start:step:stop`` or one number."""
+    """COCO's average precision or recall.
+
+    Attributes:
+        name: Name in reports; None stands for the type.
+        max_detections: Most boxes of an image and a class, by their scores.
+        threshold: Intersections over union, ``start:step:stop`` or one number.
+    """
 
     type: Literal["coco_precision", "coco_recall"] = "coco_precision"
     name: str | None = None
@@ -45,14 +57,21 @@ class Coco:
 def mean_average_precision(
     metric: MeanAveragePrecision, found: Sequence[Detections], known: Sequence[Boxes], classes: Sequence[int]
 ) -> dict[int, float]:
-    """The average precision of each class that was annotated, from 0 to 1."""
+    """The average precision of each class that is annotated, from 0 to 1, by class.
+
+    Args:
+        metric: Options.
+        found: Objects that the model found in each image.
+        known: Objects that are annotated in each image.
+        classes: Classes to evaluate.
+    """
     scores = {}
     for label in classes:
         ignored = [boxes.ignored & metric.ignore_difficult for boxes in known]
         positives = sum(int(((boxes.labels == label) & ~out).sum()) for boxes, out in zip(known, ignored, strict=True))
         if not positives:
             continue
-        # Recall rises in steps of 1 / positives: its interpolated precision at these is the area exactly.
+        # Recall rises in steps of 1 / positives: the mean of the interpolated precision at these is exactly the area.
         steps = np.arange(1, positives + 1) / positives
         recalls = steps if metric.integral == "max" else np.arange(0.0, 1.1, 0.1)
         evaluation = _evaluate(
@@ -71,7 +90,17 @@ def mean_average_precision(
 
 
 def coco(metric: Coco, found: Sequence[Detections], known: Sequence[Boxes], classes: Sequence[int]) -> dict[int, float]:
-    """The average precision or recall of each class that was annotated, from 0 to 1."""
+    """The average precision or recall of each class that is annotated, from 0 to 1, by class.
+
+    Args:
+        metric: Options.
+        found: Objects that the model found in each image.
+        known: Objects that are annotated in each image.
+        classes: Classes to evaluate.
+
+    Raises:
+        InputError: The thresholds are malformed (see :func:`coco_thresholds`).
+    """
     evaluation = _evaluate(
         found,
         known,
@@ -88,7 +117,14 @@ def coco(metric: Coco, found: Sequence[Detections], known: Sequence[Boxes], clas
 
 
 def coco_thresholds(given: float | str) -> list[float]:
-    """Thresholds of overlap. Raises InputError unless they lie between 0 and 1."""
+    """The thresholds of intersection over union.
+
+    Args:
+        given: ``start:step:stop`` or one number.
+
+    Raises:
+        InputError: It is neither, or a threshold does not lie above 0 and up to 1.
+    """
     try:
         numbers = [float(part) for part in str(given).split(":")]
         if len(numbers) == 3:
@@ -117,7 +153,8 @@ def _evaluate(
 ) -> Mapping[str, Any]:
     """The evaluator's ``precision`` (thresholds, recalls, classes) and ``recall`` (thresholds, classes).
 
-    Ignored objects are ``crowds``, whose overlap is the share of the found box in them; or overlap like all others.
+    With ``crowds`` the overlap of a box with an ignored object is the share of the box in it; else it is that of any
+    object.
     """
     from pycocotools import mask  # noqa: PLC0415 - only detection needs it
     from pycocotools.coco import COCO  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""How far the values that a model predicts are from those that were annotated: errors, and the quality of images."""
+"""Metrics of predicted values against annotated ones: errors, and the quality of images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ from tasks.errors import InputError
 from tasks.metrics.predictions import Prediction
 
 Array = NDArray[Any]
-# Luma of BT.601 in video range, by which Accuracy Checker weighted the errors of red, green and blue.
+# The luma of BT.601 in video range: Accuracy Checker's weights of red, green and blue.
 _LUMA = np.array([65.738, 129.057, 25.064]) / 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Error:
-    """The error of a sample's values, mean and standard deviation over samples."""
+    """The mean squared error of a sample, its root, or the mean absolute error."""
 
     type: Literal["mse", "rmse", "mae"] = "mse"
     name: str | None = None
@@ -28,7 +28,14 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class Psnr:
-    """Peak signal to noise ratio in dB, of the luma of three channels, without ``scale_border`` pixels at each side."""
+    """Peak signal-to-noise ratio in dB.
+
+    Attributes:
+        name: Name in reports; None stands for the type.
+        scale_border: Pixels to leave out at each side.
+        color_order: Order of three channels, whose luma is compared.
+        normalized_images: Whether the peak is 1, not 255.
+    """
 
     type: Literal["psnr"] = "psnr"
     name: str | None = None
@@ -49,9 +56,15 @@ Difference = Error | Psnr | Ssim
 
 
 def differences(metric: Difference, predictions: Sequence[Prediction], annotations: Annotations) -> dict[str, float]:
-    """Mean and, of finite values, standard deviation over samples.
+    """The mean over samples, under the key "", and if all values are finite their standard deviation, under "@std".
 
-    Raises InputError where shapes differ, axes of length 1 aside.
+    Args:
+        metric: The metric of each sample.
+        predictions: What the model predicts for each sample.
+        annotations: What is to be predicted, and the names of the samples.
+
+    Raises:
+        InputError: Shapes differ, except for axes of length 1, or values are not finite.
     """
     values = []
     for name, found, target in zip(annotations.names, predictions, annotations.targets or (), strict=True):
@@ -99,7 +112,11 @@ def _psnr(metric: Psnr, target: Array, found: Array) -> float:
 
 
 def structural_similarity() -> Callable[..., Any]:
-    """The function of scikit-image. Raises InputError where that is not installed."""
+    """The function of scikit-image.
+
+    Raises:
+        InputError: scikit-image is not installed.
+    """
     try:
         from skimage.metrics import structural_similarity  # noqa: PLC0415 - an extra
     except ImportError as failure:

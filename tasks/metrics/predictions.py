@@ -1,4 +1,4 @@
-"""Adapters: what a model's outputs say about one sample. Names and options are those of Accuracy Checker's adapters."""
+"""Adapters: from a model's outputs for one sample to a prediction, with Accuracy Checker's names and options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Prediction = Array | Detections
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """Scores of classes, one a class; with ``argmax_output`` the output is the class itself."""
+    """Scores, one per class; with ``argmax_output`` the output is the class itself."""
 
     type: Literal["classification"] = "classification"
     classification_output: str | None = None
@@ -46,7 +46,7 @@ class Regression:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessing:
-    """An image (height, width, channels): values times ``std`` plus ``mean``, rounded down to 8 bits if wanted."""
+    """An image, (height, width, channels): values times ``std`` plus ``mean``, rounded down to uint8 if wanted."""
 
     type: Literal["image_processing"] = "image_processing"
     output: str | None = None
@@ -58,7 +58,7 @@ class ImageProcessing:
 
 @dataclass(frozen=True, kw_only=True)
 class CallAdapter:
-    """A function of the user's: ``f(outputs)`` with arrays by name, without batch axes.
+    """A function of the user's: ``f(outputs)`` takes arrays by name, without batch axes.
 
     It returns an array, or for detection a dictionary with ``labels`` (n,), ``scores`` (n,) and ``boxes`` (n, 4).
     """
@@ -71,7 +71,16 @@ Adapter = Classification | Ssd | Yolo | YoloV2 | Regression | ImageProcessing | 
 
 
 def predict(adapter: Adapter, outputs: Outputs, sizes: Sizes) -> Prediction:  # noqa: PLR0911 - one an adapter
-    """What the outputs of one sample, without batch axes, say. Raises InputError for other names or shapes."""
+    """The prediction for one sample: an array or detections.
+
+    Args:
+        adapter: How to read the outputs.
+        outputs: Arrays by the names of outputs, without batch axes.
+        sizes: Sizes of the sample's image.
+
+    Raises:
+        InputError: An output is missing, or its shape does not fit the adapter.
+    """
     match adapter:
         case Classification(classification_output=name):
             return _scores(adapter, choose_output(outputs, name).reshape(-1))
@@ -91,7 +100,15 @@ def predict(adapter: Adapter, outputs: Outputs, sizes: Sizes) -> Prediction:  # 
 
 
 def choose_output(outputs: Outputs, name: str | None) -> Array:
-    """The output of that name, or the first. A number behind a colon, as older versions had it, may be missing."""
+    """The output of that name, or the first output.
+
+    Args:
+        outputs: Arrays by the names of outputs.
+        name: Name of an output, where ``:0`` at the end may be left out; None takes the first.
+
+    Raises:
+        InputError: There is no such output.
+    """
     if name is None:
         return next(iter(outputs.values()))
     bare = {key.rpartition(":")[0] if key.rpartition(":")[2].isdigit() else key: key for key in outputs}
@@ -101,13 +118,21 @@ def choose_output(outputs: Outputs, name: str | None) -> Array:
 
 
 def as_detections(result: Mapping[str, Any], path: str) -> Detections:
-    """Detections of a dictionary that a user's function returned. Raises InputError unless the shapes fit."""
+    """The detections in a dictionary that a user's function returned.
+
+    Args:
+        result: ``labels`` (n,), ``scores`` (n,) and ``boxes`` (n, 4).
+        path: Dotted path of the function, for messages.
+
+    Raises:
+        InputError: Keys, shapes or dtypes differ from these.
+    """
     wanted = ("labels", "scores", "boxes")
     if set(result) != set(wanted):
         raise InputError(f"{path} returned keys {', '.join(map(str, result))}; expected {', '.join(wanted)}.")
     try:
         labels, scores, boxes = (np.asarray(result[key]) for key in wanted)
-    except ValueError as failure:  # rows of several lengths
+    except ValueError as failure:  # rows of different lengths
         raise InputError(f"{path} returned {failure}; expected arrays of numbers.") from failure
     if any(values.dtype.kind not in "biuf" for values in (labels, scores, boxes)):
         raise InputError(f"{path} returned {labels.dtype}, {scores.dtype} and {boxes.dtype}; expected numbers.")

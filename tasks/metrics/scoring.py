@@ -29,7 +29,7 @@ from tasks.numerics.detections import Detections
 from tasks.numerics.metrics import top_k
 
 Array = NDArray[Any]
-# What reports call figures of their own.
+# Names that reports use themselves.
 RESERVED = (
     *("top1", "top5", "sqnr_db", "cosine", "agreement", "expected_agreement"),
     *("latency_ms", "throughput_fps"),
@@ -38,7 +38,7 @@ RESERVED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The share of samples whose class is among the ``top_k`` largest scores; also class by class, if so named."""
+    """The share of samples whose class is among the ``top_k`` largest scores, in all or per class."""
 
     type: Literal["accuracy", "accuracy_per_class"] = "accuracy"
     name: str | None = None
@@ -72,7 +72,7 @@ Metric = Accuracy | F1Score | MeanAveragePrecision | Coco | Difference | CallMet
 
 @dataclass(frozen=True)
 class Scoring:
-    """How outputs become metrics: an adapter reads them, boxes are postprocessed, each metric is computed."""
+    """From outputs to metrics: an adapter reads the outputs, boxes are postprocessed, each metric is computed."""
 
     adapter: Adapter = field(default_factory=Classification)
     postprocessing: tuple[Postprocessor, ...] = ()
@@ -86,12 +86,12 @@ class Scoring:
 
 
 def metric_name(metric: Metric) -> str:
-    """What a metric is called in reports."""
+    """The name of a metric in reports."""
     return metric.name or (metric.path.rpartition(".")[2] if isinstance(metric, CallMetric) else metric.type)
 
 
 def out_of_range(scoring: Scoring) -> Iterator[tuple[str, str]]:
-    """Options that have no meaning, as pairs of their place and what is wrong."""
+    """The options that have no meaning, as pairs of their place and what is wrong."""
     if isinstance(scoring.adapter, Yolo | YoloV2) and (problem := grid_problem(scoring.adapter)):
         yield "adapter", problem
     for place, step in enumerate(scoring.postprocessing):
@@ -116,7 +116,7 @@ def _problem(metric: Metric) -> str | None:
 
 
 def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
-    """Raise InputError for metrics that share a name, lack a function or a library, or what the samples do not have."""
+    """Raise InputError for metrics that share a name, lack a function or a library, or need what samples lack."""
     names = [metric_name(metric) for metric in scoring.metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"metrics: {twice[0]!r} twice; give each a name of its own.")
@@ -139,9 +139,16 @@ def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
 def score(
     scoring: Scoring, outputs: Sequence[Outputs], annotations: Annotations, sizes: Sequence[Sizes]
 ) -> dict[str, float]:
-    """Every metric by its name; ``name/class`` where it has values a class and ``name@std`` where it varies.
+    """Every metric by its name; ``name/class`` for the values of classes and ``name@std`` for standard deviations.
 
-    ``outputs`` are those of each sample, without batch axes. Raises InputError for outputs that do not fit.
+    Args:
+        scoring: How outputs become metrics.
+        outputs: Outputs of each sample by name, without batch axes.
+        annotations: What is known of the samples.
+        sizes: Sizes of each sample's image.
+
+    Raises:
+        InputError: Metrics cannot be computed (see :func:`check_scoring`), or outputs do not fit.
     """
     check_scoring(scoring, annotations)
     predictions = [predict(scoring.adapter, each, size) for each, size in zip(outputs, sizes, strict=True)]
@@ -186,7 +193,7 @@ def _require_detections(scoring: Scoring, predictions: Sequence[Prediction]) -> 
 def _evaluate(
     metric: Metric, predictions: Sequence[Prediction], annotations: Annotations, known: Sequence[Boxes]
 ) -> dict[str, float]:
-    """The values of a metric by what is added to its name."""
+    """The values of a metric, by what is appended to its name."""
     classes = _classes(annotations)
     match metric:
         case Accuracy():
@@ -204,7 +211,7 @@ def _evaluate(
 
 
 def _labels(annotations: Annotations) -> NDArray[np.int64]:
-    assert annotations.labels is not None  # noqa: S101 - check_scoring saw to it
+    assert annotations.labels is not None  # noqa: S101 - check_scoring has checked it
     return annotations.labels
 
 
@@ -213,7 +220,7 @@ def _found(predictions: Sequence[Prediction]) -> list[Detections]:
 
 
 def _classes(annotations: Annotations) -> Mapping[int, str]:
-    """The classes that are no background; those that occur where none has a name."""
+    """The names of the classes that are no background; without names, the classes that occur."""
     if annotations.classes:
         return {label: name for label, name in annotations.classes.items() if label != annotations.background}
     occurring = [annotations.labels] if annotations.labels is not None else []
@@ -222,7 +229,7 @@ def _classes(annotations: Annotations) -> Mapping[int, str]:
 
 
 def _scores(predictions: Sequence[Prediction]) -> Array:
-    """(samples, classes); predicted classes instead of scores count as the only ones."""
+    """The scores, (samples, classes), or the predicted classes, (samples, 1)."""
     lengths = {each.size for each in predictions if isinstance(each, np.ndarray)}
     if len(lengths) != 1 or any(isinstance(each, Detections) for each in predictions):
         raise InputError("metrics of classes need one score a class from every sample; try the adapter classification.")
@@ -230,7 +237,7 @@ def _scores(predictions: Sequence[Prediction]) -> Array:
 
 
 def _hits(scores: Array, labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """For each sample, whether its class is found."""
+    """Whether the class of each sample is found, (samples,)."""
     if scores.dtype.kind in "iu" and scores.shape[1] == 1:
         return np.asarray(scores[:, 0] == labels)
     if labels.max() >= scores.shape[1]:
@@ -260,7 +267,7 @@ def _f1(metric: F1Score, scores: Array, labels: NDArray[np.int64], classes: Mapp
 
 
 def _per_class(values: Mapping[int, float], classes: Mapping[int, str]) -> dict[str, float]:
-    """The mean, then each class by its name. Nothing annotated gives 0, as in Accuracy Checker."""
+    """The mean, then each class by its name; 0 if nothing is annotated, as in Accuracy Checker."""
     mean = float(np.mean(list(values.values()))) if values else 0.0
     names = {label: classes.get(label, str(label)) for label in values}
     shared = {name for name, count in Counter(names.values()).items() if count > 1}

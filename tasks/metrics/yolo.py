@@ -1,7 +1,7 @@
-"""What YOLO networks say: grids of cells with a few anchors each, as Accuracy Checker decoded them.
+"""Decoding of YOLO's outputs, grids of cells with a few anchors each, as Accuracy Checker decodes them.
 
-A cell of a grid holds for each anchor t_x, t_y, t_w, t_h, confidence and a score a class; boxes come out from 0 to 1.
-Sources: Redmon and Farhadi, YOLO9000, arXiv 1612.08242, and YOLOv3, arXiv 1804.02767; YOLOv5 as published.
+A cell holds for each anchor t_x, t_y, t_w, t_h, a confidence and a score per class. Decoded boxes lie within 0 and 1.
+Sources: Redmon and Farhadi, "YOLO9000", arXiv:1612.08242, and "YOLOv3", arXiv:1804.02767; YOLOv5 as published.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ AnchorName = Literal["yolo_v2", "tiny_yolo_v2", "yolo_v3", "tiny_yolo_v3"]
 
 @dataclass(frozen=True, kw_only=True)
 class YoloV2:
-    """One square grid of ``cells``, anchors in units of its cells.
+    """One square grid of ``cells`` x ``cells``, with anchors in units of its cells.
 
-    ``raw_output``: coordinates and confidence go through a sigmoid here, scores through a softmax a box.
+    ``raw_output``: the network leaves coordinates and confidences without a sigmoid, scores without a softmax.
     """
 
     type: Literal["yolo_v2"] = "yolo_v2"
@@ -45,10 +45,11 @@ class YoloV2:
 
 @dataclass(frozen=True, kw_only=True)
 class Yolo:
-    """Several grids, the ``outputs``, anchors in pixels of the input; ``anchor_masks`` says which grid has which.
+    """Several grids, the ``outputs``, with anchors in pixels of the input.
 
-    ``raw_output``: everything but the sizes goes through a sigmoid here. Boxes below ``threshold`` are dropped. Grids
-    that are stored flat need ``do_reshape`` and their ``cells``.
+    ``anchor_masks`` lists the anchors of each grid by their numbers. ``raw_output``: the network leaves everything but
+    the sizes without a sigmoid. Boxes below ``threshold`` are dropped. Grids that are stored flat need ``do_reshape``
+    and their ``cells``.
     """
 
     outputs: tuple[str, ...]
@@ -68,7 +69,17 @@ class Yolo:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Cells in rows: coordinates (n, 2), sizes (n, 2), confidences (n,), scores (n, classes), column and row (n, 2)."""
+    """The cells of one output, one row per cell and anchor.
+
+    Attributes:
+        coordinates: t_x and t_y, (rows, 2).
+        sizes: t_w and t_h, (rows, 2).
+        confidences: (rows,).
+        scores: (rows, classes).
+        anchors: Width and height of each row's anchor, (rows, 2).
+        places: Column and row of the cell, (rows, 2).
+        shape: Rows and columns of the grid.
+    """
 
     coordinates: Array
     sizes: Array
@@ -80,7 +91,11 @@ class _Grid:
 
 
 def grid_problem(adapter: Yolo | YoloV2) -> str | None:
-    """What is wrong with the options of an adapter, if anything."""
+    """The problem with the options of an adapter; None if there is none.
+
+    Args:
+        adapter: The adapter.
+    """
     counts = {"classes": adapter.classes, "num": adapter.num}
     if wrong := [f"{name} {count}; expected at least 1" for name, count in counts.items() if count < 1]:
         return wrong[0]
@@ -97,7 +112,16 @@ def grid_problem(adapter: Yolo | YoloV2) -> str | None:
 
 
 def decode_yolo(adapter: Yolo, outputs: list[Array], fed: tuple[int, int]) -> Detections:
-    """The boxes of all grids. ``fed`` is height and width of the model's input. Raises InputError for other shapes."""
+    """The boxes of all grids, with coordinates from 0 to 1.
+
+    Args:
+        adapter: Options.
+        outputs: The outputs of one sample, without batch axes.
+        fed: Height and width of the model's input, in pixels.
+
+    Raises:
+        InputError: Outputs, anchors and masks do not fit together.
+    """
     anchors = _anchors(adapter.anchors)
     masks = adapter.anchor_masks or [range(adapter.num)] * len(outputs)
     if len(masks) != len(outputs) or max(max(mask) for mask in masks) >= len(anchors):
@@ -124,7 +148,15 @@ def decode_yolo(adapter: Yolo, outputs: list[Array], fed: tuple[int, int]) -> De
 
 
 def decode_yolo_v2(adapter: YoloV2, output: Array) -> Detections:
-    """The boxes of the grid with a confidence above 0.001. Raises InputError for an output of another size."""
+    """The boxes of the grid with a confidence above 0.001, with coordinates from 0 to 1.
+
+    Args:
+        adapter: Options.
+        output: The output of one sample, without its batch axis.
+
+    Raises:
+        InputError: The output has another size.
+    """
     anchors = _anchors(adapter.anchors)[: adapter.num]
     grid = _grid(adapter, output, anchors, None if output.ndim == 3 else (adapter.cells, adapter.cells))
     confidences, scores, shift = grid.confidences, grid.scores, grid.coordinates
@@ -169,6 +201,7 @@ def _grid(adapter: Yolo | YoloV2, output: Array, anchors: Array, cells: tuple[in
 
 
 def _choose(corners: Array, confidences: Array, scores: Array, threshold: float, *, several: bool) -> Detections:
+    """Boxes above the threshold: with ``several``, one for each class whose score is; else the best class of each."""
     weighted = scores * confidences[:, None]
     if several:
         boxes, labels = np.nonzero(weighted > threshold)
@@ -179,6 +212,7 @@ def _choose(corners: Array, confidences: Array, scores: Array, threshold: float,
 
 
 def _anchors(given: str | Anchors) -> Array:
+    """The anchors by width and height, (anchors, 2)."""
     values = KNOWN_ANCHORS[given] if isinstance(given, str) else given
     if not values or len(values) % 2:
         raise InputError(f"anchors: expected pairs of width and height, got {len(values)} numbers.")

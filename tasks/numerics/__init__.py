@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics. numpy only."""
+"""Arrays in, arrays out: statistics, range estimators, FakeQuantize parameters, rounding, metrics. numpy only."""

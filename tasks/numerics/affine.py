@@ -1,7 +1,8 @@
-"""Affine quantization: a value range becomes the limits and levels of an OpenVINO FakeQuantize.
+"""Affine quantization: from the range of a tensor to the parameters of an OpenVINO FakeQuantize.
 
-Operation: https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets/operation-specs/quantization/fake-quantize-1.html
-The rules are those of DefaultQuantization; where they differ, the docstring of the function says why.
+A FakeQuantize clips a tensor to a range and rounds it to one of ``levels`` evenly spaced values, of which zero is one:
+https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets/operation-specs/quantization/fake-quantize-1.html
+The rules are those of MinMaxQuantization, a part of POT's DefaultQuantization. Each function says where it departs.
 """
 
 from collections.abc import Sequence
@@ -14,21 +15,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-# A scale below this would underflow in f32 arithmetic; it also keeps a constant tensor quantizable.
+# The narrowest range, as in POT: a constant tensor has a scale above zero as well.
 SMALLEST_RANGE = 8e-4
-# Symmetric limits of a channel are at least this share of the tensor's largest.
+# The magnitude of a symmetric channel is at least this share of that of the largest channel, as in POT.
 CHANNEL_FLOOR = 0.01
 
 
 class Mode(StrEnum):
-    """How zero lies in the quantized range."""
+    """Symmetric: the range is [-a, a], or [0, a] for activations without negative values. Asymmetric: any with zero."""
 
     SYMMETRIC = "symmetric"
     ASYMMETRIC = "asymmetric"
 
 
 class Granularity(StrEnum):
-    """How many scales a tensor has."""
+    """The number of scales of a tensor: one, or one per channel."""
 
     PERTENSOR = "pertensor"
     PERCHANNEL = "perchannel"
@@ -38,9 +39,8 @@ class Granularity(StrEnum):
 class QuantizerConfig:
     """One way to quantize a tensor, as the table of a target device lists it.
 
-    ``level_low`` and ``level_high`` are the ends of the integer range; None stands for the default of
-    ``bits`` and the role of the tensor (see :func:`count_levels`). ``unified_zero_point``: where zero is no middle
-    level, it is the same one in all channels of a constant.
+    ``level_low`` and ``level_high`` are the ends of the integer range; None stands for the default (see
+    :func:`level_bounds`). ``unified_zero_point``: all channels of an asymmetric constant have the same zero point.
     """
 
     bits: int = 8
@@ -53,7 +53,7 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class Range:
-    """The values to represent: ``low`` and ``high`` of shape (channels,), or (1,) per tensor; float32."""
+    """The range of values to represent: the bounds of each channel, (channels,), or (1,) per tensor; float32."""
 
     low: Array
     high: Array
@@ -61,7 +61,7 @@ class Range:
 
 @dataclass(frozen=True)
 class FakeQuantizeParameters:
-    """The inputs of a FakeQuantize: four limits of shape (channels,) or (1,), float32, and the level count."""
+    """The inputs of a FakeQuantize: bounds, float32, (channels,), or (1,) per tensor; and the number of levels."""
 
     input_low: Array
     input_high: Array
@@ -71,7 +71,14 @@ class FakeQuantizeParameters:
 
 
 def level_bounds(config: QuantizerConfig, *, weights: bool) -> tuple[int, int]:
-    """Lowest and highest integer level; symmetric weights leave out the lowest, so that zero is in the middle."""
+    """The lowest and the highest integer level: (-128, 127) by default for 8 bits.
+
+    Symmetric weights leave out the lowest level, so that zero is in the middle: (-127, 127).
+
+    Args:
+        config: Gives the bits and the mode; its ``level_low`` and ``level_high`` replace the defaults.
+        weights: Whether the tensor is a constant.
+    """
     low = -(2 ** (config.bits - 1))
     if weights and config.mode == Mode.SYMMETRIC:
         low += 1
@@ -83,7 +90,12 @@ def level_bounds(config: QuantizerConfig, *, weights: bool) -> tuple[int, int]:
 
 
 def count_levels(config: QuantizerConfig, *, weights: bool) -> int:
-    """Number of levels of a FakeQuantize: 255 for 8-bit symmetric weights, 256 for other 8-bit tensors."""
+    """The number of levels of a FakeQuantize: 255 for 8-bit symmetric weights, 256 for other 8-bit tensors.
+
+    Args:
+        config: Gives the bits, the mode and the ends of the integer range.
+        weights: Whether the tensor is a constant.
+    """
     low, high = level_bounds(config, weights=weights)
     return high - low + 1
 
@@ -91,10 +103,15 @@ def count_levels(config: QuantizerConfig, *, weights: bool) -> int:
 def weight_parameters(
     values: Range, config: QuantizerConfig, smallest_scale: float | None = None
 ) -> FakeQuantizeParameters:
-    """Limits for a constant tensor from its range, one channel an element; symmetric ones hold ``values.high``.
+    """The FakeQuantize parameters of a constant tensor, (channels,) or (1,).
 
-    Symmetric channels below CHANNEL_FLOOR are raised to it, or with ``smallest_scale`` only to what gives them a step
-    of that size.
+    A symmetric range is :func:`signed_range` of ``values.high``. Channels below CHANNEL_FLOOR of the largest one are
+    raised to it. An asymmetric range comes from :func:`align_zero`.
+
+    Args:
+        values: Range of each channel, (channels,) or (1,).
+        config: How the tensor is quantized.
+        smallest_scale: The least scale of a symmetric channel, in units of the weights; replaces CHANNEL_FLOOR.
     """
     levels = count_levels(config, weights=True)
     if config.mode == Mode.ASYMMETRIC:
@@ -108,10 +125,21 @@ def weight_parameters(
 def activation_parameters(
     values: Range, config: QuantizerConfig, smallest: float = SMALLEST_RANGE
 ) -> FakeQuantizeParameters:
-    """Limits for an activation tensor whose ranges are to be ``smallest`` at least.
+    """The FakeQuantize parameters of an activation tensor, (channels,) or (1,).
 
-    Symmetric: [0, high] when no channel has a negative minimum and no negative level is forced, else
-    :func:`signed_range` of the high border.
+    A symmetric range is [0, high] where no channel has a negative lower bound and ``config.level_low`` is not negative;
+    else it is :func:`signed_range` of ``values.high``. An asymmetric one comes from :func:`align_zero`.
+
+    Args:
+        values: Range of each channel, (channels,) or (1,).
+        config: How the tensor is quantized.
+        smallest: The narrowest range, in units of the tensor.
+
+    Example:
+        >>> values = Range(low=np.float32([-1.0]), high=np.float32([2.0]))
+        >>> found = activation_parameters(values, QuantizerConfig(bits=8, mode=Mode.ASYMMETRIC))
+        >>> found.levels, found.input_low.item(), found.input_high.item()
+        (256, -1.0, 2.0)
     """
     levels = count_levels(config, weights=False)
     if config.mode == Mode.ASYMMETRIC:
@@ -124,37 +152,59 @@ def activation_parameters(
 
 
 def signed_range(high: Array, levels: int) -> Range:
-    """[-high l/h, high] with h = (levels - 1) // 2 levels above zero and the other l below it.
+    """The range [-high * below / above, high], in which zero is a level; bounds have the shape of ``high``.
 
-    Zero is a level whatever their number: 255 give [-high, high], 256 give [-high 128/127, high].
+    Of the levels ``above = (levels - 1) // 2`` lie above zero and ``below`` under it: 255 levels give [-high, high],
+    256 give [-high * 128 / 127, high]. POT's factor is right for even numbers of levels only.
+
+    Args:
+        high: Upper bounds, (channels,) or (1,), float32.
+        levels: Number of levels, at least 3.
     """
     above = (levels - 1) // 2
     return Range(-high * np.float32((levels - 1 - above) / above), high)
 
 
 def largest_magnitude(values: Range) -> Array:
-    """abs_max: max(|low|, |high|) per channel."""
+    """The largest magnitude of each channel, max(|low|, |high|), with the shape of the bounds (POT: ``abs_max``).
+
+    Args:
+        values: Range of each channel; bounds of any one shape.
+    """
     return np.maximum(np.abs(values.low), np.abs(values.high))
 
 
 def floor_channels(high: Array, smallest: float = SMALLEST_RANGE) -> Array:
-    """Raise each channel's limit to 1 % of the largest one, and to a tenth of the smallest range at least."""
+    """``high`` with small channels raised to CHANNEL_FLOOR of the largest one, and to a tenth of ``smallest``.
+
+    Args:
+        high: Upper bounds of symmetric ranges, (channels,) or (1,), float32.
+        smallest: The narrowest range, in units of the tensor.
+    """
     return np.maximum(high, np.float32(max(smallest / 10, CHANNEL_FLOOR * float(high.max()))))
 
 
 def smallest_range(values: Range) -> float:
-    """SMALLEST_RANGE of numbers up to 1 or more, and as small a share of those of a tensor in small units."""
+    """The narrowest range of a tensor: SMALLEST_RANGE, times the largest magnitude if that lies between 0 and 1.
+
+    Args:
+        values: Range of each channel, (channels,) or (1,).
+    """
     largest = float(largest_magnitude(values).max())
     return SMALLEST_RANGE * min(largest or 1.0, 1.0)
 
 
 def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: float = SMALLEST_RANGE) -> Range:
-    """Widen a range until it contains zero and zero falls on one of the ``levels``.
+    """The range, widened until it contains zero and zero falls on a level; float32, of the shape of ``values``.
 
-    Of the two borders the one moves whose move gives the wider range: no value of the range is cut off. A side of less
-    than half a level ends at zero, to which its values would round anyway; DefaultQuantization left zero beside the
-    levels then. ``unified``: on the same level in all channels, the mean of where each would have it; there every side
-    keeps a level at least. A range not above ``smallest`` is widened by that on both sides first.
+    Moving either bound puts zero on a level. The move that gives the wider range is made, so that no value is clipped.
+    A side of less than half a level ends at zero, to which its values round anyway; POT leaves zero between levels.
+
+    Args:
+        values: Range of each channel, (channels,) or (1,).
+        levels: Number of levels.
+        unified: Whether all channels share one zero point, the mean of theirs. A side with values keeps a level.
+        smallest: Ranges that are not wider are first widened by this on both sides, in units of the tensor.
     """
     low, high = values.low.astype(np.float64), values.high.astype(np.float64)
     narrow = ~(high - low > smallest)
@@ -178,15 +228,22 @@ def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: f
 
 
 def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
-    """Spread the levels over twice the range: the tensor then uses about half of them, and sums have room."""
+    """Parameters of twice the range: weights use half of the levels, so that sums of products do not saturate.
+
+    Args:
+        parameters: Those of the weights; output bounds equal input bounds. (POT: ``saturation_fix``.)
+    """
     low, high = 2 * parameters.input_low, 2 * parameters.input_high
     return FakeQuantizeParameters(low, high, low, high, parameters.levels)
 
 
 def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
-    """Limits that hold those of all members (equal levels), with zero on a level again.
+    """Parameters of one range that holds the ranges of all members, with zero on a level (POT: unified scales).
 
-    Members with different numbers of channels get one scale for all channels.
+    POT takes the least and the greatest bound as they are, which leaves zero between two levels.
+
+    Args:
+        members: At least one, of the same number of levels. Where numbers of channels differ, the result is per tensor.
     """
     levels = members[0].levels
     lows, highs = [member.input_low for member in members], [member.input_high for member in members]
@@ -197,7 +254,19 @@ def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
 
 
 def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axes: tuple[int, ...] = ()) -> Array:
-    """What OpenVINO's FakeQuantize computes, in float32; the limits are spread over ``channel_axes``."""
+    """The tensor that OpenVINO's FakeQuantize gives, float32, of the shape of ``values``.
+
+    Args:
+        values: The tensor, any shape, float32.
+        parameters: Those of the FakeQuantize, (channels,) or (1,).
+        channel_axes: Axes of ``values`` that the channels lie along, in C order; without any, one channel.
+
+    Example:
+        >>> unit = np.float32([1.0])
+        >>> parameters = FakeQuantizeParameters(-unit, unit, -unit, unit, levels=5)
+        >>> fake_quantize(np.float32([-3.0, -0.4, 0.1, 0.3, 0.9]), parameters).tolist()
+        [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """
     low, high, out_low, out_high = (
         spread(limit, values.shape, channel_axes)
         for limit in (parameters.input_low, parameters.input_high, parameters.output_low, parameters.output_high)
@@ -209,7 +278,13 @@ def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axe
 
 
 def spread(limit: NDArray[Any], shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> NDArray[Any]:
-    """Reshape limits of shape (channels,) or (1,) so that they broadcast over a tensor of ``shape``."""
+    """``limit``, reshaped so that it broadcasts over a tensor.
+
+    Args:
+        limit: One value per channel, (channels,) or (1,), any dtype.
+        shape: Shape of the tensor.
+        channel_axes: Axes of the tensor that the channels lie along, in C order.
+    """
     if limit.size == 1:
         return limit.reshape([1] * len(shape))
     return limit.reshape([n if axis in channel_axes else 1 for axis, n in enumerate(shape)])

@@ -1,6 +1,7 @@
-"""Aggregators: the values that the samples of a data set gave become one value a channel.
+"""Aggregators: one value per channel from the values that the samples of a data set gave.
 
-Each takes rows of shape (samples, channels) and returns (channels,), float32. Sums are formed in float64.
+Each takes rows of shape (samples, channels), forms sums in float64 and returns (channels,), float32. Names and rules
+are POT's.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,18 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
 
-# The samples beyond these quantiles of a channel count as outliers.
+# Samples of a channel outside these quantiles are outliers.
 OUTLIERS = (0.01, 0.99)
-# Halvings of an interval of float64 after which its ends are neighbours, whatever they were.
+# So many halvings make the ends of any interval of float64 neighbours.
 _HALVINGS = 128
 
 
 class Aggregator(StrEnum):
-    """How the samples' values become one. ``*_no_outliers`` leave out what lies beyond the 1 % and 99 % quantiles."""
+    """The rule by which the values of all samples become one.
+
+    ``*_no_outliers`` leave out, channel by channel, the samples outside the quantiles of OUTLIERS. ``hl_estimator`` is
+    :func:`hodges_lehmann`.
+    """
 
     MEAN = "mean"
     MAX = "max"
@@ -30,7 +35,19 @@ class Aggregator(StrEnum):
 
 
 def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
-    """One value a channel from ``rows`` of shape (samples, channels); rows with NaN are left out, zero without any."""
+    """One value per channel, (channels,), float32; zeros if there is no row without NaN.
+
+    Args:
+        rows: One row per sample, (samples, channels), float32; rows with NaN are left out.
+        aggregator: How the rows become one.
+
+    Example:
+        >>> rows = np.float32([[1, 10], [2, 20], [9, 30]])
+        >>> aggregate(rows, Aggregator.MEAN).tolist()
+        [4.0, 20.0]
+        >>> aggregate(rows, Aggregator.MEDIAN).tolist()
+        [2.0, 20.0]
+    """
     seen = rows[~np.isnan(rows).any(axis=1)].astype(np.float64)
     if not len(seen):
         return np.zeros(rows.shape[1], np.float32)
@@ -38,10 +55,14 @@ def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
 
 
 def hodges_lehmann(values: NDArray[np.float64]) -> float:
-    """The median of (a + b) / 2 over all pairs of different samples; a single sample is its own estimate.
+    """The median of (a + b) / 2 over all pairs of different samples; the value itself of a single sample.
 
-    The pairs are counted, never listed: memory O(n), time O(n log n) for each of the halvings of an interval that
-    encloses the median. Hodges, Lehmann: Estimates of location based on rank tests, 1963.
+    Hodges and Lehmann 1963, "Estimates of Location Based on Rank Tests". POT gives NaN for a single sample. Pairs are
+    counted, not listed: memory is O(n). An interval around the median is halved until it is one number, O(n log n) each
+    time.
+
+    Args:
+        values: One value per sample, (samples,), float64; at least one.
     """
     if len(values) == 1:
         return float(values[0])
@@ -53,7 +74,7 @@ def hodges_lehmann(values: NDArray[np.float64]) -> float:
 
 
 def _nth_sum(ordered: NDArray[np.float64], n: int) -> float:
-    """The n-th smallest (from 0) of the sums of two different elements of a sorted array."""
+    """The n-th smallest (from 0) of the sums of two different elements of ``ordered``, which is sorted."""
     low, high = ordered[0] + ordered[1], ordered[-2] + ordered[-1]
     for _ in range(_HALVINGS):
         middle = low + (high - low) / 2
@@ -67,18 +88,19 @@ def _nth_sum(ordered: NDArray[np.float64], n: int) -> float:
 
 
 def _count_sums(ordered: NDArray[np.float64], limit: float) -> int:
-    """How many pairs of different elements have a sum of at most ``limit``."""
+    """The number of pairs of different elements whose sum is at most ``limit``."""
     partners = np.searchsorted(ordered, limit - ordered, side="right")
-    # Partners of an element that come after it: each pair counts once.
+    # Only partners that come after an element: each pair counts once.
     return int(np.maximum(partners - np.arange(1, len(ordered) + 1), 0).sum())
 
 
 def _without_outliers(
     rows: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], np.float64]
 ) -> NDArray[np.float64]:
+    """One value per channel of (samples, channels): ``reduce`` over the samples between the quantiles of OUTLIERS."""
     low, high = np.quantile(rows, OUTLIERS, axis=0)
     inside = (rows >= low) & (rows <= high)
-    # Of two samples both lie beyond the quantiles between them.
+    # The quantiles of two samples lie between them, so that none is inside: both are kept then.
     inside |= ~inside.any(axis=0)
     return np.array([reduce(column[kept]) for column, kept in zip(rows.T, inside.T, strict=True)])
 

@@ -1,4 +1,8 @@
-"""Weights on a grid, and coordinate descent over their codes: the error of a layer can only fall."""
+"""Coordinate descent over the codes of weights: the squared error of a layer falls with every move.
+
+The error is ``tr(Wq H Wq') - 2 tr(B Wq')`` plus a constant (see :mod:`tasks.numerics.reconstruction`); its gradient by
+``Wq`` is twice ``Wq H - B``. All arrays are float64.
+"""
 
 from dataclasses import dataclass
 from itertools import product
@@ -7,19 +11,24 @@ import numpy as np
 
 from tasks.numerics.moments import Array
 
-# Columns whose moves are added up before they reach the others.
+# Inputs whose moves reach the gradient of the others together, in one product of matrices.
 BLOCK = 64
-# Coordinate descent ends when a pass lowers the error by less than this share.
+# Coordinate descent ends when a pass lowers the error by less than this share of it.
 LEAST_GAIN = 1e-4
-# Moves of two codes at once, a row.
+# Most moves of two codes at once, for each output.
 MOST_PAIRS = 30
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values that weights may take: ``(code - zero_point) * scale`` for integers from ``low`` to ``high``.
+    """The values that weights may take, ``(code - zero_point) * scale`` for each integer code from ``low`` to ``high``.
 
-    ``scale`` and ``zero_point`` have the shape (groups, outputs). ``shared``: there is one scale for all rows.
+    Attributes:
+        low: Lowest code.
+        high: Highest code.
+        scale: Scale of each output, (groups, outputs), in units of the weights.
+        zero_point: Code of zero, (groups, outputs).
+        shared: Whether all outputs have one scale.
     """
 
     low: int
@@ -29,23 +38,43 @@ class Grid:
     shared: bool = False
 
     def nearest(self, values: Array) -> Array:
-        """The values of the grid nearest to ``values``, (groups, outputs) or with an axis of inputs behind."""
+        """The values of the grid that are nearest to ``values``, of the same shape.
+
+        Args:
+            values: One value per output, (groups, outputs), or weights, (groups, outputs, inputs).
+        """
         scale, zero = (_spread(each, values) for each in (self.scale, self.zero_point))
         return np.asarray((np.clip(np.rint(values / scale + zero), self.low, self.high) - zero) * scale)
 
     def codes(self, weights: Array) -> Array:
-        """The integers of weights that lie on the grid."""
+        """The codes of weights that lie on the grid, (groups, outputs, inputs), integers in float64.
+
+        Args:
+            weights: The weights, (groups, outputs, inputs).
+        """
         return np.rint(weights / self.scale[:, :, None] + self.zero_point[:, :, None])
 
     def values(self, codes: Array) -> Array:
-        """The weights that codes (groups, outputs, inputs) stand for."""
+        """The weights that codes stand for, (groups, outputs, inputs).
+
+        Args:
+            codes: The codes, (groups, outputs, inputs).
+        """
         return np.asarray((codes - self.zero_point[:, :, None]) * self.scale[:, :, None])
 
 
 def descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: int) -> Array:
-    """Lower ``tr(Wq H Wq') - 2 tr(B Wq')`` by one code at a time, column after column, until nothing much is gained.
+    """Weights on the grid with an error no higher than before, (groups, outputs, inputs).
 
-    ``weights`` lie on the grid, ``linear`` is B. Rows are independent: a column of all of them moves at once.
+    Each step moves the codes of one input to their optimum, those of all outputs at once, as outputs are independent.
+    It ends when a pass over all inputs lowers the error by less than LEAST_GAIN of it.
+
+    Args:
+        weights: Weights on the grid, (groups, outputs, inputs).
+        hessian: The matrix H, (groups, inputs, inputs), with a positive diagonal.
+        linear: The matrix B, (groups, outputs, inputs).
+        grid: The values that weights may take.
+        passes: Most passes over all inputs.
     """
     weights, size = weights.copy(), weights.shape[-1]
     diagonal = np.einsum("gdd->gd", hessian)
@@ -71,10 +100,17 @@ def descend(weights: Array, hessian: Array, linear: Array, grid: Grid, passes: i
 
 
 def descend_by_pairs(weights: Array, hessian: Array, linear: Array, grid: Grid) -> Array:
-    """Lower the error where no single code can: codes of correlated inputs hold each other in place.
+    """Weights on the grid with an error no higher than before, (groups, outputs, inputs).
 
-    In each row the two codes that gain most together move by a level, until none gain. All pairs are looked at, which
-    costs (groups, outputs, inputs, inputs).
+    Codes of correlated inputs hold each other in place: a move of both lowers the error, a move of either does not. In
+    each output the two codes that gain most together move by one level each, until none gain or MOST_PAIRS moves are
+    done. All pairs are tried at once: memory is (groups, outputs, inputs, inputs).
+
+    Args:
+        weights: Weights on the grid, (groups, outputs, inputs).
+        hessian: The matrix H, (groups, inputs, inputs).
+        linear: The matrix B, (groups, outputs, inputs).
+        grid: The values that weights may take.
     """
     weights, itself = weights.copy(), np.arange(weights.shape[-1])
     scale, diagonal = grid.scale[:, :, None], np.einsum("gdd->gd", hessian)[:, None]
@@ -105,4 +141,5 @@ def descend_by_pairs(weights: Array, hessian: Array, linear: Array, grid: Grid) 
 
 
 def _spread(each: Array, values: Array) -> Array:
+    """``each``, (groups, outputs), with an axis for inputs if ``values`` has one."""
     return each if values.ndim == each.ndim else each[:, :, None]

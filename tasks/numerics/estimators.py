@@ -1,8 +1,8 @@
-"""Range estimators: statistics of the samples, aggregated, become the range to represent.
+"""Range estimators: from the statistics of all samples to the range of values to represent.
 
-A border of the range is a statistic of each sample and an aggregator over the samples. The defaults are those of
-DefaultQuantization. Per tensor: the mean over samples of the extremes (in symmetric mode the lower border only tells
-signed from unsigned, so it is the least minimum of all). Per channel: the extremes of all samples.
+A statistic of each sample and an aggregator over the samples make a bound of the range. The defaults are those of
+DefaultQuantization. Per tensor, the mean over samples of their extremes; the lower bound in symmetric mode only tells
+signed from unsigned, so that it is the minimum over all samples. Per channel, the extremes over all samples.
 """
 
 from dataclasses import dataclass, field
@@ -22,11 +22,12 @@ DEFAULT_OUTLIER_PROB = 1e-4
 
 
 class EstimatorPreset(StrEnum):
-    """``default``: extremes. ``quantile``: quantiles at a distance of 1e-4 from the extremes.
+    """The estimators of both bounds where nothing else is given.
 
-    ``mse``: the borders that minimise the squared error of the tensor (see ``numerics.minimal_error``). ``auto``:
-    those with the caution that suits the model's output (see ``algorithms.caution``), or the extremes of all samples
-    where these leave the output nearer to that of the float model.
+    ``default`` takes extremes, ``quantile`` quantiles with DEFAULT_OUTLIER_PROB outside. ``mse`` minimises the squared
+    error of the tensor (see :mod:`tasks.numerics.minimal_error`). ``auto`` does so with the clipping weight that suits
+    the output of the model, or takes the extremes of all samples where these bring the output nearer to that of the
+    float model.
     """
 
     DEFAULT = "default"
@@ -36,16 +37,19 @@ class EstimatorPreset(StrEnum):
 
     @property
     def minimises_error(self) -> bool:
-        """Whether borders are looked for by their error, from a sketch of the tensor."""
+        """Whether the range with the least squared error is searched for, which needs a sketch of the tensor."""
         return self in (EstimatorPreset.MSE, EstimatorPreset.AUTO)
 
 
 @dataclass(frozen=True)
 class Border:
-    """How one border of a range is estimated; None leaves a value to the preset.
+    """The estimator of one bound of a range; None leaves the choice to the preset.
 
-    ``outlier_prob`` p: the upper border is the quantile 1 - p, the lower one the quantile p. ``clipping_value`` bounds
-    the range: from above the upper border, from below the lower one.
+    Attributes:
+        type: The statistic of each sample.
+        outlier_prob: Share p of values outside: the upper bound is the quantile 1 - p, the lower one the quantile p.
+        aggregator: How the values of all samples become one.
+        clipping_value: The upper bound is at most this, the lower one at least this, in units of the tensor.
     """
 
     type: StatisticType | None = None
@@ -56,7 +60,13 @@ class Border:
 
 @dataclass(frozen=True)
 class RangeEstimator:
-    """How both borders of a range are estimated; what a border leaves open comes from the preset."""
+    """The estimators of both bounds of a range.
+
+    Attributes:
+        preset: Chooses what the bounds leave open.
+        min: The lower bound.
+        max: The upper bound.
+    """
 
     preset: EstimatorPreset = EstimatorPreset.DEFAULT
     min: Border = field(default_factory=Border)
@@ -64,7 +74,12 @@ class RangeEstimator:
 
 
 def complete(estimator: RangeEstimator, config: QuantizerConfig) -> RangeEstimator:
-    """Fill in what DefaultQuantization would take for a tensor of this mode and granularity."""
+    """The estimator with every open choice made as DefaultQuantization makes it.
+
+    Args:
+        estimator: What the user chose.
+        config: Mode and granularity of the tensor.
+    """
     symmetric = config.mode == Mode.SYMMETRIC
     per_channel = config.granularity == Granularity.PERCHANNEL
     quantile = estimator.preset == EstimatorPreset.QUANTILE
@@ -83,6 +98,7 @@ def complete(estimator: RangeEstimator, config: QuantizerConfig) -> RangeEstimat
 
 
 def _filled(border: Border, kind: StatisticType, probability: float | None, aggregator: Aggregator) -> Border:
+    """``border`` with its open choices made, save the clipping value."""
     return Border(
         border.type or kind,
         probability if border.outlier_prob is None else border.outlier_prob,
@@ -92,7 +108,15 @@ def _filled(border: Border, kind: StatisticType, probability: float | None, aggr
 
 
 def needed_quantiles(estimator: RangeEstimator, granularity: Granularity) -> tuple[Quantile, ...]:
-    """The quantiles of each sample that a completed estimator asks for."""
+    """The quantiles of each sample that an estimator needs: none, one or two.
+
+    Args:
+        estimator: A completed estimator.
+        granularity: Whether quantiles are those of the tensor or of every channel.
+
+    Raises:
+        ValueError: The estimator is not completed.
+    """
     borders = ((estimator.min, False), (estimator.max, True))
     return tuple(_quantile(border, granularity, upper=upper) for border, upper in borders if border.type in QUANTILES)
 
@@ -104,10 +128,25 @@ def estimate_range(
     size: int = 1,
     caution: float = 1.0,
 ) -> Range:
-    """The range of an activation tensor of ``size`` elements: borders of shape (channels,) or, per tensor, (1,).
+    """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
-    ``estimator`` is a completed one; ``caution`` is for those of least error. Raises KeyError for a
-    quantile that was not collected.
+    Args:
+        statistic: What was observed of each sample.
+        config: Mode and granularity of the tensor.
+        estimator: A completed estimator.
+        size: Elements of the tensor in one sample.
+        caution: Weight of the clipping error for estimators of least error (see :mod:`tasks.numerics.minimal_error`).
+
+    Raises:
+        KeyError: The estimator needs a quantile that was not collected.
+        ValueError: The estimator is not completed.
+
+    Example:
+        >>> config = QuantizerConfig(mode=Mode.ASYMMETRIC)
+        >>> two_samples = TensorStatistic(np.float32([[-1, 0], [-2, -1]]), np.float32([[3, 4], [8, 6]]))
+        >>> found = estimate_range(two_samples, config, complete(RangeEstimator(), config))  # means of extremes
+        >>> found.low.tolist(), found.high.tolist()
+        ([-1.5], [6.0])
     """
 
     def border(how: Border, *, upper: bool) -> Rows:
@@ -125,9 +164,16 @@ def estimate_range(
 def weight_range(
     weights: NDArray[np.float32], channel_axes: tuple[int, ...], config: QuantizerConfig, estimator: RangeEstimator
 ) -> Range:
-    """The range of a constant tensor, one element a channel in C order of ``channel_axes``; (1,) without axes.
+    """The range of a constant tensor: bounds of shape (channels,), or (1,) without channel axes, float32.
 
-    ``estimator`` is a completed one; its aggregators do not matter.
+    Args:
+        weights: The tensor, any shape, float32.
+        channel_axes: Axes of the tensor that the channels lie along, in C order; empty for one scale.
+        config: Mode and levels of the tensor.
+        estimator: A completed estimator; a constant has no samples, so that its aggregators do not matter.
+
+    Raises:
+        ValueError: The estimator is not completed.
     """
     axes = [axis for axis in range(weights.ndim) if axis in channel_axes]
     channels = np.moveaxis(weights, axes, range(len(axes)))
@@ -146,6 +192,7 @@ def weight_range(
 
 
 def _quantile(border: Border, granularity: Granularity, *, upper: bool) -> Quantile:
+    """The quantile that ``border`` needs. Raises ValueError for one that is not completed."""
     if border.type is None or border.outlier_prob is None:
         msg = f"{border} is not completed"
         raise ValueError(msg)
@@ -153,7 +200,7 @@ def _quantile(border: Border, granularity: Granularity, *, upper: bool) -> Quant
 
 
 def _extremes(statistic: TensorStatistic, kind: StatisticType | None, *, per_channel: bool) -> Rows:
-    """Values of shape (samples, channels), or (samples, 1) for the whole tensor."""
+    """An extreme of each sample: (samples, channels), or (samples, 1) for the whole tensor."""
     low, high = statistic.minimum, statistic.maximum
     if not per_channel:
         low, high = low.min(axis=1, keepdims=True), high.max(axis=1, keepdims=True)
@@ -163,7 +210,7 @@ def _extremes(statistic: TensorStatistic, kind: StatisticType | None, *, per_cha
 
 
 def _clipped(values: Range, estimator: RangeEstimator) -> Range:
-    """Bound the range before limits are made of it, so that zero stays on a level."""
+    """The range within the clipping values; done before levels are aligned, so that zero stays on one."""
     low, high = values.low, values.high
     if estimator.min.clipping_value is not None:
         low = np.maximum(low, np.float32(estimator.min.clipping_value))

@@ -1,4 +1,4 @@
-"""How near the quantized outputs are to the float ones, and how often both are right."""
+"""Metrics: how near the quantized outputs are to the float ones, and how often each is right."""
 
 from collections.abc import Iterator
 from math import erf, sqrt
@@ -10,12 +10,23 @@ Values = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 _MOST_MARGINS = 100_000
-# Values that are converted to float64 at once: of the outputs of many images that would take their memory twice.
+# Values that are converted to float64 at once: those of all images would take twice the memory of the outputs.
 _PART = 2**20
 
 
 def sqnr(reference: Values, quantized: Values) -> float:
-    """Signal-to-quantization-noise ratio in dB: 10 log10(sum r^2 / sum (r - q)^2); inf where both are equal."""
+    """The signal-to-quantization-noise ratio in dB, 10 log10(sum r^2 / sum (r - q)^2); inf if both are equal.
+
+    A reference of zeros has no signal: -inf.
+
+    Args:
+        reference: Output r of the float model, (samples, ...).
+        quantized: Output q of the quantized model, of the same shape.
+
+    Example:
+        >>> round(sqnr(np.array([1.0, 2.0, 2.0]), np.array([1.1, 2.0, 2.0])), 2)
+        29.54
+    """
     signal = noise = 0.0
     for exact, inexact in _parts(reference, quantized):
         signal += float(np.square(exact).sum())
@@ -26,15 +37,29 @@ def sqnr(reference: Values, quantized: Values) -> float:
 
 
 def cosine_similarity(reference: Values, quantized: Values) -> float:
-    """Mean over samples (axis 0) of the cosine between both flattened outputs; two zero vectors are alike."""
+    """The mean over samples of the cosine between both flattened outputs; two zero vectors count as 1.
+
+    Args:
+        reference: Output of the float model, (samples, ...).
+        quantized: Output of the quantized model, of the same shape.
+    """
     return float(np.concatenate([_cosines(*part) for part in _parts(reference, quantized)]).mean())
 
 
 def top_k(scores: Values, labels: Labels, k: int) -> float:
-    """Share of samples whose label is among the ``k`` largest of ``scores`` (samples, classes).
+    """The share of samples whose label is among the ``k`` largest scores, from 0 to 1.
 
-    Of equal scores the lower class counts as larger, so that the result does not depend on a sort's whims. NaN counts
-    as larger than any other score, and no class is found by a score of NaN.
+    Of equal scores the lower class counts as larger, so that the order of a sort does not matter. NaN counts as larger
+    than any other score, and a label whose own score is NaN is not found.
+
+    Args:
+        scores: One score per class, (samples, classes).
+        labels: The right class of each sample, (samples,).
+        k: How many classes may hold the label.
+
+    Example:
+        >>> top_k(np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]]), np.array([1, 1]), k=1)
+        0.5
     """
     own = scores[np.arange(len(labels)), labels]
     larger = (~(scores <= own[:, None])).sum(axis=1)
@@ -44,16 +69,26 @@ def top_k(scores: Values, labels: Labels, k: int) -> float:
 
 
 def agreement(reference: Values, quantized: Values) -> float:
-    """Share of samples for which both (samples, classes) outputs have the same largest class."""
+    """The share of samples for which both outputs have the same largest class, from 0 to 1 (top-1 agreement).
+
+    Args:
+        reference: Output of the float model, (samples, ..., classes).
+        quantized: Output of the quantized model, of the same shape.
+    """
     return float((reference.argmax(axis=-1) == quantized.argmax(axis=-1)).mean())
 
 
 def expected_agreement(reference: Values, quantized: Values) -> float:
-    """Share of samples whose largest class is to be expected to stay, from margins: a few samples tell much.
+    """The expected share of samples that keep their largest class, from 0 to 1; NaN if no sample is finite.
 
-    Of (samples, classes) the margin is the distance between the two largest scores of ``reference``. Were its errors
-    normal, of a width s that all samples tell, a sample would keep its class with probability (1 + erf(margin / (s
-    sqrt 2))) / 2. Samples that are not finite do not count; without any, NaN. Of many (pixels, say) some are looked at.
+    This needs fewer samples than counting, as each tells how near it is to a change: by its margin, the distance of the
+    two largest scores of ``reference``. Errors of margins are taken to be normal, with one standard deviation s for all
+    samples: a sample keeps its class with the probability (1 + erf(margin / (s sqrt 2))) / 2. Places whose scores are
+    not all finite are left out. Of more than _MOST_MARGINS places (pixels, say) every n-th counts.
+
+    Args:
+        reference: Output of the float model, (samples, ..., classes), at least two classes.
+        quantized: Output of the quantized model, of the same shape.
     """
     places = reference[0].size // reference.shape[-1]
     step = -(-len(reference) * places // _MOST_MARGINS)
@@ -69,7 +104,7 @@ def expected_agreement(reference: Values, quantized: Values) -> float:
 
 
 def _margins(reference: Values, quantized: Values) -> NDArray[np.float64]:
-    """How far the two largest scores of each finite row of ``reference`` lie apart, and the same two of the other."""
+    """The margin of each finite row of ``reference``, and the distance of the same two scores of ``quantized``."""
     finite = np.isfinite(reference).all(axis=1) & np.isfinite(quantized).all(axis=1)
     scores, others = (each[finite].astype(np.float64) for each in (reference, quantized))
     second, first = np.argpartition(scores, -2, axis=1)[:, -2:].T
@@ -78,7 +113,7 @@ def _margins(reference: Values, quantized: Values) -> NDArray[np.float64]:
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row of (samples, values); 1 for two zero vectors."""
+    """The cosine of each pair of rows, (samples,); 1 for two zero vectors."""
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     norms = lengths[0] * lengths[1]
     cosines = np.einsum("nd,nd->n", a, b) / np.where(norms == 0, 1, norms)
@@ -86,12 +121,13 @@ def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _parts(*arrays: Values) -> Iterator[tuple[NDArray[np.float64], ...]]:
-    """Some samples of each of the arrays at a time, (samples, values)."""
+    """Some samples at a time, the same of every array: (samples, values), float64."""
     arrays = tuple(np.atleast_1d(each) for each in arrays)
     for part in _slices(arrays[0]):
         yield tuple(each[part].reshape(len(each[part]), -1).astype(np.float64) for each in arrays)
 
 
 def _slices(values: Values) -> Iterator[slice]:
+    """Slices of axis 0 of about _PART values each."""
     count = max(1, _PART * len(values) // max(values.size, 1))
     return (slice(start, start + count) for start in range(0, len(values), count))

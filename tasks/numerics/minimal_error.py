@@ -1,18 +1,18 @@
-"""Ranges that minimise the squared error of a quantized tensor, on samples that were not seen as well.
+"""Ranges with the least squared error of the quantized tensor, also on samples that were not seen.
 
-A border of a range costs twice: the step s between levels rounds what lies inside, and what lies beyond is cut off.
+The error of a range has two parts: the step s between levels rounds values inside, and values outside are clipped.
 
     E(low, high) = sum w (v - s round(v / s))^2 + c (sum w (v - high)+^2 + sum w (low - v)+^2)
     s = (high - low) / (levels - 1)
 
-Values v of a tensor come from its sketch, each standing for ``w`` elements; zero is a level. What is cut off also
-counts for the extremes of every channel and sample, one element each: rare and large values, which a sketch misses.
-They are judged by others: samples are parted into folds, and the extremes of a fold meet the border that the other
-folds give. So a channel that is seldom active, whose largest value among the samples says little, gets room for what is
-to come.
+Values v are those of the tensor's sketch, each of which stands for ``w`` elements; zero is a level. The clipping error
+also counts the extremes of each channel and sample, one element each, as a sketch misses rare and large values. It is
+estimated by cross-validation: the extremes of each fold of samples meet the bound that the other folds set. A channel
+that is seldom active, whose largest value so far says little, thus gets a range with room for unseen samples.
 
-The caution ``c`` is 1 for the error of the tensor itself. The output of a model may ask for more: errors of rounding
-are independent and average out on the way, a region cut off is wrong in one direction (see ``algorithms.caution``).
+The clipping weight ``c`` (the parameter ``caution``) is 1 for the error of the tensor itself. The output of a model may
+need more: errors of rounding are independent and average out in the layers behind, clipping errors all have one sign
+(see ``tasks.algorithms.caution``).
 """
 
 from collections.abc import Iterator
@@ -25,21 +25,27 @@ from tasks.numerics.statistics import Rows, TensorStatistic
 
 Values = NDArray[np.float64]
 
-# Borders that are tried, as shares of the most extreme value of all samples.
+# Bounds to try for a tensor, as shares of the most extreme value of all samples.
 SHARES = np.concatenate([np.linspace(0.2, 1.0, 41), [1.05, 1.1, 1.2, 1.35, 1.5]])
-# The same for a scale per channel, which cannot pass the border of the whole tensor: infinity stands for that.
+# The same for each channel; the bound of the whole tensor, for which infinity stands, is the widest.
 CHANNEL_SHARES = np.concatenate([np.linspace(0.5, 1.0, 11), [1.1, 1.25, 1.5, 2, 3, 5, 10, np.inf]])
-# Shares of the largest weight of a channel.
+# Bounds to try for weights, as shares of the largest one of a channel.
 WEIGHT_SHARES = np.linspace(0.3, 1.0, 36)
 FOLDS = 5
+# Steps for which the error of rounding is computed.
 _STEPS = 48
 
 
 def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: int, caution: float = 1.0) -> Range:
-    """The range of an activation tensor of ``size`` elements a sample; borders of shape (channels,) or (1,).
+    """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
-    ``caution`` is by how much more than rounding the error of values beyond the borders of a whole tensor counts.
-    Without a sketch only the extremes tell what is cut off. Samples without values do not count.
+    Without a sketch only the extremes count. Samples without values are left out; without any the range is [0, 0].
+
+    Args:
+        statistic: What was observed of each sample.
+        config: Mode, granularity and levels of the tensor.
+        size: Elements of the tensor in one sample.
+        caution: The clipping weight c, for one scale per tensor; per channel it is 1.
     """
     seen = np.isfinite(statistic.minimum).all(axis=1) & np.isfinite(statistic.maximum).all(axis=1)
     low, high = (rows[seen].astype(np.float64) for rows in (statistic.minimum, statistic.maximum))
@@ -51,7 +57,7 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
     forced = config.level_low is not None and config.level_low < 0
     magnitudes = config.mode == Mode.SYMMETRIC and (forced or bool((low < 0).any()))
     if magnitudes:
-        # One border for both sides of zero.
+        # One bound for both sides of zero.
         high, values, low = np.maximum(high, -low), np.abs(values), np.zeros_like(low)
     levels = count_levels(config, weights=False) - 1
     steps = levels // 2 if magnitudes else levels
@@ -63,7 +69,12 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
 
 
 def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
-    """The range of each channel of constants (channels, values); borders of shape (channels,)."""
+    """The range of each channel of a constant tensor: bounds of shape (channels,), float32.
+
+    Args:
+        channels: The tensor, (channels, values), float32.
+        config: Mode and levels of the tensor.
+    """
     values = channels.astype(np.float64)
     low, high = np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
     if config.mode == Mode.SYMMETRIC:
@@ -83,6 +94,7 @@ def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
 def _per_tensor(
     low: Values, high: Values, values: Values, steps: float, size: int, caution: float
 ) -> tuple[Values, Values]:
+    """The bounds, (1,) each, with the least error among all pairs of SHARES of the extremes."""
     weight = size / values.shape[1]
     lows, highs = np.meshgrid(SHARES * low.min(), SHARES * high.max(), indexing="ij")
     above, below = _cut_off(high, values, weight), _cut_off(-low, -values, weight)
@@ -92,6 +104,7 @@ def _per_tensor(
 
 
 def _per_channel(low: Values, high: Values, values: Values, steps: float, size: int) -> tuple[Values, Values]:
+    """The bounds, (channels,) each: all channels have the one of CHANNEL_SHARES with the least error in total."""
     elements = size / low.shape[1] * float((values != 0).mean() or 1.0)
     errors = []
     for share in CHANNEL_SHARES:
@@ -107,13 +120,13 @@ def _per_channel(low: Values, high: Values, values: Values, steps: float, size: 
 
 
 def _channel_borders(extremes: Values, share: float) -> Values:
-    """The border of each channel: a share of its most extreme value, within that of the tensor."""
+    """The bound of each channel: a share of its extreme, at most the extreme of the tensor."""
     own, whole = extremes.max(axis=0), extremes.max()
     return np.minimum(own * share, whole) if np.isfinite(share) else np.full_like(own, whole)
 
 
 def _folds(samples: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """The samples of each fold, and the others; a single sample judges itself."""
+    """For each fold of the samples the mask of the fold and that of all others; a single sample is both."""
     fold = np.arange(samples) % min(FOLDS, samples)
     for number in range(fold.max() + 1):
         held_out = fold == number
@@ -121,7 +134,7 @@ def _folds(samples: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def _cut_off(extremes: Values, values: Values, weight: float) -> Values:
-    """The squared error of what lies above a border, for each of SHARES."""
+    """The squared clipping error above each of SHARES of the greatest extreme."""
     error = weight * _excess(values, SHARES * extremes.max())
     for held_out, others in _folds(len(extremes)):
         error += _excess(extremes[held_out], SHARES * extremes[others].max())
@@ -129,7 +142,7 @@ def _cut_off(extremes: Values, values: Values, weight: float) -> Values:
 
 
 def _excess(values: Values, borders: Values) -> Values:
-    """``sum (v - border)+^2`` for each border."""
+    """The sum of ``(v - border)+^2`` over all values, for each border."""
     falling = np.sort(values, axis=None)[::-1]
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (falling, falling**2))
     count = np.searchsorted(-falling, -borders, side="left")
@@ -138,7 +151,7 @@ def _excess(values: Values, borders: Values) -> Values:
 
 
 def _rounding(steps: Values, values: Values, weight: float) -> Values:
-    """The squared error of rounding to multiples of each step, read off a curve over some steps."""
+    """The squared error of rounding to multiples of each step, interpolated between _STEPS of them."""
     largest = float(steps.max())
     if largest <= 0:
         return np.zeros_like(steps)

@@ -1,8 +1,8 @@
-"""First and second moments of what a layer reads and should answer: all that its mean squared error depends on.
+"""The first and second moments of a layer's inputs and targets: its mean squared error depends on nothing else.
 
-A layer answers ``Wq x + b`` to a column ``x`` of inputs where the float model answers ``t``. The mean of
-``(Wq x + b - t)^2`` is quadratic in ``Wq`` and ``b``, and its coefficients are moments of ``x`` and ``t``. Those of
-disjoint sets of columns merge: samples, shards and folds may be measured one by one.
+A layer answers ``Wq x + b`` to a column ``x`` of inputs, the float model answers the target ``t``. The mean of
+``(Wq x + b - t)^2`` is quadratic in ``Wq`` and ``b``, and its coefficients are moments of ``x`` and ``t``. Moments of
+disjoint sets of columns merge, so that samples, shards and folds can be measured one by one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,11 +19,17 @@ Columns: TypeAlias = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of columns, float64; groups of a grouped convolution lie on axis 0.
+    """Weighted moments of columns and targets, float64.
 
-    ``count`` (groups,) is their weighted number, ``inputs`` (groups, inputs) and ``targets`` (groups, outputs) are
-    means, ``gram`` (groups, inputs, inputs) and ``cross`` (groups, outputs, inputs) covariances of inputs with inputs
-    and of targets with inputs, ``energy`` (groups, outputs) variances of targets.
+    A grouped convolution has several groups, other layers mostly one.
+
+    Attributes:
+        count: Sum of the weights of the columns, (groups,).
+        inputs: Means of the inputs, (groups, inputs).
+        targets: Means of the targets, (groups, outputs).
+        gram: Covariances of inputs with inputs, (groups, inputs, inputs).
+        cross: Covariances of targets with inputs, (groups, outputs, inputs).
+        energy: Variances of the targets, (groups, outputs).
     """
 
     count: Array
@@ -35,9 +41,14 @@ class Moments:
 
 
 def measure(columns: Columns, targets: Columns, weights: Columns) -> Moments:
-    """The moments of ``columns`` (groups, n, inputs) and ``targets`` (groups, n, outputs), weighted by (groups, n).
+    """The moments of ``columns`` and ``targets``.
 
-    Means are taken off before products are made in the precision of the columns: float32 is enough.
+    Means are subtracted before products are formed in the precision of the columns: float32 is enough.
+
+    Args:
+        columns: Inputs of the layer, (groups, columns, inputs), float32 or float64.
+        targets: What the float model answers, (groups, columns, outputs), float32 or float64.
+        weights: How much each column counts, (groups, columns), not negative; 0 leaves it out.
     """
     count = weights.sum(axis=1, dtype=np.float64)
     shares = (weights / np.maximum(count, np.finfo(np.float32).tiny)[:, None]).astype(columns.dtype)[:, None]
@@ -56,7 +67,13 @@ def measure(columns: Columns, targets: Columns, weights: Columns) -> Moments:
 
 
 def merge(parts: Sequence[Moments]) -> Moments:
-    """The moments of all columns together (Chan, Golub and LeVeque 1979, "Updating formulae")."""
+    """The moments of all columns together.
+
+    Chan, Golub and LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances".
+
+    Args:
+        parts: Moments of disjoint sets of columns, at least one.
+    """
     count = np.sum([part.count for part in parts], axis=0)
     shares = [part.count / np.maximum(count, np.finfo(np.float64).tiny) for part in parts]
 
@@ -78,9 +95,12 @@ def merge(parts: Sequence[Moments]) -> Moments:
 
 
 def error(weights: Array, moments: Moments, bias: Array | None = None) -> Array:
-    """Mean squared error of each output, (groups, outputs), for weights (groups, outputs, inputs).
+    """The mean squared error of each output, (groups, outputs), float64.
 
-    Without a ``bias`` (groups, outputs) that of the best one.
+    Args:
+        weights: Weights of the layer, (groups, outputs, inputs).
+        moments: Moments of its inputs and targets.
+        bias: Bias of the layer, (groups, outputs); None stands for the best one (:func:`best_bias`).
     """
     scattered = (
         moments.energy
@@ -92,9 +112,15 @@ def error(weights: Array, moments: Moments, bias: Array | None = None) -> Array:
 
 
 def best_bias(weights: Array, moments: Moments) -> Array:
-    """The bias that takes the mean error away, (groups, outputs)."""
+    """The bias with which the mean error is zero, (groups, outputs), float64.
+
+    Args:
+        weights: Weights of the layer, (groups, outputs, inputs).
+        moments: Moments of its inputs and targets.
+    """
     return np.asarray(moments.targets - np.einsum("god,gd->go", weights, moments.inputs))
 
 
 def _along(share: Array, values: Array) -> Array:
+    """``share``, (groups,), with as many axes as ``values``."""
     return share.reshape(-1, *[1] * (values.ndim - 1))

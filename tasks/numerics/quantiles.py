@@ -1,8 +1,9 @@
-"""Quantiles near the ends of large samples, exact, without sorting or partitioning them.
+"""Exact quantiles near the ends of many values, without sorting or partitioning them.
 
-The quantile p of n values lies between two of the n p smallest. The k largest values are found through blocks: the k-th
-largest of the blocks' maxima is a bound that at least k values reach, so the few values above it, and the bound itself
-for the rest, are the k largest. That is two quick passes over the data instead of a partition.
+A quantile p near 1 of n values is interpolated between two of about n (1 - p) largest values. The k largest values are
+found by blocks: the k-th largest of the blocks' maxima is a threshold that at least k values reach, so that the k
+largest are the few values above it, and the threshold itself for the rest. That is two passes over the data, each
+faster than a partition.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,18 +18,26 @@ from tasks.numerics.statistics import Quantile, Rows, StatisticType
 Values = NDArray[np.float32]
 
 HALF = 0.5
-# Blocks for each value that is looked for: more make a closer bound, fewer a quicker one.
+# Blocks for each value to find: more give a higher threshold, fewer a quicker one.
 _BLOCKS_A_VALUE = 8
-# So many values are found quickest one after the other.
+# Up to so many values are found fastest one after the other.
 _FEW = 4
 
 
 def sample_quantiles(
     channels: Values, quantiles: Iterable[Quantile], *, non_negative: bool = False
 ) -> dict[Quantile, Rows]:
-    """Quantiles of one sample of shape (channels, values), interpolated linearly: (channels,) or (1,) each.
+    """The quantiles of one sample, interpolated linearly: each (channels,), or (1,) per tensor, float32.
 
-    Where no value is negative the lower quantiles count as zero, which is all that a range needs to know.
+    Args:
+        channels: The sample, (channels, values), float32.
+        quantiles: The quantiles to find.
+        non_negative: Whether no value is negative. Lower quantiles then count as 0, which is all that a range needs.
+
+    Example:
+        >>> upper = Quantile(StatisticType.QUANTILE, 0.75, Granularity.PERCHANNEL)
+        >>> sample_quantiles(np.float32([[0, 1, 2, 3, 4], [0, 0, 0, 8, 9]]), [upper])[upper].tolist()
+        [3.0, 8.0]
     """
     found: dict[Quantile, Rows] = {}
     for granularity in Granularity:
@@ -41,14 +50,25 @@ def sample_quantiles(
 
 @dataclass(frozen=True)
 class Ends:
-    """Which ends of sorted values some quantiles lie in: so many of the smallest, so many of the largest are enough."""
+    """The number of smallest and of largest values that are enough to find some quantiles.
+
+    Attributes:
+        smallest: Number of the smallest values.
+        largest: Number of the largest values.
+    """
 
     smallest: int
     largest: int
 
 
 def find_ends(quantiles: Sequence[Quantile], count: int, *, non_negative: bool = False) -> Ends:
-    """The ends of ``count`` values that hold these quantiles."""
+    """The ends that are enough to find the quantiles of ``count`` values.
+
+    Args:
+        quantiles: The quantiles to find.
+        count: Number of values.
+        non_negative: Whether no value is negative.
+    """
     depths = [_depth(quantile, count) for quantile in quantiles if not (non_negative and _is_lower(quantile))]
     of_magnitudes = any(quantile.type == StatisticType.ABS_QUANTILE for quantile in quantiles)
     lower = not non_negative and (of_magnitudes or any(map(_is_lower, quantiles)))
@@ -60,10 +80,15 @@ def find_ends(quantiles: Sequence[Quantile], count: int, *, non_negative: bool =
 def quantiles_of_ends(
     quantiles: Sequence[Quantile], smallest: Values, biggest: Values, count: int, *, non_negative: bool = False
 ) -> dict[Quantile, Rows]:
-    """Quantiles of rows of ``count`` values, (rows,) each, from what holds their ends.
+    """The quantiles of rows of ``count`` values, computed from the ends of the rows alone: each (rows,), float32.
 
-    ``smallest`` and ``biggest``, (rows, any), hold at least as many of the smallest and largest values as
-    :func:`find_ends` asks for, in any order, and maybe others.
+    Args:
+        quantiles: The quantiles to find.
+        smallest: At least as many of the smallest values as :func:`find_ends` tells, in any order, (rows, any),
+            float32.
+        biggest: At least as many of the largest values, likewise.
+        count: Number of values in a whole row.
+        non_negative: Whether no value is negative.
     """
     rows, ends = len(biggest), find_ends(quantiles, count, non_negative=non_negative)
     smallest = np.sort(_smallest(smallest, ends.smallest), axis=1)
@@ -77,13 +102,14 @@ def quantiles_of_ends(
 
 
 def _smallest(values: Values, count: int) -> Values:
+    """The ``count`` smallest values of each row, in any order, or all."""
     if count >= values.shape[1] or not count:
         return values[:, :count]
     return np.partition(values, count - 1, axis=1)[:, :count]
 
 
 def _quantiles(values: Values, quantiles: list[Quantile], *, non_negative: bool) -> dict[Quantile, Rows]:
-    """Quantiles of rows; each end is looked at once for all of them."""
+    """The quantiles of each row of (rows, values); each end is searched once for all of them."""
     count = values.shape[1]
     ends = find_ends(quantiles, count, non_negative=non_negative)
     deepest = max(ends.smallest, ends.largest)
@@ -95,11 +121,17 @@ def _quantiles(values: Values, quantiles: list[Quantile], *, non_negative: bool)
 
 
 def _is_lower(quantile: Quantile) -> bool:
+    """Whether the quantile lies nearer to the smallest value than to the largest."""
     return quantile.type == StatisticType.QUANTILE and quantile.probability < HALF
 
 
 def largest(values: Values, k: int) -> Values:
-    """The ``k`` largest values of each row of (rows, values), in falling order: (rows, k)."""
+    """The ``k`` largest values of each row in falling order, (rows, k), float32.
+
+    Args:
+        values: The rows, (rows, values), float32.
+        k: How many values to find, from 1 to the length of a row.
+    """
     rows, count = values.shape
     if k <= _FEW:
         return _one_by_one(values, k)
@@ -123,6 +155,7 @@ def largest(values: Values, k: int) -> Values:
 
 
 def _one_by_one(values: Values, k: int) -> Values:
+    """The ``k`` largest values of each row, one pass over the row for each."""
     rest, rows = values.copy(), np.arange(len(values))
     found = np.empty((len(values), k), np.float32)
     for rank in range(k):
@@ -133,7 +166,7 @@ def _one_by_one(values: Values, k: int) -> Values:
 
 
 def _depth(quantile: Quantile, count: int) -> int:
-    """How many values from its end a quantile is interpolated among."""
+    """The number of values, counted from its end, among which a quantile is interpolated."""
     position = (count - 1) * quantile.probability
     if _is_lower(quantile):
         return int(np.ceil(position)) + 1
@@ -141,7 +174,7 @@ def _depth(quantile: Quantile, count: int) -> int:
 
 
 def _between(quantile: Quantile, smallest: Values, biggest: Values, count: int) -> Rows:
-    """Interpolate as numpy does: between the neighbours of position (count - 1) p in sorted order."""
+    """The quantile of each row, as numpy.quantile interpolates: between the neighbours of position (count - 1) p."""
     position = (count - 1) * quantile.probability
     below = int(np.floor(position))
     fraction = position - below
@@ -156,6 +189,6 @@ def _between(quantile: Quantile, smallest: Values, biggest: Values, count: int) 
 
 
 def _ranked(falling: Values, count: int, below: int) -> tuple[Rows, Rows]:
-    """The values at positions ``below`` and ``below + 1`` of the sorted row, read from its falling end."""
+    """The values at positions ``below`` and ``below + 1`` of the sorted rows, read from their falling end."""
     from_end = count - 1 - below
     return falling[:, from_end], falling[:, max(from_end - 1, 0)]

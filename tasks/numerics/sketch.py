@@ -1,8 +1,8 @@
-"""A sketch of a tensor: some hundreds of its values, at the same places in every sample of one shape.
+"""The places of a sketch: some hundreds of a tensor's values, at the same places in every sample of one shape.
 
-Of images, and of whatever else has more than three axes, every channel (axis 1) is seen on a grid over the other axes,
-which leaves their layout in memory alone. Other tensors, and those whose size is not known beforehand, are read at
-fixed fractions of their length.
+A tensor of four axes or more, such as an image, is read on a grid: every channel (axis 1) at the same places, evenly
+spaced over the other axes. Slices read it in whatever layout it lies in memory. Other tensors, and those of unknown
+size, are read at fixed fractions of their length.
 """
 
 from math import prod
@@ -10,11 +10,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-# Values of one sample, where its channels are not more.
+# Values of one sample, unless it has more channels.
 VALUES = 512
-# Places on the grid at least, so that many channels do not leave a single one.
+# Fewest places on the grid of a channel, even if there are many channels.
 FEWEST_PLACES = 2
-# Values of one sample in any case.
+# Most values of one sample; goes before FEWEST_PLACES.
 MOST_VALUES = 8192
 
 CHANNEL_AXIS = 1
@@ -22,7 +22,11 @@ _IMAGE_RANK = 4
 
 
 def grid(shape: tuple[int, ...] | None) -> tuple[slice, ...] | None:
-    """Slices of a tensor of ``shape`` that leave a sketch of each sample on axis 0; None where there is no grid."""
+    """The slices, one per axis, that leave a sketch of each sample; None for a tensor that is not read on a grid.
+
+    Args:
+        shape: Shape of the tensor, samples on axis 0, channels on axis 1; None if it is not known.
+    """
     if shape is None or len(shape) < _IMAGE_RANK or shape[CHANNEL_AXIS] > MOST_VALUES or 0 in shape:
         return None
     channels = shape[CHANNEL_AXIS]
@@ -37,7 +41,12 @@ def grid(shape: tuple[int, ...] | None) -> tuple[slice, ...] | None:
 
 
 def sketch_width(shape: tuple[int, ...] | None, batch: int) -> int:
-    """How many values a sketch of one of ``batch`` samples has."""
+    """The number of values in the sketch of one sample.
+
+    Args:
+        shape: Shape of the tensor, samples on axis 0, channels on axis 1; None if it is not known.
+        batch: Number of samples that the tensor holds.
+    """
     slices = grid(shape)
     if slices is None or shape is None:
         return VALUES
@@ -45,12 +54,12 @@ def sketch_width(shape: tuple[int, ...] | None, batch: int) -> int:
 
 
 def fractions() -> NDArray[np.float32]:
-    """The places of VALUES values as fractions of a tensor's length, in [0, 1), ascending."""
+    """The places of a sketch without a grid, as fractions of the length: (VALUES,), float32, ascending in [0, 1)."""
     return np.sort(np.random.default_rng(0).random(VALUES, np.float32))
 
 
 def _spread(size: int, count: int) -> slice:
-    """``count`` places out of ``size``, evenly apart, as far from one end as from the other."""
+    """A slice of ``count`` out of ``size`` places, evenly spaced and as far from one end as from the other."""
     step = size // count
     start = (size - 1 - step * (count - 1)) // 2
     return slice(start, start + step * (count - 1) + 1, step)

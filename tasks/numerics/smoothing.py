@@ -1,9 +1,9 @@
-"""SmoothQuant: outliers in few features of an activation move into the weights that read them, where they are harmless.
+"""SmoothQuant: outliers in few features of an activation move into the weights that read them, where they cost less.
 
-With factors s, ``x W = (x / s) (s W)``: features of like size share one scale, and weights have a scale for each output
-anyway. Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
-equation 4: ``s_j = max|x_j|^alpha / max|W_j|^(1 - alpha)``. Here alpha is what makes the expected error of the products
-least.
+With factors s, ``x W = (x / s) (s W)``: features of like magnitude share one scale well, and weights have a scale per
+output anyway. Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
+Models", equation 4: ``s_j = max|x_j|^alpha / max|W_j|^(1 - alpha)``. Here alpha is the one with the least expected
+error of the products.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,35 @@ from tasks.numerics.statistics import Rows
 
 Factors = NDArray[np.float64]
 
+# Values of alpha to try.
 ALPHAS = np.linspace(0.05, 0.95, 19)
-# The largest magnitude of many values is about so many times their root mean square.
+# Ratio of the largest magnitude of many values to their root mean square, roughly.
 _PEAK_TO_RMS = 4.0
-# A feature that hardly varies would get factors that no float16 holds.
+# Factors stay within this and its inverse: a feature that hardly varies would get one that float16 cannot hold.
 _MOST = 1e4
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How many steps of a grid lie on either side of zero, as 127 of 8 bits."""
+    """The number of levels on either side of zero: 127 for 8 bits.
+
+    Attributes:
+        weights: Those of the weights.
+        activations: Those of the activations.
+    """
 
     weights: int = 127
     activations: int = 127
 
 
 def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]], steps: Steps = Steps()) -> Factors:
-    """What each feature is divided by, (features,); ones where nothing is better.
+    """The number that each feature is divided by, (features,), float64; 1 each if no alpha lowers the error.
 
-    ``peaks``, (samples, features), are the largest magnitudes of each sample, ``weights`` the matrices (outputs,
-    features) that read the tensor.
+    Args:
+        peaks: Largest magnitude of each feature in each sample, (samples, features), float32; rows that are not finite
+            are left out.
+        weights: The matrices that read the tensor, each (outputs, features).
+        steps: Levels of weights and activations.
     """
     matrix = np.concatenate(list(weights)).astype(np.float64)
     seen = peaks[np.isfinite(peaks).all(axis=1)].astype(np.float64)
@@ -57,7 +66,7 @@ def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]], steps
 
 
 def _error(factors: Factors, largest: Factors, usual: Factors, matrix: NDArray[np.float64], steps: Steps) -> float:
-    """The expected squared error of all outputs: of rounded activations, and of rounded weights."""
+    """The expected squared error of all outputs, from rounded activations and from rounded weights."""
     scaled = matrix * factors
     activation_step = (largest / factors).max() / steps.activations
     weight_steps = np.abs(scaled).max(axis=1) / steps.weights

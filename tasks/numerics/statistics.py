@@ -1,4 +1,4 @@
-"""Statistics of activation tensors: one row a sample, so that shards of samples only have to be stacked."""
+"""Statistics of activation tensors: one row per sample, so that shards of samples are merged by stacking rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Rows = NDArray[np.float32]
 
 
 class StatisticType(StrEnum):
-    """What is taken of each sample: of its values, or with ``abs`` of their magnitudes."""
+    """The statistic of each sample: of its values, or with ``abs`` of their magnitudes (names are POT's)."""
 
     MIN = "min"
     MAX = "max"
@@ -25,7 +25,13 @@ class StatisticType(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Quantile:
-    """A quantile of each sample: of its values or their magnitudes, of the tensor or of every channel."""
+    """A quantile of each sample.
+
+    Attributes:
+        type: ``QUANTILE`` of the values or ``ABS_QUANTILE`` of their magnitudes.
+        probability: Share of values below it, from 0 to 1.
+        granularity: Whether it is one of the tensor or one of every channel.
+    """
 
     type: StatisticType
     probability: float
@@ -34,10 +40,14 @@ class Quantile:
 
 @dataclass(frozen=True, order=True)
 class Observation:
-    """What is to be taken of a tensor besides its extremes.
+    """The statistics to observe of a tensor apart from its extremes.
 
-    ``means`` and ``peaks`` are axes of the tensor: the mean, and the largest magnitude, for every place along them.
-    ``values``: a sketch of the tensor, some of its values (see ``numerics.sketch``).
+    Attributes:
+        tensor: Name of the tensor.
+        means: Axes of the tensor; a sample's mean is taken for every place along each.
+        peaks: The same for its largest magnitude.
+        quantiles: Quantiles to find.
+        values: Whether to keep a sketch, some of its values (see :mod:`tasks.numerics.sketch`).
     """
 
     tensor: str
@@ -49,13 +59,22 @@ class Observation:
 
 @dataclass(frozen=True)
 class TensorStatistic:
-    """Extremes of one tensor: ``minimum`` and ``maximum`` of shape (samples, channels), float32.
+    """The statistics of one tensor, float32, one row per sample.
 
-    A tensor without a static channel axis has one channel. Rows of NaN stand for samples in which it has no values.
-    Everything a range estimator needs is derived from these rows later: preset, mode, granularity, aggregator and
-    number of samples may change without an inference. What is no function of the extremes has rows of its own:
-    each quantile (samples, 1) or (samples, channels), ``means`` and ``peaks`` by axis (samples, places along it),
-    ``values`` (samples, values) or None.
+    A range estimator needs nothing else: preset, mode, granularity, aggregator and number of samples may change without
+    another inference. A tensor without a static channel axis has one channel. A sample in which it has no values has a
+    row of NaN.
+
+    Attributes:
+        minimum: Least value of each channel, (samples, channels).
+        maximum: Greatest value of each channel, (samples, channels).
+        quantiles: Each (samples, channels), or (samples, 1) per tensor.
+        means: By axis, means of the places along it, (samples, places).
+        peaks: By axis, largest magnitudes of the places along it, (samples, places).
+        values: The sketch, (samples, values), or None.
+
+    Raises:
+        ValueError: ``minimum`` and ``maximum`` are not two arrays of one shape (samples, channels).
     """
 
     minimum: Rows
@@ -72,11 +91,17 @@ class TensorStatistic:
 
     @property
     def samples(self) -> int:
-        """Number of samples seen."""
+        """The number of samples seen."""
         return int(self.minimum.shape[0])
 
     def take(self, places: Sequence[int], most_values: int | None = None) -> "TensorStatistic":
-        """The statistic of the samples at some places; its sketches hold ``most_values`` in all, or all there are."""
+        """The statistics of some of the samples.
+
+        Args:
+            places: Rows of the samples.
+            most_values: Most values in the sketches of these samples together, of which every n-th is kept; None keeps
+                all.
+        """
         rows = np.asarray(places, np.int64)
         values = None if self.values is None else self.values[rows]
         if values is not None and most_values is not None:
@@ -98,11 +123,16 @@ _MEAN, _PEAK, _QUANTILE = "mean ", "peak ", "quantile "
 
 
 class StackedStatistics(Statistics):
-    """The statistics of several shards, each of named arrays (see :func:`to_arrays`), one below the other.
+    """The statistics of several shards, each given as named arrays (see :func:`to_arrays`), stacked by rows.
 
-    A field of a tensor is read and stacked when it is asked for: memory holds those of one tensor, however many samples
-    there are, and who needs means alone reads nothing else.
-    Raises ValueError for shards of different tensors.
+    A field of a tensor is read when it is asked for. Memory thus holds the fields of one tensor, however many samples
+    there are, and whoever needs means alone reads means alone.
+
+    Args:
+        shards: The arrays of each shard, at least one shard.
+
+    Raises:
+        ValueError: The shards have different tensors.
     """
 
     def __init__(self, shards: Sequence[Mapping[str, Rows]]) -> None:
@@ -119,7 +149,7 @@ class StackedStatistics(Statistics):
         return _StackedStatistic(self._fields[tensor], partial(self._stacked, tensor))
 
     def __contains__(self, tensor: object) -> bool:
-        # Not by reading it, as a Mapping would.
+        # Mapping would read the tensor.
         return tensor in self._fields
 
     def __iter__(self) -> Iterator[str]:
@@ -140,13 +170,13 @@ class StackedStatistics(Statistics):
 
 
 class _StackedStatistic(TensorStatistic):
-    """The statistic of one tensor, each field read when it is first asked for."""
+    """The statistics of one tensor; each field is read when it is first asked for."""
 
     _names: tuple[str, ...]
     _read: Callable[[str], Rows]
 
     def __init__(self, names: Iterable[str], read: Callable[[str], Rows]) -> None:
-        # Its fields are properties, so that there is nothing to set but where they come from.
+        # The fields are properties: only where they come from is set.
         self.__dict__.update(_names=tuple(names), _read=read)
 
     @cached_property
@@ -178,7 +208,11 @@ class _StackedStatistic(TensorStatistic):
 
 
 def to_arrays(statistics: Statistics) -> dict[str, Rows]:
-    """Flatten to named arrays, ``"<tensor>::<field>"``. A minimum of zeros, where there are values, is left out."""
+    """The statistics as named arrays, ``"<tensor>::<field>"``; a minimum of zeros is left out.
+
+    Args:
+        statistics: The statistics of each tensor, by its name.
+    """
     return {
         f"{tensor}{_SEPARATOR}{name}": rows
         for tensor, statistic in statistics.items()
@@ -194,7 +228,7 @@ def to_arrays(statistics: Statistics) -> dict[str, Rows]:
 
 
 def _fields(arrays: Mapping[str, Rows]) -> dict[str, dict[str, None]]:
-    """The fields of every tensor, in the order of the arrays."""
+    """The names of the fields of every tensor, in the order of the arrays."""
     fields: dict[str, dict[str, None]] = {}
     for key in arrays:
         tensor, _, name = key.rpartition(_SEPARATOR)
@@ -203,9 +237,9 @@ def _fields(arrays: Mapping[str, Rows]) -> dict[str, dict[str, None]]:
 
 
 def _zero_minimum(maximum: Rows) -> Rows:
-    """The minimum that :func:`to_arrays` left out."""
+    """The minimum that :func:`to_arrays` left out: 0, or NaN where ``maximum`` is NaN."""
     missing = np.isnan(maximum)
-    # Zeros that take no memory.
+    # A view of one zero takes no memory.
     return np.where(missing, maximum, 0) if missing.any() else np.broadcast_to(np.float32(0), maximum.shape)
 
 
