@@ -1,1 +1,1 @@
-"""The structure of OpenVINO models: reading it, deciding where to quantize, editing it."""
+"""The structure of OpenVINO models: read them, find layers and patterns, decide where to quantize, edit."""

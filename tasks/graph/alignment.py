@@ -1,10 +1,10 @@
-"""Channels of a tensor between two layers, shifted and scaled in a way that the model does not notice.
+"""Channel alignment in the graph: channels between two layers are shifted and scaled; the model computes the same.
 
 After POT's ActivationChannelAlignment (2023.3), with these differences, all of which keep the model's function:
 
 - **The first layer has no other reader**, with its bias or without. POT looked only at what the second layer reads.
 - **Sums of two computed tensors** are no biases; POT took the first operand of any Add for the first layer.
-- **MatMul** counts as first layer where its rows become axis 1, the consumer's channels. POT scaled axis 0 of any
+- **MatMul** counts as first layer where its rows become axis 1, the second layer's channels. POT scaled axis 0 of any
   weights that had the right length.
 - **Padding that depends on the input's shape** (``auto_pad`` same) excludes kernels larger than 1.
 """
@@ -27,8 +27,12 @@ _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 class AlignmentPair:
     """Two layers: ``producer [-> producer_bias] -> consumer [-> consumer_bias]``, by the names of their operations.
 
-    A bias is an Add of a constant, None where there is none. ``tensor`` is what the consumer reads, with the channels
-    along axis 1.
+    Attributes:
+        producer: The first layer.
+        producer_bias: Its bias, an Add of a constant; None without one.
+        tensor: Name of the tensor that the second layer reads, channels on axis 1.
+        consumer: The second layer.
+        consumer_bias: Its bias; None without one.
     """
 
     producer: str
@@ -42,8 +46,11 @@ def find_pairs(model: ov.Model) -> tuple[AlignmentPair, ...]:
     """The pairs of a model, by the consumer's name.
 
     Producers are convolutions, grouped ones too, and products of constant rows and a computed matrix. Consumers are
-    ungrouped convolutions without stride, dilation and padding: then a shift of a channel is a shift of the output, the
-    same everywhere. Nothing else may read what lies between them; all weights are constant.
+    ungrouped convolutions without stride, dilation and padding: then the shift of a channel shifts the output by the
+    same number everywhere. Nothing else reads what lies between them, and all weights are constant.
+
+    Args:
+        model: The float model.
     """
     pairs = []
     for consumer in read_operations(model):
@@ -62,12 +69,18 @@ def find_pairs(model: ov.Model) -> tuple[AlignmentPair, ...]:
 
 
 def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: Channels) -> None:
-    """Make of ``tensor`` x the tensor (x - centre) / factors, each of shape (channels,), and let the consumer undo it.
+    """Replace ``tensor`` x by (x - centre) / factors, in place, and let the consumer undo it.
 
     With W the consumer's weights: ``producer weights / factors``, ``producer bias := (bias - centre) / factors``,
     ``consumer bias += sum over kernel and channels of W centre``, ``W *= factors`` by input channel. Missing biases are
-    inserted. Changed constants become new ones of the model's element type, so that other readers keep theirs, and
-    biases keep their shape if that has the channels.
+    inserted. Changed constants are new ones of the model's element type, so that other readers keep the old ones. A
+    bias keeps its shape if that has the channels.
+
+    Args:
+        model: The float model.
+        pair: The pair.
+        centre: Shift of each channel, (channels,), float64, in units of the tensor.
+        factors: Positive factor of each channel, (channels,), float64.
     """
     nodes = nodes_by_name(model)
     producer, consumer = nodes[pair.producer], nodes[pair.consumer]
@@ -83,12 +96,16 @@ def align_pair(model: ov.Model, pair: AlignmentPair, centre: Channels, factors: 
 
 
 def aligned_name(layer: str) -> str:
-    """The name of the bias that a layer without one gets."""
+    """The name of the bias that a layer without one gets.
+
+    Args:
+        layer: Name of the layer.
+    """
     return f"{layer}/aligned_bias"
 
 
 def _absorbs_shifts(operation: Operation) -> bool:
-    """Whether a shift of an input channel shifts all of an output channel by the same number."""
+    """Whether a shift of an input channel shifts every output channel by the same number everywhere."""
     if operation.type != "Convolution" or not _has_weights(operation, 1):
         return False
     attributes = operation.node.get_attributes()
@@ -101,7 +118,7 @@ def _absorbs_shifts(operation: Operation) -> bool:
 
 
 def _producer(last: Operation) -> Operation | None:
-    """The layer that ends with ``last``, its bias or itself, if nothing but one input reads it."""
+    """The layer that ends with ``last``, which is its bias or itself, if a single input reads it."""
     if len(last.readers) != 1:
         return None
     for layer in (last, *(source.operation for source in last.sources)):
@@ -111,7 +128,7 @@ def _producer(last: Operation) -> Operation | None:
 
 
 def _makes_channels(operation: Operation) -> bool:
-    """Whether it is a layer with constant weights whose output features are axis 1 of what it computes."""
+    """Whether an operation is a layer with constant weights and its output features on axis 1."""
     if operation.type in _CONVOLUTIONS:
         return _has_weights(operation, 1)
     shape = shape_of(Source(operation, 0)) if operation.type == "MatMul" else None
@@ -128,7 +145,7 @@ def _name(operation: Operation | None) -> str | None:
 
 
 def _scale_rows(layer: ov.Node, scale: Channels) -> None:
-    """Multiply the weights that make each channel of a layer's output."""
+    """Multiply the weights that make each channel of a layer's output, in place."""
     port = 1 if layer.get_type_name() in _CONVOLUTIONS else 0
     weights = read_constant(layer, port)
     axes: tuple[int, ...] = (0,)
@@ -140,7 +157,7 @@ def _scale_rows(layer: ov.Node, scale: Channels) -> None:
 
 
 def _bias(nodes: dict[str, ov.Node], name: str | None, layer: ov.Node) -> ov.Node:
-    """The bias of a layer, made now if neither the model nor another pair gave it one."""
+    """The bias of a layer; it is inserted if neither the model nor another pair gave the layer one."""
     name = name or aligned_name(layer.get_friendly_name())
     if name not in nodes:
         nodes[name] = insert_bias(layer, CHANNEL_AXIS - layer.get_output_partial_shape(0).rank.get_length(), name)

@@ -1,7 +1,7 @@
-"""Biases of layers: constants added to what a layer computes; found, changed and created.
+"""Biases of layers: constants that are added to a layer's output; find, change and insert them.
 
-Channels lie on an axis of the layer's output. It is counted from the end wherever a constant is concerned, as a bias of
-shape (channels,) or (channels, 1, 1) has no axes before it.
+Channels lie along one axis of a layer's output. For a constant the axis is counted from the end, as a bias of shape
+(channels,) or (channels, 1, 1) lacks the axes before it.
 """
 
 import numpy as np
@@ -18,7 +18,14 @@ Channels = NDArray[np.float64]
 
 
 def find_bias(layer: Operation, axis: int) -> Operation | None:
-    """The Add of a constant that alone reads what a layer computes, and does not give it more axes or channels."""
+    """The bias of a layer: the Add of a constant that alone reads its output; None without one.
+
+    An Add that gives the output more axes or more channels is no bias.
+
+    Args:
+        layer: The layer.
+        axis: Axis of the channels in the layer's output.
+    """
     readers = layer.readers
     if len(readers) != 1 or readers[0].operation.type != "Add":
         return None
@@ -32,14 +39,21 @@ def find_bias(layer: Operation, axis: int) -> Operation | None:
 
 
 def change_bias(add: ov.Node, axis: int, shift: Channels, scale: Channels | None = None, *, suffix: str) -> None:
-    """``bias := (bias + shift) * scale`` by channel, in a new constant, so that other readers keep theirs.
+    """Set ``bias := (bias + shift) * scale`` for each channel, in place.
 
-    ``shift`` and ``scale`` have the shape (channels,) and lie on ``axis`` < 0 of the bias. A bias that is quantized
-    itself keeps its levels: their limits widen where the new values pass them.
+    The new values are a new constant, so that other readers keep the old one. A bias with a FakeQuantize of its own
+    keeps the number of levels; the range widens where the new values exceed it.
+
+    Args:
+        add: The Add that is the bias.
+        axis: Axis of the channels in the bias, negative.
+        shift: Shift of each channel, (channels,), float64, in units of the layer's output.
+        scale: Factor of each channel, (channels,), float64; None for 1.
+        suffix: End of the new constant's name.
     """
     node, port = bias_input(add)
     before = read_constant(node, port)
-    # Axes before the channels are left out: broadcasting gives the bias no axis that it does not need.
+    # Without the axes before the channels, so that broadcasting gives the bias no axis that it does not need.
     after = before + along(shift, (0,), -axis)
     if scale is not None:
         after = after * along(scale, (0,), -axis)
@@ -51,17 +65,24 @@ def change_bias(add: ov.Node, axis: int, shift: Channels, scale: Channels | None
 
 
 def bias_input(add: ov.Node) -> tuple[ov.Node, int]:
-    """The node and the port that read the constant: those of the Add, or of the FakeQuantize in front of it."""
-    # Mostly the second operand: to learn that the other one is computed takes a walk up to the inputs.
+    """The node and the port that read the constant of a bias: the Add, or the FakeQuantize in front of it.
+
+    Args:
+        add: The Add that is the bias.
+    """
+    # Mostly the second operand. To see that an operand is computed takes a walk up to the inputs.
     port = 1 if is_constant(add.input_value(1)) else 0
     quantizer = add.input_value(port).get_node()
     return (quantizer, 0) if quantizer.get_type_name() == "FakeQuantize" else (add, port)
 
 
 def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
-    """Insert an Add of zeros between a layer and all that read it; the channels lie on ``axis`` < 0 of its output.
+    """The Add of zeros that is inserted between a layer and all its readers; names of a model's output move to it.
 
-    An output of the model keeps its names.
+    Args:
+        layer: The operation of the layer.
+        axis: Axis of the channels in the layer's output, negative.
+        name: Friendly name of the Add.
     """
     output = layer.output(0)
     readers = output.get_target_inputs()
@@ -78,5 +99,11 @@ def insert_bias(layer: ov.Node, axis: int, name: str) -> ov.Node:
 
 
 def along(values: Channels, axes: tuple[int, ...], rank: int) -> Channels:
-    """Spread ``values``, whose axes are ``axes`` of a tensor, so that they broadcast over it."""
+    """``values`` with axes of length 1 added, so that they broadcast over a tensor.
+
+    Args:
+        values: One axis for each of ``axes``, float64.
+        axes: Axes of the tensor that ``values`` lie along.
+        rank: Number of axes of the tensor.
+    """
     return np.expand_dims(values, tuple(axis for axis in range(rank) if axis not in axes))

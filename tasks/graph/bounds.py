@@ -1,12 +1,12 @@
-"""What is known of a tensor's values without running the model."""
+"""Bounds on the values of a tensor that hold for every input of the model."""
 
 import openvino as ov
 
 from tasks.graph.constants import constant_value
 
-# Never below zero, whatever they read.
+# Their results are never negative.
 _NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "Abs", "Exp", "HardSigmoid", "SoftPlus"})
-# Never below zero where none of the data they read is; the number of inputs that are data.
+# Their results are not negative if their data are not; the number of inputs that are data.
 _KEEP_SIGN = {
     "MaxPool": 1,
     "AvgPool": 1,
@@ -28,12 +28,16 @@ _KEEP_SIGN = {
 
 
 def is_non_negative(output: ov.Output) -> bool:
-    """Whether no value of a tensor can be negative, by the operations that lead to it."""
+    """Whether the operations that lead to a tensor leave no negative value in it.
+
+    Args:
+        output: The tensor.
+    """
     return _is_non_negative(output, {})
 
 
 def _is_non_negative(output: ov.Output, known: dict[str, bool]) -> bool:
-    """``known`` holds the answers for the operations met on the way: a sum of sums is not looked at twice."""
+    """The same. ``known`` holds the answer of each operation met on the way, so that none is looked at twice."""
     node = output.get_node()
     name, kind = node.get_friendly_name(), node.get_type_name()
     if name not in known:

@@ -1,4 +1,4 @@
-"""Which configurations suit all consumers of a quantized tensor."""
+"""The configurations of quantization that suit all readers of a tensor."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,27 +11,44 @@ Configs = tuple[QuantizerConfig, ...]
 
 
 def intersect(lists: Iterable[Configs], primary_bits: int) -> Configs:
-    """The configurations that stand in every list, in the order of the first.
+    """The configurations that all lists have, in the order of the first list.
 
-    Entries agree by mode and granularity; of unequal bits ``primary_bits`` wins, else the smaller number. Where nothing
-    is common, the entries stand for their weaker forms too: per tensor for per channel, symmetric for asymmetric.
+    Two entries agree if they have the same mode and granularity. Where their bits differ, ``primary_bits`` go first,
+    else the smaller number. If the lists have nothing in common, each entry also stands for its weaker forms: per
+    tensor instead of per channel, symmetric instead of asymmetric.
+
+    Args:
+        lists: The configurations that each reader offers, at least one list.
+        primary_bits: Bits that the device prefers.
     """
     return reduce(lambda so_far, other: _common_or_weaker(so_far, other, primary_bits), lists)
 
 
 def per_tensor(configs: Configs) -> Configs:
-    """The per-tensor entries, or without any the per-tensor forms of all."""
+    """The entries per tensor; if there are none, the per-tensor form of every entry.
+
+    Args:
+        configs: Configurations in the order of the device's table.
+    """
     kept = tuple(config for config in configs if config.granularity == Granularity.PERTENSOR)
     return kept or without_channels(configs)
 
 
 def without_channels(configs: Configs) -> Configs:
-    """The per-tensor form of every entry, for a tensor that has no channels."""
+    """The per-tensor form of every entry, for a tensor without channels.
+
+    Args:
+        configs: Configurations in the order of the device's table.
+    """
     return tuple(replace(config, granularity=Granularity.PERTENSOR) for config in configs)
 
 
 def symmetric(configs: Configs) -> Configs:
-    """The symmetric form of every entry; first and last keep their places, which presets choose by."""
+    """The symmetric form of every entry. Presets choose the first or the last, which stay first and last.
+
+    Args:
+        configs: Configurations in the order of the device's table.
+    """
     return tuple(form for form, _ in groupby(replace(config, mode=Mode.SYMMETRIC) for config in configs))
 
 

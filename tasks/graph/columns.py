@@ -1,8 +1,8 @@
-"""A layer as a matrix product: which inputs each output position reads, in the order of its weights.
+"""A layer as a matrix product (im2col): the inputs that each output position reads, in the order of the weights.
 
 ``output[position, group, o] = sum of weights[group, o, i] * columns[group, position, i]`` for every kind of layer:
-(grouped, transposed) convolutions with any number of spatial axes, MatMul with the weights on either side. A tap that
-lies in the padding, or between the strides of a transposed convolution, reads zero.
+(grouped, transposed) convolutions with any number of spatial axes, MatMul with the weights on either side. A tap of the
+kernel that lies in the padding, or between the strides of a transposed convolution, reads zero.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,14 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Form:
-    """How the weights of a layer become matrices, (groups, outputs, inputs), and back."""
+    """How the weights of a layer become matrices, (groups, outputs, inputs), and back.
+
+    Attributes:
+        layer: The layer.
+        shape: Shape of the weights.
+        groups: Number of groups; 1 for all but grouped convolutions.
+        outputs: Output channels per group.
+    """
 
     layer: Layer
     shape: tuple[int, ...]
@@ -28,16 +35,20 @@ class Form:
 
     @property
     def inputs(self) -> int:
-        """How many inputs one output sums over."""
+        """The number of inputs that one output sums over."""
         return int(np.prod(self.shape)) // (self.groups * self.outputs)
 
     @property
     def kernel(self) -> tuple[int, ...]:
-        """The spatial sizes of the kernel; none for a MatMul."""
+        """The spatial sizes of the kernel; () for a MatMul."""
         return () if self._product else self.shape[(3 if self._grouped else 2) :]
 
     def matrices(self, weights: NDArray[Number]) -> NDArray[Number]:
-        """The matrices of weights, or of what broadcasts to them."""
+        """The weights as matrices, (groups, outputs, inputs).
+
+        Args:
+            weights: The weights, or an array that broadcasts to them, any dtype.
+        """
         weights = np.broadcast_to(weights, self.shape)
         if self._product:
             matrix = weights.reshape(self.shape[-2:])
@@ -49,20 +60,35 @@ class Form:
         return matrices
 
     def weights(self, matrices: NDArray[Number]) -> NDArray[Number]:
-        """Undo :meth:`matrices`."""
+        """The weights in their own shape: undoes :meth:`matrices`.
+
+        Args:
+            matrices: The matrices, (groups, outputs, inputs), any dtype.
+        """
         if self._product:
             return np.reshape(matrices[0].T if contracts_first(self.layer) else matrices[0], self.shape)
         grouped = matrices.reshape(self.groups, self.outputs, -1, *self.kernel)
         return np.reshape(np.swapaxes(grouped, 1, 2) if self._backwards else grouped, self.shape)
 
     def answers(self, output: NDArray[Number], places: Places) -> NDArray[Number]:
-        """What the layer answers at these positions, (groups, positions, outputs), from its output for one sample."""
+        """The layer's output at some positions, (groups, positions, outputs).
+
+        Args:
+            output: The layer's output for one sample, with its batch axis.
+            places: Numbers of the positions, (positions,), counted in C order without the channels.
+        """
         rows = np.moveaxis(output, self.layer.output_axis, 0).reshape(output.shape[self.layer.output_axis], -1)
         chosen = rows[:, places].reshape(self.groups, self.outputs, -1)
         return np.ascontiguousarray(np.swapaxes(chosen, 1, 2))
 
     def columns(self, data: NDArray[Number], output_shape: tuple[int, ...], places: Places) -> NDArray[Number]:
-        """What the layer reads for these positions, (groups, positions, inputs), from its data for one sample."""
+        """The inputs that some output positions read, (groups, positions, inputs).
+
+        Args:
+            data: The layer's data for one sample, with its batch axis.
+            output_shape: Shape of the layer's output for this sample.
+            places: Numbers of the positions, (positions,), counted in C order without the channels.
+        """
         axis = self.layer.data_axis
         rows = np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)
         if self._product:
@@ -73,15 +99,19 @@ class Form:
         return np.ascontiguousarray(np.swapaxes(apart, 1, 2)).reshape(self.groups, len(places), -1)
 
     def positions(self, output_shape: tuple[int, ...]) -> int:
-        """How many output positions one sample has."""
+        """The number of output positions of one sample.
+
+        Args:
+            output_shape: Shape of the layer's output for this sample.
+        """
         return int(np.prod(output_shape)) // (self.groups * self.outputs)
 
     def _taps(
         self, before: tuple[int, ...], after: tuple[int, ...], places: Places
     ) -> tuple[Places, NDArray[np.bool_]]:
-        """For every position and tap the place of the datum it meets, and whether there is one; (positions, taps).
+        """For each position and tap the place of the input it meets, and whether there is one; (positions, taps) each.
 
-        Positions of several images of a batch follow each other, as their data do.
+        Images of a batch follow each other, both in positions and in inputs.
         """
         attributes: dict[str, Any] = self.layer.operation.node.get_attributes()
         images, places = np.divmod(places, int(np.prod(after)))
@@ -117,7 +147,12 @@ class Form:
 
 
 def form_of(layer: Layer, shape: tuple[int, ...]) -> Form:
-    """The form of a layer whose weights have this shape."""
+    """The form of a layer.
+
+    Args:
+        layer: The layer.
+        shape: Shape of its weights.
+    """
     kind = layer.operation.type
     if kind == "MatMul":
         return Form(layer, shape, 1, shape[-1] if contracts_first(layer) else shape[-2])

@@ -1,4 +1,4 @@
-"""Constants of a model: their values read, and new ones made under names of their own."""
+"""Constants of a model: read their values, and make new ones with names of their own."""
 
 from typing import Any
 
@@ -13,11 +13,16 @@ _OF_NUMPY = {ov.Type.f16: np.float16, ov.Type.f32: np.float32, ov.Type.f64: np.f
 
 
 def constant_value(output: ov.Output) -> NDArray[Any]:
-    """The value of a constant tensor, in the tensor's shape; float32 for every floating-point type.
+    """The value of a constant tensor, in its shape; float32 for every floating-point type.
 
-    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node; the value of a
-    Constant itself is read-only. Raises ValueError for a tensor that depends on the model's inputs and for an operation
-    that OpenVINO cannot evaluate.
+    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node. The value of a
+    Constant itself is read-only.
+
+    Args:
+        output: The tensor.
+
+    Raises:
+        ValueError: The tensor depends on the model's inputs, or OpenVINO cannot evaluate one of the operations.
     """
     node = output.get_node()
     if node.get_type_name() == "Constant":
@@ -32,20 +37,38 @@ def constant_value(output: ov.Output) -> NDArray[Any]:
 
 
 def read_constant(node: ov.Node, port: int) -> NDArray[np.float64]:
-    """The constant that a node reads, in float64."""
+    """The value of a constant tensor that a node reads, float64.
+
+    Args:
+        node: The node.
+        port: Input port.
+    """
     return constant_value(node.input_value(port)).astype(np.float64)
 
 
 def write_constant(node: ov.Node, port: int, values: NDArray[np.float64], suffix: str) -> None:
-    """Let a node read new values, of the element type that it read before, from ``<node>/<suffix>``."""
+    """Let a node read new values from a new Constant ``<node>/<suffix>``, of the element type that it read before.
+
+    Args:
+        node: The node, changed in place.
+        port: Input port.
+        values: The values, float64.
+        suffix: End of the Constant's name.
+    """
     constant = make_constant(f"{node.get_friendly_name()}/{suffix}", values, node.get_input_element_type(port))
     node.input(port).replace_source_output(constant)
 
 
 def make_constant(name: str, values: NDArray[Any], element_type: ov.Type) -> ov.Output:
-    """A new Constant with a copy of ``values``, rounded to float32 first where they are float64."""
+    """A new Constant with a copy of the values; float64 values are rounded to float32 first.
+
+    Args:
+        name: Friendly name.
+        values: The values.
+        element_type: OpenVINO's element type.
+    """
     values = np.asarray(values, np.float32 if values.dtype == np.float64 else None, order="C")
-    # The maker of the opset takes 20 us even where there is nothing to convert.
+    # The function of the opset takes 20 us even if there is nothing to convert.
     kind = _OF_NUMPY.get(element_type)
     node = ops.constant(values, dtype=element_type) if kind is None else ov.op.Constant(values.astype(kind, copy=False))
     node.set_friendly_name(name)
@@ -53,17 +76,20 @@ def make_constant(name: str, values: NDArray[Any], element_type: ov.Type) -> ov.
 
 
 def _numbers(node: ov.Node) -> NDArray[Any]:
-    """What a Constant holds: its own memory, read-only, where the element type is one of numpy's."""
+    """The value of a Constant: its own memory, read-only, where numpy has the element type."""
     element_type = node.get_output_element_type(0)
     if element_type.is_real() and element_type not in (ov.Type.f16, ov.Type.f32, ov.Type.f64):
-        # bf16 and the 8-bit floats have no numpy type: read as float32 they keep every value.
+        # numpy has no type for bf16 and the 8-bit floats, of which float32 holds every value.
         return np.asarray(node.get_data(dtype=np.float32))
     # Packed elements come back as bytes unless a wider type is asked for (boolean counts as 8 bits).
     return np.asarray(node.get_data(dtype=np.int32) if element_type.bitwidth < 8 else node.get_data())
 
 
 def _scaled(node: ov.Node) -> NDArray[np.float32] | None:
-    """``Constant(i8) -> Convert -> Multiply`` in float32, to the bit as OpenVINO has it but sooner; None for others."""
+    """The value of ``Constant(i8) -> Convert -> Multiply`` in float32, to the bit as OpenVINO has it, but sooner.
+
+    None for other nodes.
+    """
     if node.get_type_name() != "Multiply" or node.get_output_element_type(0) != ov.Type.f32:
         return None
     convert, scale = (node.input_value(port).get_node() for port in range(2))

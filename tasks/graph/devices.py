@@ -1,12 +1,12 @@
-"""What each target device can quantize, as the tables of POT (2023.3; NPU: 2023.0) list it.
+"""The tables of what each target device can quantize, as POT has them (2023.3; NPU: 2023.0).
 
-Configurations stand in order of priority: a preset takes the first or the last. Operations are named as OpenVINO names
-them; two rows of the tables have names of their own: ``Convolution`` stands for grouped ones too, and
-``DepthWiseConvolution`` for those with one input and one output channel a group.
+Configurations are in order of priority: a preset takes the first or the last. Operations have OpenVINO's names, apart
+from three of the tables: ``Convolution`` includes grouped ones, ``DepthWiseConvolution`` has one input and one output
+channel per group, ``PaddedAvgPool`` averages over its padding.
 
-GNA: OpenVINO has no plugin for it any more. What its tables say can be placed, calibrated and inserted; POT's rewriting
-of the model by that plugin before, and its check of 16-bit weights against overflows of the accumulator after, are left
-out. OpenVINO's CPU plugin runs such models, yet it takes FakeQuantize operations of 65536 levels out.
+GNA: OpenVINO no longer has a plugin for it. Models can be quantized by its tables, but without POT's rewriting of the
+model before and its check of 16-bit weights for overflows of the accumulator after. OpenVINO's CPU plugin runs such
+models; it removes FakeQuantize operations of 65536 levels.
 """
 
 import difflib
@@ -19,12 +19,16 @@ from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
 
 @dataclass(frozen=True)
 class Row:
-    """How operations of some types are quantized.
+    """How a device quantizes operations of some types.
 
-    ``activations`` is empty where nothing is read, ``weights`` where constants stay float. Activations read at the
-    ports of one tuple of ``unified_ports`` share their scale; ``unified`` says so of all ports. ``outputs`` is empty
-    where results are quantized for the sake of their readers only. Otherwise they always are: as the readers want it,
-    if one of them is quantized, or with ``own_outputs`` as this row says in any case.
+    Attributes:
+        types: Names of the types.
+        activations: Configurations of computed inputs; () if no input is quantized.
+        weights: Configurations of constant inputs; () if they stay float.
+        unified_ports: Pairs of ports whose computed inputs share one scale.
+        unified: Whether all computed inputs share one scale.
+        outputs: Configurations of results that are quantized whoever reads them; () if the readers alone decide.
+        own_outputs: Whether ``outputs`` go before the configurations of the readers.
     """
 
     types: frozenset[str]
@@ -38,11 +42,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Device:
-    """A target: its rows and the operations that compute on quantized values as they are.
+    """A target device.
 
-    ``primary_bits`` wins where the consumers of one tensor offer different numbers of bits. What one of
-    ``priority_types`` reads is quantized as the readers want it, in spite of ``own_outputs``. ``unified_concat``: the
-    inputs of a Concat share their scale.
+    Attributes:
+        name: Its name.
+        rows: Its table.
+        pass_through: Types of operations that compute on quantized values as they are.
+        primary_bits: Bits to prefer where readers of one tensor offer different ones.
+        priority_types: Readers whose configurations go before ``own_outputs``.
+        unified_concat: Whether the inputs of a Concat share one scale.
     """
 
     name: str
@@ -53,33 +61,54 @@ class Device:
     unified_concat: bool = True
 
     def row(self, operation: Operation) -> Row | None:
-        """The row of an operation; None for one that is not quantized here, or passes quantized values through."""
+        """The row of an operation; None if the device does not quantize it, or passes quantized values through it.
+
+        Args:
+            operation: The operation.
+        """
         name = row_name(operation)
         return next((row for row in self.rows if name in row.types), None)
 
 
 def row_name(operation: Operation) -> str:
-    """The name under which the tables list an operation."""
+    """The name under which the tables list an operation.
+
+    Args:
+        operation: The operation.
+    """
     if operation.type == "GroupConvolution":
         shape = shape_of(operation.sources[1])
         return "DepthWiseConvolution" if shape is not None and shape[1:3] == (1, 1) else "Convolution"
     if operation.type == "AvgPool":
         attributes = operation.node.get_attributes()
-        # What OpenVINO (2026.4) pads with is no zero where the levels are asymmetric.
+        # OpenVINO (2026.4) does not pad with zero where the levels are asymmetric.
         padded = any((*attributes["pads_begin"], *attributes["pads_end"])) or attributes["auto_pad"].startswith("same")
         return "PaddedAvgPool" if padded and not attributes["exclude-pad"] else "AvgPool"
     return operation.type
 
 
 def find_device(name: str) -> Device:
-    """The table of a target device. Raises InputError for an unknown one."""
+    """The table of a target device.
+
+    Args:
+        name: Name of the device.
+
+    Raises:
+        InputError: There is no such device; the message names the nearest one.
+    """
     if name not in _DEVICES:
         raise InputError(unknown("target_device", name, tuple(_DEVICES)))
     return _DEVICES[name]
 
 
 def unknown(key: str, value: object, allowed: tuple[str, ...]) -> str:
-    """Message for a value that is none of the allowed ones: key, value, what is allowed, the nearest."""
+    """The message for a value that is not allowed: key, value, allowed values, the nearest of these.
+
+    Args:
+        key: Key of the value.
+        value: The value.
+        allowed: The allowed values.
+    """
     text = value if isinstance(value, str) else repr(value)
     folded = {each.casefold(): each for each in allowed}
     near = difflib.get_close_matches(text.casefold(), folded, n=1)
@@ -97,7 +126,7 @@ _WEIGHTS = (*_SYMMETRIC_WEIGHTS, QuantizerConfig(8, _ASYMMETRIC, _CHANNEL))
 
 _COMPARISONS = frozenset({"Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual"})
 _LOGIC = frozenset({"LogicalOr", "LogicalXor", "LogicalAnd", "LogicalNot"})
-# Their result is a truth value: a grid for a constant operand only moves the threshold.
+# Their results are truth values: to quantize a constant operand would only move the threshold.
 TRUTH_TYPES = _COMPARISONS | _LOGIC
 
 _CPU_ROWS = (
@@ -118,7 +147,7 @@ _RECURRENT_ROWS = (
 )
 
 _NPU_ASYMMETRIC = (QuantizerConfig(8, _ASYMMETRIC, _TENSOR),)
-# The 8-bit entry stands on both ends of the table, so that every preset takes it.
+# The 8-bit entry is the first and the last, so that every preset takes it.
 _NPU_TENSOR = (*_NPU_ASYMMETRIC, QuantizerConfig(4, _SYMMETRIC, _TENSOR), *_NPU_ASYMMETRIC)
 _NPU_CHANNEL = (QuantizerConfig(8, _SYMMETRIC, _CHANNEL),)
 _NPU_WEIGHTS = (
@@ -205,5 +234,5 @@ _DEVICES = {
         _gna3("GNA3.5"),
     )
 }
-# Where 16 bits can be asked for.
+# Devices that offer 16 bits.
 WIDE_DEVICES = tuple(name for name in _DEVICES if name.startswith("GNA"))

@@ -1,6 +1,7 @@
-"""Edits of a model: each takes a valid graph and leaves a valid graph, with explicit names for every new node.
+"""The edit that quantizes a model: it takes a valid graph and leaves a valid graph.
 
-Explicit names make equal edits give equal bytes: OpenVINO's automatic names come from a counter of the process.
+Every new node gets an explicit name, so that equal edits give equal bytes: OpenVINO's automatic names come from a
+counter of the process.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,25 +17,46 @@ from tasks.graph.placement import QuantizationPoint, Role
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, spread
 
-# Weights with more levels do not fit an int8 constant; they stay float behind a FakeQuantize.
+# Weights with more levels do not fit in int8: they stay float, with a FakeQuantize behind them.
 MOST_INT8_LEVELS = 256
 
-# Weights that are coded at once.
+# Number of weights that are quantized at once.
 _BLOCK = 1 << 16
 
 
 def insert_quantizers(
     model: ov.Model, points: tuple[QuantizationPoint, ...], parameters: Mapping[str, FakeQuantizeParameters]
 ) -> None:
-    """Insert every point, activations as FakeQuantize, weights as int8 constants.
+    """Insert all quantizers of a model, in place: a FakeQuantize for activations, int8 constants for weights.
 
     Before: ``tensor -> consumers``. After: ``tensor -> FakeQuantize -> consumers``, or for weights ``int8 constant ->
-    Convert [-> Subtract zero point] -> Multiply scale -> consumers``. Other consumers of the tensor keep reading it.
-    Where a consumer is an output of the model, the tensor's names go to what that output has become. Asymmetric weights
-    of transposed convolutions stay float behind a FakeQuantize: OpenVINO (2026.4) forgets the zero point of others.
+    Convert [-> Subtract zero point] -> Multiply scale -> consumers``, which is equal to a FakeQuantize. Other readers
+    keep the tensor as it was. If a consumer is an output of the model, the tensor's names move to the new output.
+    Asymmetric weights of transposed convolutions stay float behind a FakeQuantize: OpenVINO (2026.4) forgets their zero
+    point otherwise.
+
+    Args:
+        model: The float model.
+        points: The quantizers to insert.
+        parameters: FakeQuantize parameters by name of the quantizer, (channels,) or (1,), float32.
+
+    Raises:
+        KeyError: A quantizer has no parameters, or the model lacks its tensor or a consumer.
+
+    Example:
+        >>> from tasks.graph.placement import place_quantizers
+        >>> data = ops.parameter([1, 2], name="data")
+        >>> weights = np.float32([[0.5, 1], [2, -1]])
+        >>> model = ov.Model([ops.matmul(data, weights, False, True, name="layer")], [data])
+        >>> points = place_quantizers(model).points
+        >>> bound = np.float32([2])
+        >>> parameters = {point.name: FakeQuantizeParameters(-bound, bound, -bound, bound, 255) for point in points}
+        >>> insert_quantizers(model, points, parameters)
+        >>> [node.get_type_name() for node in model.get_ordered_ops() if node.get_type_name() != "Constant"]
+        ['Parameter', 'FakeQuantize', 'Convert', 'Multiply', 'MatMul', 'Result']
     """
     nodes = nodes_by_name(model)
-    # Looked up before the first edit: a point may quantize what another one's FakeQuantize will read.
+    # Looked up before the first edit, as an edit changes what later quantizers would find.
     sources = {point.name: find_output(nodes, point.tensor) for point in points}
     for point in points:
         source, limits = sources[point.name], parameters[point.name]
@@ -53,6 +75,7 @@ def insert_quantizers(
 
 
 def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:
+    """The output of a new FakeQuantize that reads ``source``."""
     rank = source.get_partial_shape().rank
     axes = point.channel_axes if limits.input_low.size > 1 else ()
     shape = [1] * (rank.get_length() if axes else 0)
@@ -75,9 +98,9 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
 
 
 def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:
-    """Constant(i8) -> Convert [-> Subtract] -> Multiply, equal to the FakeQuantize of the weights.
+    """The output of Constant(i8) -> Convert [-> Subtract] -> Multiply, equal to the FakeQuantize of the weights.
 
-    Codes run from -L//2; the Subtract is left out where zero is code 0, as it is for symmetric weights.
+    The lowest code is -(levels // 2). Symmetric weights need no Subtract, as zero has code 0.
     """
     weights, element_type = constant_value(source), source.get_element_type()
     low, high, scale, zero_point = (
@@ -99,6 +122,7 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
 
 
 def _scale_and_zero_point(limits: FakeQuantizeParameters) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scale and the zero point of each channel, float64, of the shape of the bounds."""
     scale = (limits.output_high.astype(np.float64) - limits.output_low) / (limits.levels - 1)
     zero_point = -(limits.levels // 2) - limits.output_low / scale
     nearest = np.rint(zero_point)
@@ -106,7 +130,7 @@ def _scale_and_zero_point(limits: FakeQuantizeParameters) -> tuple[NDArray[np.fl
 
 
 def _blocks(weights: NDArray[np.float32]) -> Iterator[slice]:
-    """Rows of axis 0, few enough for temporaries in float64 to stay in the cache."""
+    """Slices of axis 0, small enough for temporaries in float64 to stay in the cache."""
     rows = max(1, _BLOCK * len(weights) // weights.size)
     yield from (slice(start, start + rows) for start in range(0, len(weights), rows))
 

@@ -1,8 +1,8 @@
-"""The ends of sorted rows inside the graph: the k largest or smallest values of a tensor, without sorting it.
+"""The ends of sorted rows inside the graph: the k largest or smallest values of a tensor, without sorting all of it.
 
-Two ways lead from many values to few that hold the k largest. Written in columns, they are among the k largest of each
-column, which TopK finds for all columns side by side: the quick way for a small k. In blocks, they lie in the k blocks
-with the largest maxima: any other block has k values above all of its own.
+Two ways lead from many values to few that include the k largest. In columns: they are among the k largest of each
+column, which TopK finds for all columns side by side; this is the quick way for a small k. In blocks: they lie in the k
+blocks with the largest maxima, as any other block has k values above all of its own.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,20 +13,24 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-# Up to so many values columns are quicker than blocks.
+# The largest k for which columns are quicker than blocks.
 _FEW_VALUES = 4
-# Columns of a tensor without rows; the longest column of a row, beyond which it is parted into several.
+# Columns of a tensor of one row; the longest column of a row, beyond which it is parted into several.
 _COLUMNS = 64
 _LONGEST_COLUMN = 1024
-# So few values for each one looked for are not parted into blocks.
+# Rows with at most so many values for each one looked for are not parted into blocks.
 _FEW_ENOUGH = 64
 
 
 @dataclass(frozen=True)
 class End:
-    """The ``count`` largest (or smallest) values of each row of a tensor of known shape.
+    """The largest or the smallest values of each row of a tensor.
 
-    There is a row for each place along the ``axes``, one in all without any.
+    Attributes:
+        source: The tensor, of static shape.
+        axes: There is a row for each place along these axes; () for one row.
+        count: Number of values to find in each row.
+        largest: Whether to find the largest values.
     """
 
     source: ov.Output
@@ -36,30 +40,34 @@ class End:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         shape = self.source.get_shape()
         return int(np.prod([shape[axis] for axis in self.axes]))
 
     @property
     def length(self) -> int:
-        """Values of each row."""
+        """The number of values in each row."""
         return int(np.prod(self.source.get_shape())) // self.rows
 
     @property
     def mode(self) -> str:
-        """As TopK has it."""
+        """The ``mode`` of OpenVINO's TopK."""
         return "max" if self.largest else "min"
 
     @property
     def likeness(self) -> Hashable:
-        """Ends that are alike in this can be found together."""
+        """A key that is equal for ends that can be found together."""
         return self.rows == 1, self.length, self.count, self.largest
 
 
 def find_together(ends: Sequence[End]) -> ov.Output:
-    """The values of ends that are alike, (rows of all, count), in any order within a row.
+    """The values of all ends, (rows of all ends, count), in any order within a row.
 
-    Once few values are left of each tensor they go on as rows of one: few operations are quick to compile and to run.
+    Once few values of each tensor are left, they go on as rows of one tensor: fewer operations are quicker to compile
+    and to run.
+
+    Args:
+        ends: Ends of equal ``likeness``, at least one.
     """
     count, mode = ends[0].count, ends[0].mode
     few = _best_in_columns if count <= _FEW_VALUES else _best_in_blocks
@@ -74,9 +82,9 @@ def find_together(ends: Sequence[End]) -> ov.Output:
 
 
 def _best_in_columns(end: End) -> ov.Output:
-    """Values that hold those looked for, (rows, any).
+    """Values of each row that include those looked for, (rows, any number).
 
-    Rows become columns, or several columns where they are long: channels are last in memory, as convolutions write.
+    Rows become columns, long rows become several: in memory channels are last, as convolutions write them.
     """
     rows, length = end.rows, end.length
     wanted = isqrt(length) if length > _LONGEST_COLUMN else 1
@@ -100,7 +108,7 @@ def _best_in_columns(end: End) -> ov.Output:
 
 
 def _best_in_blocks(end: End) -> ov.Output:
-    """Values that hold those looked for, (rows, any)."""
+    """Values of each row that include those looked for, (rows, any number)."""
     order = [*end.axes, *_other_axes(end)]
     source = end.source if _in_order(end, order) else ops.transpose(end.source, np.array(order)).output(0)
     values = ops.reshape(source, np.array([end.rows, end.length]), False).output(0)
@@ -108,7 +116,7 @@ def _best_in_blocks(end: End) -> ov.Output:
 
 
 def _best_blocks(values: ov.Output, count: int, mode: str) -> ov.Output:
-    """The values of those ``count`` blocks of each row that hold what is looked for; all where there are no others."""
+    """The values of the ``count`` blocks of each row that include those looked for; all where there are no others."""
     rows, length = values.get_shape()
     size = _divisor(length, 2 * isqrt(length // count))
     if length // size <= count or size == 1:
@@ -133,7 +141,7 @@ def _other_axes(end: End) -> list[int]:
 
 
 def _in_order(end: End, order: list[int]) -> bool:
-    """Whether the axes that are longer than one have this order as it is."""
+    """Whether the axes longer than one have this order already."""
     shape = end.source.get_shape()
     long = [axis for axis in order if shape[axis] > 1]
     return long == sorted(long)

@@ -1,9 +1,9 @@
-"""Channels between two layers, scaled in a way that the model does not notice, through what lies between them.
+"""Cross-layer equalization in the graph: channels between two layers are scaled; the model computes the same.
 
-Positively homogeneous functions of each channel, ``f(x / s) = f(x) / s`` for s > 0, let a scale pass: ReLU, PReLU and
-max pooling; leaky ReLU is a PReLU. A depthwise convolution with constant weights is a layer of its own: what reads it
-is one pair, it and what it reads another. Clamp stops a scale: its limit would have to move with each channel.
-Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1.
+Functions with ``f(x / s) = f(x) / s`` for s > 0 let the scale of a channel pass: ReLU, PReLU (leaky ReLU is one) and
+max pooling. A depthwise convolution with constant weights is a layer: it forms one pair with the layer in front of it
+and another with the layer behind it. Clamp stops a scale, as its bound would have to move with each channel. Nagel et
+al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,18 @@ _KINDS = {*_FEATURES, *_GROUPED, "MatMul"}
 
 @dataclass(frozen=True)
 class EqualizationPair:
-    """Two layers: ``producer [-> bias] -> homogeneous functions -> tensor -> consumer``.
+    """Two layers: ``producer [-> bias] -> functions that let scales pass -> tensor -> consumer``, by name.
 
-    ``bias`` is an Add of a constant, None where there is none. Axes are those of the weights: ``made`` hold the
-    producer's output channels, ``read`` the consumer's input channels, in C order.
+    Attributes:
+        producer: The first layer.
+        producer_port: Port of its weights.
+        made: Axes of its weights that hold its output channels, in C order.
+        bias: Its bias, an Add of a constant; None without one.
+        bias_axis: Axis of the channels in the bias, negative.
+        tensor: Name of the tensor that the second layer reads.
+        consumer: The second layer.
+        consumer_port: Port of its weights.
+        read: Axes of its weights that hold its input channels, in C order.
     """
 
     producer: str
@@ -44,30 +52,49 @@ class EqualizationPair:
 
 
 def find_pairs(model: ov.Model) -> tuple[EqualizationPair, ...]:
-    """The pairs of a model, by the consumer's name. Nothing else may read what lies between the two layers."""
+    """The pairs of a model, by the consumer's name; nothing else reads what lies between the two layers.
+
+    Args:
+        model: The float model.
+    """
     layers = {layer.operation: layer for layer in find_layers(read_operations(model))}
     found = (_pair(consumer, layers) for consumer in layers.values())
     return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.consumer))
 
 
 def read_columns(model: ov.Model, pair: EqualizationPair) -> NDArray[np.float64]:
-    """The consumer's weights as (outputs, channels), taps of the kernel among the outputs."""
+    """The consumer's weights, (outputs, channels), float64; the taps of the kernel are among the outputs.
+
+    Args:
+        model: The model.
+        pair: The pair.
+    """
     weights = read_constant(nodes_by_name(model)[pair.consumer], pair.consumer_port)
     ahead = np.moveaxis(weights, pair.read, range(len(pair.read)))
     return ahead.reshape(int(np.prod(ahead.shape[: len(pair.read)])), -1).T
 
 
 def read_rows(model: ov.Model, pair: EqualizationPair) -> NDArray[np.float64]:
-    """The producer's weights as (channels, values)."""
+    """The producer's weights, (channels, values), float64.
+
+    Args:
+        model: The model.
+        pair: The pair.
+    """
     weights = read_constant(nodes_by_name(model)[pair.producer], pair.producer_port)
     ahead = np.moveaxis(weights, pair.made, range(len(pair.made)))
     return ahead.reshape(int(np.prod(ahead.shape[: len(pair.made)])), -1)
 
 
 def equalize_pair(model: ov.Model, pair: EqualizationPair, factors: Channels) -> None:
-    """Divide the channels of ``tensor`` by positive ``factors``, (channels,), and let the consumer multiply by them.
+    """Divide the channels of ``tensor`` by factors, in place, and let the consumer multiply by them.
 
-    Changed constants become new ones, so that other readers keep theirs.
+    Changed constants are new ones, so that other readers keep the old ones.
+
+    Args:
+        model: The float model.
+        pair: The pair.
+        factors: Positive factor of each channel, (channels,), float64.
     """
     nodes = nodes_by_name(model)
     _scale(nodes[pair.producer], pair.producer_port, pair.made, 1 / factors)
@@ -83,6 +110,7 @@ def _scale(layer: ov.Node, port: int, axes: tuple[int, ...], scale: Channels) ->
 
 
 def _pair(consumer: Layer, layers: dict[Operation, Layer]) -> EqualizationPair | None:
+    """The pair of a consumer and the layer in front of it; None without one."""
     last = consumer.data.source.operation
     shape = shape_of(consumer.data.source)
     while last.type in _HOMOGENEOUS and _passes(last) and len(last.readers) == 1:
@@ -116,13 +144,14 @@ def _pair(consumer: Layer, layers: dict[Operation, Layer]) -> EqualizationPair |
 
 
 def _passes(operation: Operation) -> bool:
-    """Whether one computed operand and constants make its only output that is read (max pooling has indices too)."""
+    """Whether only the first output is read (max pooling has two), and all operands but the first are constant."""
     return len(operation.consumers[0]) == len(operation.readers) and all(
         source.operation.constant for source in operation.sources[1:]
     )
 
 
 def _made(layer: Layer) -> tuple[int, ...]:
+    """The axes of a layer's weights that hold its output channels."""
     kind = layer.operation.type
     if kind == "GroupConvolution":
         return (0, 1)
@@ -132,6 +161,7 @@ def _made(layer: Layer) -> tuple[int, ...]:
 
 
 def _read(layer: Layer) -> tuple[int, ...]:
+    """The axes of a layer's weights that hold its input channels."""
     kind = layer.operation.type
     if kind == "GroupConvolution":
         return (0, 2)

@@ -1,4 +1,4 @@
-"""From the user's ignored scope to operations of one model; what fits nothing is a mistake, not a wish."""
+"""From the user's ignored scope to operations of one model; an entry without effect is an error."""
 
 import difflib
 import re
@@ -10,18 +10,24 @@ from tasks.graph.insertion import BODY_TYPES
 from tasks.graph.operations import Operation, shape_of
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 
-# Types that the model type ``transformer`` keeps float, as in POT; Squeeze is missing here, since quantization passes
-# through it and keeping it out would only take the quantization of the layers behind it.
+# Types that the model type ``transformer`` keeps float, as in POT but for Squeeze. Quantization passes through that: to
+# keep it float would only take the quantization of the layers behind it.
 TRANSFORMER_TYPES = frozenset({"Add", "Power", "Subtract", "ReduceMean", "SquaredDifference", "MVN", "Multiply"})
 
 
 def find_ignored(
     operations: tuple[Operation, ...], ignored: IgnoredScope, why_never: Callable[[Operation], str | None]
 ) -> frozenset[Operation]:
-    """The operations that an ignored scope names.
+    """The operations that an ignored scope keeps float.
 
-    ``why_never`` says why an operation is not quantized anyway; None for one that could be. Raises InputError for an
-    entry that names nothing, and for one that names only what is never quantized.
+    Args:
+        operations: All operations of a model.
+        ignored: The ignored scope.
+        why_never: Gives the reason why an operation is never quantized, None for one that could be.
+
+    Raises:
+        InputError: An entry names no operation, or only operations that are never quantized, or is no regular
+            expression.
     """
     found: set[Operation] = set()
     by_name = {operation.name: operation for operation in operations}
@@ -57,6 +63,7 @@ def find_ignored(
 def _useful(
     entry: str, operations: Collection[Operation], why_never: Callable[[Operation], str | None]
 ) -> set[Operation]:
+    """Those of the operations that could be quantized; InputError if there are none."""
     reasons = {operation: why_never(operation) for operation in operations}
     useful = {operation for operation, reason in reasons.items() if reason is None}
     if not useful:
@@ -69,6 +76,7 @@ def _useful(
 
 
 def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[Operation]:
+    """The operations that an entry names; InputError if there are none."""
     types: dict[str, list[Operation]] = {}
     for operation in operations:
         grouped = {"Convolution"} if operation.type == "GroupConvolution" else set()
@@ -103,7 +111,7 @@ def _has(operation: Operation, entry: IgnoredOperation) -> bool:
 def _attributes(operation: Operation) -> dict[str, object]:
     attributes = {name: _plain(value) for name, value in operation.node.get_attributes().items()}
     if operation.type == "GroupConvolution":
-        # OpenVINO keeps it in the shape of the weights only.
+        # No attribute of OpenVINO: the number of groups is in the shape of the weights only.
         shape = shape_of(operation.sources[1])
         attributes["group"] = shape[0] if shape else None
     return attributes
@@ -114,12 +122,17 @@ def _plain(value: object) -> object:
 
 
 def spell(entry: IgnoredOperation) -> str:
-    """``Type(name=value, ...)``."""
+    """An entry as text, ``Type(name=value, ...)``.
+
+    Args:
+        entry: The entry of an ignored scope.
+    """
     attributes = ", ".join(f"{name}={value}" for name, value in entry.attributes)
     return f"{entry.type}({attributes})" if attributes else entry.type
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    """The names nearest to ``name``, as the end of a message; empty if none is near."""
     folded = {each.casefold(): each for each in known}
     near = difflib.get_close_matches(name.casefold(), folded, n=3)
     return f"; nearest: {', '.join(folded[each] for each in near)}" if near else ""

@@ -1,11 +1,11 @@
-"""The inputs of single operations where quantization would start, before any of it moves."""
+"""The inputs of each operation at which quantization starts, before it is propagated upwards."""
 
 from collections.abc import Mapping
 
 from tasks.graph.devices import TRUTH_TYPES, Device, Row
 from tasks.graph.operations import Edge, Operation, Source, element_count, is_float, shape_of
 
-# Operations with a body: their inside is another graph, which runs as often as the outside decides.
+# Operations with a body: another graph, which runs as often as the operation decides.
 BODY_TYPES = frozenset({"If", "Loop", "TensorIterator"})
 
 _WEIGHTED_PORTS = (0, 1)
@@ -15,20 +15,25 @@ _PORTS = {
         _WEIGHTED_PORTS,
     ),
     **dict.fromkeys(("Interpolate", "Power", "PRelu", "ReduceMean", "NormalizeL2", "MVN", "AvgPool"), (0,)),
-    # data, states, weights of the input, weights of the recurrence; lengths and bias stay as they are.
+    # Data, states, weights of the input and of the recurrence; lengths and biases stay as they are.
     "LSTMSequence": (0, 1, 4, 5),
     "GRUSequence": (0, 1, 3, 4),
 }
 _LAYERS = frozenset(_PORTS)
 _SEQUENCES = frozenset({"LSTMSequence", "GRUSequence"})
-# They have weights, but no row in most tables, or in any.
+# Recurrent operations have weights, but most tables have no row for them.
 _RECURRENT = _SEQUENCES | {"RNNSequence", "LSTMCell", "GRUCell", "RNNCell"}
 
 
 def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, str]) -> tuple[Edge, ...] | str:
-    """The inputs of ``operation`` to quantize, or the reason why there are none.
+    """The inputs of an operation to quantize, or the reason why there are none.
 
-    An operation whose row is about its output only has no inputs to quantize, and no reason not to.
+    A row that is about outputs only gives no inputs, and no reason.
+
+    Args:
+        operation: The operation.
+        row: Its row in the device's table.
+        skipped: Operations that stay float because of a pattern, each with the reason.
     """
     reason = _why_float(operation, skipped)
     if reason is not None:
@@ -49,7 +54,13 @@ def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, s
 def start_everywhere(
     operations: tuple[Operation, ...], device: Device, skipped: Mapping[Operation, str]
 ) -> tuple[dict[Operation, tuple[Edge, ...]], dict[Operation, str]]:
-    """The inputs to quantize of every operation in the tables, and the reasons of those that stay float."""
+    """The inputs to quantize of each operation in the device's table, and the reasons of those that stay float.
+
+    Args:
+        operations: All operations of a model.
+        device: The target device.
+        skipped: Operations that stay float because of a pattern, each with the reason.
+    """
     starts, reasons = {}, {}
     for operation in operations:
         row = device.row(operation)
@@ -67,6 +78,7 @@ def start_everywhere(
 
 
 def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | None:
+    """The reason why an operation stays float; None if its inputs tell."""
     if operation.constant:
         return "constant"
     if operation.shape_only:
@@ -81,6 +93,7 @@ def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | 
 
 
 def _needs_quantizer(edge: Edge, row: Row) -> bool:
+    """Whether an input gets a quantizer."""
     source = edge.source
     if source.operation.shape_only or element_count(source) == 0:
         return False
@@ -93,7 +106,11 @@ def _needs_quantizer(edge: Edge, row: Row) -> bool:
 
 
 def scales_and_shifts(operation: Operation) -> bool:
-    """Whether it multiplies by a constant in front of the addition of one: a normalization, as exact as it is."""
+    """Whether an operation is the scale of a scale and shift: a Multiply by a constant in front of an Add of one.
+
+    Args:
+        operation: The operation.
+    """
     if operation.type != "Multiply" or not any(source.operation.constant for source in operation.sources):
         return False
     return any(
@@ -103,15 +120,23 @@ def scales_and_shifts(operation: Operation) -> bool:
 
 
 def passes_input_on(edge: Edge) -> bool:
-    """Whether an output of the model is one of its inputs: OpenVINO cannot compile a FakeQuantize between them."""
+    """Whether an output of the model is one of its inputs; OpenVINO cannot compile a FakeQuantize between them.
+
+    Args:
+        edge: An input of an operation.
+    """
     return edge.operation.type == "Result" and edge.source.operation.type == "Parameter"
 
 
 def channel_axes(edge: Edge) -> tuple[int, ...]:
-    """The axes of the tensor read at ``edge`` along which a scale per channel makes sense; () for none.
+    """The axes of a tensor along which a scale per channel makes sense; () for none.
 
-    Constants: the output channels of a layer as its operation's page lays them out, so that the scale can leave the sum
-    over inputs; axis 0 of operands of arithmetic. Computed tensors: axis 1, where POT assumes the channels.
+    Constants: the output channels of a layer as OpenVINO's page of the operation lays them out, so that the scale can
+    leave the sum over inputs; axis 0 of operands of arithmetic. Computed tensors: axis 1, where POT assumes the
+    channels.
+
+    Args:
+        edge: The input that reads the tensor.
     """
     source, operation = edge.source, edge.operation
     shape = shape_of(source)
@@ -129,10 +154,10 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
 
 
 def _features(edge: Edge, rank: int) -> tuple[int, ...]:
-    """The axis of a constant matrix, or a stack of them, that holds the output features of a MatMul."""
+    """The axis of the output features in the constant of a MatMul, a matrix or a stack of them."""
     operation, first = edge.operation, edge.port == 0
     if first and rank < len(shape_of(Source(operation, 0)) or ()):
-        # One matrix in front of a stack of them: OpenVINO takes the rows of the stack for its features.
+        # For a matrix times a stack of them OpenVINO takes the rows of the stack for the features.
         return ()
     contracted_first = first == operation.node.get_attributes()["transpose_a" if first else "transpose_b"]
     return (rank - 1 if contracted_first else rank - 2,)

@@ -1,4 +1,4 @@
-"""Layers in groups whose inputs can be observed together, in topological order."""
+"""Groups of layers whose inputs can be observed in one pass over the samples, in topological order."""
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
@@ -11,7 +11,11 @@ Groups = tuple[tuple[Layer, ...], ...]
 
 
 def independent_groups(layers: Sequence[Layer]) -> Groups:
-    """As few groups of consecutive layers as can be, none of which reads what another one of its group computes."""
+    """The fewest groups of consecutive layers in which no layer depends on another one of its group.
+
+    Args:
+        layers: Layers in topological order.
+    """
     groups: list[list[Layer]] = []
     for layer in layers:
         if not groups or depends_on(layer, {each.operation for each in groups[-1]}):
@@ -21,19 +25,34 @@ def independent_groups(layers: Sequence[Layer]) -> Groups:
 
 
 def joined(groups: Groups, most: int) -> Groups:
-    """At most so many groups, each of neighbours, as equal in number as can be."""
+    """At most ``most`` groups, each of which joins neighbouring ones, as equal in number as possible.
+
+    Args:
+        groups: Groups in topological order.
+        most: Largest number of groups, at least 1.
+    """
     count = min(most, len(groups))
     borders = [number * len(groups) // count for number in range(count + 1)] if groups else [0]
     return tuple(tuple(layer for group in groups[start:stop] for layer in group) for start, stop in pairwise(borders))
 
 
 def depends_on(layer: Layer, others: Collection[Operation]) -> bool:
-    """Whether what a layer reads is computed from what one of the ``others`` computes."""
+    """Whether the data of a layer depend on the result of one of some operations.
+
+    Args:
+        layer: The layer.
+        others: The operations.
+    """
     return is_computed_from(layer.data.source.operation, others)
 
 
 def is_computed_from(operation: Operation, others: Collection[Operation]) -> bool:
-    """Whether an operation is one of the ``others`` or reads, directly or not, what one of them computes."""
+    """Whether an operation is one of some others or depends, directly or not, on the result of one.
+
+    Args:
+        operation: The operation.
+        others: The other operations, of the same model.
+    """
     first = min((other.index for other in others), default=operation.index)
     pending, seen = [operation], set()
     while pending:
@@ -47,7 +66,14 @@ def is_computed_from(operation: Operation, others: Collection[Operation]) -> boo
 
 
 def find_sum(layer: Layer, group: Collection[Operation]) -> Edge | None:
-    """Where the answer of a layer, which nothing else reads, is added to what no layer of its group computes."""
+    """The input at which an Add reads the output of a layer, where it adds another branch; None without such an Add.
+
+    Nothing else reads the output of the layer, and the other branch depends on no layer of the group.
+
+    Args:
+        layer: The layer; its bias, if it has one, is a part of it.
+        group: The operations of all layers of its group.
+    """
     last = find_bias(layer.operation, layer.output_axis) or layer.operation
     if len(last.readers) != 1 or last.readers[0].operation.type != "Add":
         return None

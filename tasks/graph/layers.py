@@ -1,4 +1,4 @@
-"""Layers: operations that sum products of constant weights and a computed tensor, and what a mean does to them."""
+"""Layers: operations that sum products of constant weights and data, and the shift of their mean output."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,19 @@ _SPATIAL = {
     "ConvolutionBackpropData": 2,
     "GroupConvolutionBackpropData": 3,
 }
-# The types that can be layers, with constant weights or not.
+# Types of operations that are layers if their weights are constant.
 PRODUCTS = frozenset({*_SPATIAL, "MatMul"})
 _CHANNEL_AXIS = 1
 
 
 @dataclass(frozen=True, order=True)
 class ChannelMean:
-    """The mean of a tensor for every place along one of its axes."""
+    """The mean of a tensor for every place along an axis.
+
+    Attributes:
+        tensor: Name of the tensor.
+        axis: The axis.
+    """
 
     tensor: str
     axis: int
@@ -29,10 +34,14 @@ class ChannelMean:
 
 @dataclass(frozen=True)
 class Layer:
-    """``output[.., o, ..] = sum of weights[o, c] * data[.., c, ..]``, over taps of the kernel as well.
+    """``output[.., o, ..] = sum of weights[o, c] * data[.., c, ..]``, over the taps of the kernel as well.
 
-    ``data`` and ``weights`` are its inputs; ``data_axis`` is the axis of the data that is summed over, ``output_axis``
-    (negative) the one that holds its output channels.
+    Attributes:
+        operation: The operation.
+        data: Its input that reads the data.
+        weights: Its input that reads the weights.
+        data_axis: Axis of the data that is summed over.
+        output_axis: Axis of the output channels in its output, negative.
     """
 
     operation: Operation
@@ -43,28 +52,37 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """The name of the operation."""
+        """The friendly name of the operation."""
         return self.operation.name
 
     @property
     def mean(self) -> ChannelMean:
-        """The mean of the data that a change of the weights acts on."""
+        """The mean of the data that tells how a change of the weights shifts the output."""
         return ChannelMean(str(self.data.source), self.data_axis)
 
 
 def find_layers(operations: tuple[Operation, ...]) -> tuple[Layer, ...]:
     """The layers of a model in topological order: (transposed, grouped) convolutions, MatMul with one constant operand.
 
-    A MatMul whose weights are a stack of several matrices, or a vector, is none.
+    A MatMul whose weights are a stack of several matrices, or a vector, is no layer.
+
+    Args:
+        operations: All operations of a model, in topological order.
     """
     return tuple(layer for operation in operations if (layer := _as_layer(operation)) is not None)
 
 
 def mean_shift(layer: Layer, difference: NDArray[np.floating], mean: Channels) -> Channels:
-    """How far the mean of each output channel moves when the weights change by ``difference``, (output channels,).
+    """The shift of the mean of each output channel by a change of the weights, (output channels,), float64.
 
-    ``mean``, (input channels,), is that of the data. A tap of the kernel adds nothing where it lies in the padding: it
-    counts with the share of output positions at which it meets data. Summed in the precision of the weights.
+    It is ``difference E[x]`` (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+    Correction", section 4.2). A tap of the kernel adds nothing where it lies in the padding: it counts by the share of
+    output positions at which it meets data. Sums are formed in the precision of the weights.
+
+    Args:
+        layer: The layer.
+        difference: Change of the weights, of their shape, float32 or float64.
+        mean: Mean of the data, (input channels,), float64.
     """
     kind = layer.operation.type
     if kind == "MatMul":
@@ -84,15 +102,23 @@ def mean_shift(layer: Layer, difference: NDArray[np.floating], mean: Channels) -
 
 
 def _summed(formula: str, weights: NDArray[np.floating], met: Channels) -> Channels:
-    """Not by BLAS, whose sums depend on the number of threads; converting weights to float64 takes longer than sums."""
+    """The sums of products by an einsum formula, (output channels,), float64.
+
+    BLAS is not used, as its sums depend on the number of threads. Nor are weights converted to float64, which takes
+    longer than the sums.
+    """
     shift: Channels = np.einsum(formula, weights, met.astype(weights.dtype, copy=False)).astype(np.float64)
     return shift.reshape(-1)
 
 
 def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
-    """For each tap of a kernel, the share of output positions at which it meets data; of the shape of the kernel.
+    """The share of output positions at which each tap of a kernel meets data, of the shape of the kernel, float64.
 
-    A size that is not known beforehand counts as very large.
+    An axis of unknown size counts as very long.
+
+    Args:
+        layer: The layer, a convolution.
+        kernel: Spatial sizes of the kernel.
     """
     node, backwards = layer.operation.node, "Backprop" in layer.operation.type
     attributes = node.get_attributes()
@@ -112,20 +138,27 @@ def tap_shares(layer: Layer, kernel: tuple[int, ...]) -> NDArray[np.float64]:
 def _shares_along(
     length: int, before: int | None, after: int | None, step: int, dilation: int, pad: int, backwards: bool
 ) -> NDArray[np.float64]:
+    """The shares of the taps along one axis, (length,)."""
     if before is None or after is None:
         return np.full(length, 1 / step if backwards else 1.0)
     taps = np.arange(length)[:, None] * dilation - pad
-    # Each position of the short side, moved by the tap: does it lie on the other side?
+    # A tap meets data where it moves a position of one side to a position that exists on the other side.
     moving, still = (before, after) if backwards else (after, before)
     place = np.arange(moving)[None] * step + taps
     return np.asarray(((place >= 0) & (place < still)).sum(axis=1) / after)
 
 
 def pad_begin(convolution: Operation, axis: int, length: int, sizes: list[int | None]) -> int:
-    """Padding in front along an axis, whose kernel has ``length`` taps and which has these ``sizes`` before and after.
+    """The padding in front of the data along an axis, in elements.
 
-    ``auto_pad`` is worked out as the pages of the operations say: of an odd number of pixels "same_upper" has the
-    larger part behind, but that of a transposed convolution in front.
+    ``auto_pad`` follows OpenVINO's pages of Convolution-1 and ConvolutionBackpropData-1. An odd number with
+    "same_upper" has its larger part behind the data, but that of a transposed convolution in front.
+
+    Args:
+        convolution: The convolution, transposed or not.
+        axis: Number of the spatial axis, from 0.
+        length: Taps of the kernel along the axis.
+        sizes: Sizes of the data and of the output along the axis, None where unknown.
     """
     attributes, backwards = convolution.node.get_attributes(), "Backprop" in convolution.type
     kind = attributes["auto_pad"]
@@ -142,6 +175,7 @@ def pad_begin(convolution: Operation, axis: int, length: int, sizes: list[int | 
 
 
 def _as_layer(operation: Operation) -> Layer | None:
+    """The operation as a layer; None if it is none."""
     is_product = operation.type == "MatMul"
     if operation.type not in _SPATIAL and not is_product:
         return None
@@ -165,18 +199,26 @@ def _as_product(operation: Operation) -> Layer | None:
     transposed = operation.node.get_attributes()["transpose_b" if data else "transpose_a"]
     last = (data == 0) != transposed
     axis = len(values) - (1 if last or len(values) == 1 else 2)
-    # A vector is a matrix of one row or column, which the product then loses.
+    # Data that are a vector are a matrix of one row or column, which the output lacks.
     output_axis = -1 if data == 0 or len(values) == 1 else -2
     return Layer(operation, Edge(operation, data), Edge(operation, weights), axis, output_axis)
 
 
 def contracts_first(layer: Layer) -> bool:
-    """Whether the last but one axis of the weights of a MatMul is summed over."""
+    """Whether the last but one axis of the weights of a MatMul is summed over.
+
+    Args:
+        layer: The layer, a MatMul.
+    """
     return contracted_axis(layer) == len(shape_of(layer.weights.source) or ()) - 2
 
 
 def contracted_axis(layer: Layer) -> int:
-    """The axis of the weights of a MatMul that is summed over."""
+    """The axis of the weights of a MatMul that is summed over.
+
+    Args:
+        layer: The layer, a MatMul.
+    """
     rank = len(shape_of(layer.weights.source) or ())
     transposed = layer.operation.node.get_attributes()["transpose_b" if layer.weights.port else "transpose_a"]
     return rank - 2 if (layer.weights.port == 1) != transposed else rank - 1

@@ -1,7 +1,7 @@
-"""What outputs are judged by: the numbers that a last softmax or sigmoid reads.
+"""Logits: the values that the last softmax or sigmoid of a model reads. Outputs are compared by them.
 
-Most probabilities are next to 0 or 1 whatever the numbers behind them, and their error is that of the few samples in
-doubt. All samples tell something of their logits, so that fewer suffice.
+Most probabilities are close to 0 or 1 whatever their logits are, and the few samples in doubt make up nearly all of
+their error. All samples contribute to the error of logits, so that fewer samples are enough.
 """
 
 import numpy as np
@@ -12,14 +12,21 @@ _HANDED_ON = ("FakeQuantize", "Convert")
 
 
 def has_logits(model: ov.Model) -> bool:
-    """Whether an output is that of a softmax or sigmoid."""
+    """Whether a softmax or a sigmoid computes an output of the model.
+
+    Args:
+        model: The model, float or quantized.
+    """
     return any(_last_activation(result) is not None for result in model.get_results())
 
 
 def take_logits(model: ov.Model) -> None:
-    """Let every output that a softmax or sigmoid computes be what that reads instead, names aside.
+    """Replace each output that a softmax or a sigmoid computes by its logits, in place; its names are lost.
 
-    What a softmax reads counts without its mean along the axis, which changes no probability.
+    The mean of the logits of a softmax along its axis is subtracted: it changes no probability.
+
+    Args:
+        model: The model, float or quantized.
     """
     for result in model.get_results():
         last = _last_activation(result)
@@ -34,6 +41,7 @@ def take_logits(model: ov.Model) -> None:
 
 
 def _last_activation(result: ov.Node) -> ov.Node | None:
+    """The softmax or the sigmoid that computes an output; None for another output."""
     node = result.input_value(0).get_node()
     while node.get_type_name() in _HANDED_ON:
         node = node.input_value(0).get_node()

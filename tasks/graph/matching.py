@@ -1,8 +1,8 @@
-"""A small language for patterns of operations, written in the order in which data flows.
+"""A small language for patterns of operations, written in the order in which data flow.
 
 ``chain(op("MVN", keep=True), op("Multiply", const=True), op("Add", const=True))`` is an MVN whose result is multiplied
 by a constant and then added to one. A pattern ends in one operation and is matched upwards from it, through inputs:
-each input has exactly one producer, so a match costs about as much as the pattern is long.
+each input has exactly one producer, so that a match costs about as much as the pattern is long.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,19 +12,24 @@ from itertools import permutations
 
 from tasks.graph.operations import Operation
 
-# What may stand at one input: any of some patterns. No pattern at all: anything.
+# The patterns that may match at one input; without any, everything does.
 Alternatives = tuple["Pattern", ...]
-# Continues what came before.
+# Continues the patterns that come before it.
 Step = Callable[[Alternatives], Alternatives]
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One operation of a pattern; its operands match distinct inputs, in any order.
+    """One operation of a pattern.
 
-    ``const``: one more input has a value known before inference. ``keep``: the operation belongs to the context, not to
-    what the match finds. ``sole``: one input only reads its results. ``label`` names it, and ``same`` asks that one
-    more input is the operation so named.
+    Attributes:
+        types: Types of the operation.
+        operands: For each of some inputs, distinct and in any order, the patterns that may match there.
+        const: Whether one more input has a value known before inference.
+        keep: Whether the operation belongs to the context, not to what the match finds.
+        sole: Whether one input only reads its results.
+        label: Its name for ``same``.
+        same: Label of an operation that one more input reads.
     """
 
     types: frozenset[str]
@@ -45,7 +50,17 @@ def op(
     label: str = "",
     same: str = "",
 ) -> Step:
-    """An operation of one of ``types``, separated by spaces, that reads what came before and each of ``others``."""
+    """A step to one operation, which reads what comes before and what each of ``others`` describes.
+
+    Args:
+        types: Types of the operation, separated by spaces.
+        *others: Patterns of further inputs.
+        const: Whether one more input has a value known before inference.
+        keep: Whether the operation belongs to the context, not to what the match finds.
+        sole: Whether one input only reads its results.
+        label: Its name for ``same``.
+        same: Label of an operation that one more input reads.
+    """
 
     def step(before: Alternatives) -> Alternatives:
         operands = tuple(each for each in (before, *(other(()) for other in others)) if each)
@@ -55,28 +70,47 @@ def op(
 
 
 def chain(*steps: Step) -> Step:
-    """The steps one after the other."""
+    """A step through all steps, one after the other.
+
+    Args:
+        *steps: The steps, in the order in which data flow.
+    """
     return lambda before: reduce(lambda so_far, step: step(so_far), steps, before)
 
 
 def either(*steps: Step) -> Step:
-    """Any one of the steps."""
+    """A step through any one of the steps.
+
+    Args:
+        *steps: The alternatives.
+    """
     return lambda before: tuple(pattern for step in steps for pattern in step(before))
 
 
 def optional(step: Step) -> Step:
-    """The step, or nothing in its place."""
+    """A step that may be missing.
+
+    Args:
+        step: The step.
+    """
     return lambda before: (*step(before), *before)
 
 
 @dataclass(frozen=True)
 class _Match:
+    """The operations found so far, and those with labels."""
+
     found: frozenset[Operation]
     labels: Mapping[str, Operation]
 
 
 def match(pattern: Pattern, operation: Operation) -> frozenset[Operation] | None:
-    """The operations found by the first match of ``pattern`` that ends in ``operation``; None without any."""
+    """The operations of the first match that ends in an operation, without its context; None without a match.
+
+    Args:
+        pattern: The last operation of the pattern.
+        operation: The operation of the model to match it with.
+    """
     first = next(_matches(pattern, operation, _Match(frozenset(), {})), None)
     return None if first is None else first.found
 

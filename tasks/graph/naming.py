@@ -1,4 +1,4 @@
-"""Names that last: unique, and the same whenever the same file is read."""
+"""Names of nodes, inputs and outputs: unique, and the same whenever the same file is read."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,18 +8,37 @@ import openvino as ov
 
 
 def input_name(port: Any) -> str:
-    """The name users give data for: that of its Parameter, if the input's tensor has it or none, or the tensor's."""
+    """The name under which users give the data of an input.
+
+    It is the name of the Parameter, unless the input's tensor has other names only: then the first in alphabetical
+    order.
+
+    Args:
+        port: Input of a model or of a compiled model.
+    """
     names, own = port.get_names(), str(port.get_node().get_friendly_name())
     return own if own in names or not names else str(min(names))
 
 
 def output_names(model: ov.Model) -> tuple[str, ...]:
-    """One name an output: its tensor name, or that of the node that feeds it, ``<node>.<port>`` for one of several."""
+    """One name per output: the first tensor name in alphabetical order, or the name of the node that computes it.
+
+    A node with several outputs gives ``<node>.<port>``.
+
+    Args:
+        model: The model.
+    """
     return tuple(_any_name(port) or _source_name(port.get_node().input_value(0)) for port in model.outputs)
 
 
 def output_aliases(model: ov.Model) -> dict[str, str]:
-    """Every other name of an output, its other tensor names and its node's, with the one of :func:`output_names`."""
+    """The other names of outputs, each with the output's name in :func:`output_names`.
+
+    They are the other names of its tensor, and the name of the node that computes it.
+
+    Args:
+        model: The model.
+    """
     return {
         alias: name
         for port, name in zip(model.outputs, output_names(model), strict=True)
@@ -28,9 +47,12 @@ def output_aliases(model: ov.Model) -> dict[str, str]:
 
 
 def name_outputs(model: ov.Model) -> None:
-    """Give the tensor of every nameless output the name that :func:`output_names` has for it.
+    """Give the tensor of every output without a name the name of :func:`output_names`, in place.
 
-    Without one it is called by what computes it, which may be another operation in the quantized model.
+    OpenVINO otherwise names the output after the node that computes it, which is another one in the quantized model.
+
+    Args:
+        model: The model.
     """
     taken = {name for node in model.get_ordered_ops() for output in node.outputs() for name in output.get_names()}
     for port, name in zip(model.outputs, output_names(model), strict=True):
@@ -40,7 +62,11 @@ def name_outputs(model: ov.Model) -> None:
 
 
 def kinds_by_name(model: ov.Model) -> dict[str, str]:
-    """The type of each node by its name, in bodies of If, Loop and TensorIterator too."""
+    """The type of each node by its name, in bodies of If, Loop and TensorIterator too.
+
+    Args:
+        model: The model.
+    """
     kinds = {}
     for node in model.get_ordered_ops():
         kinds[node.get_friendly_name()] = node.get_type_name()
@@ -50,12 +76,16 @@ def kinds_by_name(model: ov.Model) -> dict[str, str]:
 
 
 def name_nodes(model: ov.Model, lasting: Mapping[str, str] | None = None) -> None:
-    """Make friendly names unique, and replace those that are not among the ``lasting`` ones; None for all.
+    """Make friendly names unique and replace those that do not last, in place, in bodies too.
 
-    IR files carry their names; a converted ONNX or TensorFlow model has nodes called ``Constant_1319`` by a counter of
-    the process, which would be another number in the next one. These become ``Constant.0``, ``Constant.1`` ... in
-    topological order, in bodies too. With the types of ``lasting`` names, an operation that others were fused into gets
-    the name of the one of its own type among them: a convolution that took in a batch normalization stays ``Conv_0``.
+    A name lasts if it is the same whenever the file is read. An IR holds its names, but a converted ONNX or TensorFlow
+    model has nodes called ``Constant_1319`` by a counter of the process. They become ``Constant.0``, ``Constant.1`` ...
+    in topological order. An operation that others were fused into gets the name of the one of its own type among them:
+    a convolution that took in a batch normalization stays ``Conv_0``.
+
+    Args:
+        model: The model.
+        lasting: Names that last, with the type of the node; None if all do.
     """
     nodes = model.get_ordered_ops()
     counters: Counter[str] = Counter()
@@ -80,7 +110,12 @@ def name_nodes(model: ov.Model, lasting: Mapping[str, str] | None = None) -> Non
 
 
 def move_names(source: ov.Output, target: ov.Output) -> None:
-    """Give the names of one tensor to another, which an output of the model has become."""
+    """Move the names of one tensor to another, which is now the output of the model.
+
+    Args:
+        source: The tensor that loses its names.
+        target: The tensor that gets them.
+    """
     names = source.get_names()
     source.get_tensor().set_names(set())
     target.get_tensor().set_names(target.get_names() | names)
@@ -90,17 +125,19 @@ def _rename(node: ov.Node, name: str) -> None:
     old = node.get_friendly_name()
     node.set_friendly_name(name)
     for output in node.outputs():
-        # OpenVINO calls the tensors of nameless inputs and outputs like their nodes.
+        # OpenVINO names the tensors of nameless inputs and outputs after their nodes.
         if old == node.get_name() and old in output.get_names():
             output.get_tensor().set_names(output.get_names() - {old} | {name})
 
 
 def _fused_names(node: ov.Node) -> list[str]:
+    """The names of the operations that were fused into a node."""
     info = node.get_rt_info()
     return str(info["fused_names_0"].astype(str)).split(",") if "fused_names_0" in info else []
 
 
 def _bodies(node: ov.Node) -> list[ov.Model]:
+    """The bodies of an If, a Loop or a TensorIterator; none for other nodes."""
     if node.get_type_name() == "If":
         return [node.get_then_body(), node.get_else_body()]
     return [node.get_function()] if node.get_type_name() in {"Loop", "TensorIterator"} else []

@@ -1,6 +1,7 @@
-"""A model read once into linked Python values, so that walks over it are cheap.
+"""A model that is read once into linked Python values, so that walks over it are cheap.
 
-A call into OpenVINO for every step of every walk would dominate placement on models of thousands of operations.
+On models of thousands of operations, a call into OpenVINO for every step of a walk would take most of the time of
+placement.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from tasks.graph.traversal import STATEFUL_TYPES
 
 
 class Source(NamedTuple):
-    """An output of an operation: a tensor."""
+    """A tensor: an output of an operation."""
 
     operation: "Operation"
     port: int
@@ -31,7 +32,7 @@ class Edge(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """The tensor read here."""
+        """The tensor that the input reads."""
         return self.operation.sources[self.port]
 
     def __str__(self) -> str:
@@ -40,10 +41,17 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """A node of a model; ``index`` is its place in topological order.
+    """A node of a model.
 
-    ``constant``: it computes the same in every inference. ``shape_only``: its value follows from the shapes of tensors,
-    not from their values. ``consumers`` holds, per output port, the inputs that read it.
+    Attributes:
+        index: Place in topological order.
+        name: Friendly name.
+        type: OpenVINO's name of the type.
+        node: The node itself.
+        sources: The tensor that each input port reads.
+        consumers: For each output port the inputs that read it.
+        constant: Whether its result is the same in every inference.
+        shape_only: Whether its result follows from the shapes of tensors, not from their values.
     """
 
     index: int
@@ -57,17 +65,17 @@ class Operation:
 
     @cached_property
     def shapes(self) -> tuple[tuple[int | None, ...] | None, ...]:
-        """The dimensions of every output, as they were when first asked for; see :func:`shape_of`."""
+        """The shape of every output, as it was when first asked for (see :func:`shape_of`)."""
         return tuple(_dimensions(output.get_partial_shape()) for output in self.node.outputs())
 
     @property
     def known(self) -> bool:
-        """Whether its value does not depend on the values of the model's inputs."""
+        """Whether its result does not depend on the values of the model's inputs."""
         return self.constant or self.shape_only
 
     @property
     def edges(self) -> list[Edge]:
-        """Its inputs."""
+        """All inputs of the operation."""
         return [Edge(self, port) for port in range(len(self.sources))]
 
     @property
@@ -77,7 +85,11 @@ class Operation:
 
 
 def read_operations(model: ov.Model) -> tuple[Operation, ...]:
-    """The main graph in topological order. Bodies of If, Loop and TensorIterator are not entered."""
+    """The operations of the main graph in topological order.
+
+    Args:
+        model: The model, with unique friendly names; bodies of If, Loop and TensorIterator are not entered.
+    """
     by_name: dict[str, Operation] = {}
     for index, node in enumerate(model.get_ordered_ops()):
         outputs = [node.input_value(port) for port in range(node.get_input_size())]
@@ -94,17 +106,29 @@ def read_operations(model: ov.Model) -> tuple[Operation, ...]:
 
 
 def is_float(source: Source) -> bool:
-    """Whether a tensor has a floating-point element type."""
+    """Whether a tensor has a floating-point element type.
+
+    Args:
+        source: The tensor.
+    """
     return bool(source.operation.node.get_output_element_type(source.port).is_real())
 
 
 def shape_of(source: Source) -> tuple[int | None, ...] | None:
-    """The dimensions of a tensor, None where dynamic; None for a dynamic rank."""
+    """The shape of a tensor, with None for each dynamic dimension; None for a dynamic rank.
+
+    Args:
+        source: The tensor.
+    """
     return source.operation.shapes[source.port]
 
 
 def element_count(source: Source) -> int | None:
-    """How many elements a tensor has; None for a dynamic shape."""
+    """The number of elements of a tensor; None for a dynamic shape.
+
+    Args:
+        source: The tensor.
+    """
     shape = shape_of(source)
     return None if shape is None or None in shape else prod(size or 0 for size in shape)
 
@@ -112,7 +136,7 @@ def element_count(source: Source) -> int | None:
 def _dimensions(shape: ov.PartialShape) -> tuple[int | None, ...] | None:
     if shape.rank.is_dynamic:
         return None
-    # By index: an iterator over a shape takes 10 us to make.
+    # By index, as it takes 10 us to make an iterator over a shape.
     sizes = [shape[axis] for axis in range(len(shape))]
     return tuple(None if size.is_dynamic else size.get_length() for size in sizes)
 

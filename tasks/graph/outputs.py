@@ -1,4 +1,4 @@
-"""Results of operations that a device stores quantized, whoever reads them."""
+"""Results of operations that a device quantizes whoever reads them, as GNA does."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,12 @@ from tasks.graph.operations import Edge, Operation, Source, is_float
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor quantized for the sake of ``operation``, which computes it, and the inputs that read it so."""
+    """A tensor that is quantized for the sake of the operation that computes it.
+
+    Attributes:
+        operation: The operation; the tensor may be the result of its bias.
+        edges: The inputs that read the quantized tensor.
+    """
 
     operation: Operation
     edges: tuple[Edge, ...]
@@ -19,10 +24,15 @@ class Output:
 def quantized_outputs(
     operations: Iterable[Operation], device: Device, skipped: Mapping[Operation, str], left_out: Collection[Operation]
 ) -> dict[Source, Output]:
-    """The outputs of ``operations`` that the device quantizes.
+    """The quantized results of operations, by tensor.
 
-    The output of a layer with a bias is that of the bias. What stays float, because it is ``skipped`` or ``left_out``,
-    reads the float tensor, and so does ShapeOf.
+    The output of a layer with a bias is that of the bias. Operations that stay float and ShapeOf read the float tensor.
+
+    Args:
+        operations: The operations that the device quantizes.
+        device: The target device.
+        skipped: Operations that stay float because of a pattern, each with the reason.
+        left_out: Operations that the user or the model type keeps float.
     """
     found: dict[Source, Output] = {}
     for operation in operations:
@@ -44,6 +54,7 @@ def quantized_outputs(
 
 
 def _results(operation: Operation, skipped: Mapping[Operation, str]) -> Iterator[Source]:
+    """The outputs of an operation, and those of its biases."""
     for port, readers in enumerate(operation.consumers):
         yield Source(operation, port)
         yield from (Source(edge.operation, 0) for edge in readers if skipped.get(edge.operation) == "bias")

@@ -1,8 +1,9 @@
-"""Operations that stay float although the target could quantize them, because of what stands around them.
+"""Patterns of operations that stay float although the target device could quantize them (POT: ignored patterns).
 
-They are fused into a neighbour (a bias, an activation function), are cheap and sensitive (a normalization's scale and
-shift, a gate), or compute indices and scores whose order matters. The patterns are those of POT. It gives every
-convolution a bias before it looks for them; here a convolution counts as biased with and without an Add.
+Some are fused into a neighbour: a bias, an activation function. Some are cheap and sensitive: the scale and shift of a
+normalization, the gate of squeeze-and-excitation. Some compute indices, or scores whose order matters. The patterns are
+those of POT. It gives every convolution a bias before it looks for them; here a convolution counts as biased with and
+without an Add.
 """
 
 from collections.abc import Iterable
@@ -25,7 +26,13 @@ _ALL = _CPU_GPU | _GNA | {"NPU"}
 
 @dataclass(frozen=True)
 class SkipRule:
-    """What a match of ``step`` finds stays float on ``devices``, because it is a ``reason``."""
+    """Operations that stay float because of a pattern.
+
+    Attributes:
+        reason: What the operations are.
+        step: The pattern.
+        devices: Names of the devices that the rule is for.
+    """
 
     reason: str
     step: Step
@@ -36,7 +43,7 @@ _plus_const = op("Add", const=True)
 _times_const = op("Multiply", const=True)
 _scale_shift = chain(_times_const, _plus_const)
 _biased = either(chain(op(_WEIGHTED), _plus_const), op(_CONVOLUTION))
-# With all readers told apart: what other operations read too exists anyway, and is not fused.
+# Each result has one reader: a result that other operations read too has to be stored, and is not fused.
 _activated_once = chain(
     op(_WEIGHTED, keep=True, sole=True),
     optional(op("Add", const=True, sole=True)),
@@ -145,17 +152,22 @@ RULES = (
         chain(op("ExperimentalDetectronDetectionOutput ExperimentalDetectronROIFeatureExtractor"), _plus_const),
     ),
     SkipRule("comparison and its negation", chain(op("Equal"), op("LogicalNot"))),
-    # A scale and shift behind a layer is this and the shift from above.
+    # Of a scale and shift behind a layer this is the scale; the rule for shifts is above.
     SkipRule("element-wise operation behind a layer", chain(_activated_once, op(_ELEMENT_WISE, const=True)), _CPU_GPU),
     SkipRule("clamp and scale", chain(op("Clamp"), _times_const), _CPU_GPU | {"NPU"}),
-    # Where outputs are quantized: they are not for these readers.
+    # GNA quantizes outputs, but not for these readers.
     SkipRule("swish of a layer", chain(_labelled_bias, op("Swish")), _GNA),
     SkipRule("result of an assignment", chain(op("Assign", keep=True), op("Result")), _GNA),
 )
 
 
 def find_skipped(operations: tuple[Operation, ...], device: str) -> dict[Operation, str]:
-    """The operations that stay float on ``device``, with the reason of the first rule that says so."""
+    """The operations that stay float, each with the reason of the first rule that matches.
+
+    Args:
+        operations: All operations of a model, in topological order.
+        device: Name of the target device.
+    """
     skipped: dict[Operation, str] = {}
     by_last_type: dict[str, list[tuple[SkipRule, Pattern]]] = {}
     for rule in RULES:
@@ -173,7 +185,7 @@ def find_skipped(operations: tuple[Operation, ...], device: str) -> dict[Operati
 
 
 def _selecting_ancestors(operations: Iterable[Operation]) -> set[Operation]:
-    """What NonMaxSuppression and TopK choose by, up to the layers: equal scores after rounding change the choice."""
+    """The operations between layers and what NonMaxSuppression and TopK choose by: equal scores change the choice."""
     weighted = set(_ALL_WEIGHTED.split())
     pending = [each for each in operations if each.type in ("NonMaxSuppression", "TopK")]
     found: set[Operation] = set()

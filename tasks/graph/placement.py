@@ -1,21 +1,21 @@
-"""Where FakeQuantize operations belong: a value, decided before any node is touched.
+"""Placement: the tensors of a model that get a FakeQuantize, decided before any node is touched.
 
-Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3), except where another way gives a
+Placement follows OpenVINO's former Post-training Optimization Tool (POT 2023.3), except where another rule gives a
 better model or fewer surprises:
 
 - **Result** blocks the way up. POT crossed a pooling read by a layer and a Result, which quantized the model's output.
-  GNA quantizes outputs of the model anyway, but for one that is an input of the model: that could not be compiled.
-- **Outputs on GNA** have one quantizer a tensor, ``<producer>/fq_output_<port>``, that suits all quantized consumers;
-  POT left one for each, then kept what the first name had. The names of a model's output move to its FakeQuantize;
-  the operation in front of it keeps its own, which POT changed.
+  GNA quantizes outputs of the model anyway, except one that is an input of the model, which would not compile.
+- **Outputs on GNA** have one quantizer per tensor, ``<producer>/fq_output_<port>``, that suits all quantized consumers;
+  POT made one for each, then kept that of the first name. The names of a model's output move to its FakeQuantize; the
+  operation in front of it keeps its own, which POT changed.
 - **Gather from constant data** is not crossed: the looked-up rows are quantized with a range that calibration saw. POT
   put one scale per row on the table, which no consumer can use; one scale for all would cover rows never looked up.
 - **Minimum and Maximum of two computed tensors** are not crossed; with one computed operand that one is quantized. POT
   always took port 0, which left the other operand, and with it the consumer's input, float.
 - **A Concat that repeats shape arithmetic** (a fill of computed size) is not crossed, nor is integer data, nor
   ConvertLike at its second input, of which only the type is read.
-- **Slice** passes quantized values through like StridedSlice, instead of which newer models use it: the layer in front
-  then writes integers, and no rescaling stands behind each slice.
+- **Slice** passes quantized values through like StridedSlice, which it replaces in newer models: the layer in front
+  writes integers, and no slice needs a rescaling behind it.
 - **Single numbers** as operands of arithmetic, and **constants of comparisons and logic**, get no quantizer.
 - **The factor of a scale and shift** (Multiply by a constant, Add of one) stays float at either input; POT quantized it
   at the first one.
@@ -23,15 +23,15 @@ better model or fewer surprises:
   dimension; POT took axis 0, as arithmetic does here too. Direction and gate for recurrent layers; none for constants
   joined by a Concat.
 - **A scale for each channel** stays where the channels are: in front of a Transpose or Reshape that moves them the
-  tensor has one scale. POT took axis 1 all the same, tokens say, and OpenVINO computes something else then.
+  tensor has one scale. POT took axis 1 all the same, of tokens for example, and OpenVINO then computes something else.
 - **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile. Nor
   do **recurrent layers of a free batch**, which stay float.
 - **Tensors without elements** get no quantizer.
 - **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
 - **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
   keep their own quantizers. Entries without effect are errors.
-- **transformer**: Squeeze is not kept out, which took the quantization of every operation behind one. A tensor becomes
-  symmetric if any consumer is a product of two computed matrices, not only if the last one looked at is.
+- **transformer**: Squeeze is not kept float, which would take the quantization of every operation behind it. A tensor
+  is symmetric if any consumer is a product of two computed matrices; POT asked the last consumer only.
 - **CPU_SPR**: in front of an Add only the Add's own input becomes float, not every consumer of the tensor.
 - **Shape arithmetic** counts as constant in patterns for dynamic shapes as well as for static ones.
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
@@ -62,7 +62,7 @@ NOTHING_IGNORED = IgnoredScope()
 
 
 class Role(StrEnum):
-    """Whether a tensor is constant or computed from the input."""
+    """Whether a tensor is constant (weights) or computed from the input (activations)."""
 
     WEIGHTS = "weights"
     ACTIVATIONS = "activations"
@@ -70,13 +70,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class QuantizationPoint:
-    """One FakeQuantize to be inserted.
+    """A quantizer to insert.
 
-    ``name`` is its friendly name, ``tensor`` the quantized tensor as ``"<producer>:<output port>"``, ``consumers``
-    the inputs that read the quantized tensor as ``"<operation>:<input port>"``, sorted. ``candidates`` are the
-    configurations that the target device offers for all of these consumers, in the order of its table: the preset
-    chooses among them later, so that placement does not depend on it. ``channel_axes`` are the axes of the tensor
-    that hold the channels of a per-channel configuration. Points with the same ``group`` share one range.
+    Attributes:
+        name: Friendly name of its FakeQuantize.
+        tensor: The quantized tensor, ``"<producer>:<output port>"``.
+        consumers: The inputs that read the quantized tensor, ``"<operation>:<input port>"``, sorted.
+        role: Whether the tensor is constant.
+        candidates: Configurations that the device offers for all consumers, in the order of its table. The preset
+            chooses among them later, so that placement does not depend on it.
+        channel_axes: Axes of the tensor that hold the channels of a configuration per channel.
+        group: Quantizers of the same group share one range; None for a range of its own.
     """
 
     name: str
@@ -90,7 +94,7 @@ class QuantizationPoint:
 
 @dataclass(frozen=True)
 class FloatOperation:
-    """An operation that the target could quantize but that stays float, and why. A bias belongs to its operation."""
+    """An operation that the target could quantize but that stays float, and why. A bias belongs to its layer."""
 
     name: str
     type: str
@@ -99,7 +103,7 @@ class FloatOperation:
 
 @dataclass(frozen=True)
 class QuantizerSetup:
-    """All points of a model, sorted by name, and what was left float."""
+    """All quantizers of a model, sorted by name, and the operations that were left float."""
 
     points: tuple[QuantizationPoint, ...]
     float_operations: tuple[FloatOperation, ...]
@@ -107,7 +111,7 @@ class QuantizerSetup:
 
 @dataclass(frozen=True)
 class _Starts:
-    """A model read for one device: where quantization would start, and why not elsewhere."""
+    """A model read for one device: the inputs at which quantization starts, and the reasons why not elsewhere."""
 
     device: Device
     operations: tuple[Operation, ...]
@@ -123,12 +127,28 @@ def place_quantizers(
     model_type: str | None = None,
     ignored: IgnoredScope = NOTHING_IGNORED,
 ) -> QuantizerSetup:
-    """Decide where a float model is to be quantized for a device. The model is not changed; its names must be unique.
+    """Where to quantize a float model for a device; the model is not changed.
 
-    ``model_type`` ``"transformer"`` leaves normalizations and element-wise arithmetic float and quantizes products of
-    two computed matrices symmetrically. ``ignored`` operations stay float, with their weights; quantization does not
-    move over an ignored pass-through operation either. Raises InputError for an unknown device or model type, an
-    ignored entry without effect and a model that is quantized already.
+    Args:
+        model: The float model, with unique friendly names.
+        target_device: Name of the target device.
+        model_type: ``"transformer"`` leaves normalizations and element-wise arithmetic float and quantizes products of
+            two computed matrices symmetrically; None for other models.
+        ignored: Operations that stay float, with their weights; quantization does not move over an ignored pass-through
+            operation either.
+
+    Raises:
+        InputError: The device or the model type is unknown, an ignored entry has no effect, or the model is quantized
+            already.
+
+    Example:
+        >>> import numpy as np
+        >>> from openvino import opset13 as ops
+        >>> data = ops.parameter([1, 2], name="data")
+        >>> layer = ops.matmul(data, np.float32([[0.5, 1], [2, -1]]), False, True, name="layer")
+        >>> setup = place_quantizers(ov.Model([layer], [data]))
+        >>> [(point.name, point.role.value) for point in setup.points]
+        [('layer/fq_input_0', 'activations'), ('layer/fq_weights_1', 'weights')]
     """
     if model_type is not None and model_type not in MODEL_TYPES:
         raise InputError(unknown("model_type", model_type, MODEL_TYPES))
@@ -136,12 +156,17 @@ def place_quantizers(
 
 
 def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
-    """The computed tensors whose statistics are collected for ``setup``, sorted.
+    """The names of the computed tensors to observe for a setup, sorted.
 
-    Besides the tensors of the setup these are what another ignored scope or model type would need on the same device:
-    the tensors quantized without any, and the ones that quantizable operations read or write directly. So such a
-    change normally finds all statistics collected. The exception: a setup that stops quantization amid several
+    Besides the tensors of the setup these are the tensors that another ignored scope or model type would need on the
+    same device: those quantized without either, and those that quantizable operations read or write directly. Such a
+    change thus normally finds all statistics collected. The exception is a setup that stops quantization amid several
     pass-through operations.
+
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        target_device: Name of the target device.
     """
     starts = _read(model, target_device)
     setups = (setup, _place(starts, None, NOTHING_IGNORED))
@@ -154,7 +179,16 @@ def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str
 def ignored_matches(
     model: ov.Model, ignored: IgnoredScope, *, target_device: str = "ANY"
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Every entry of an ignored scope, as text, with the names of the operations it keeps float."""
+    """Every entry of an ignored scope, as text, with the names of the operations that it keeps float.
+
+    Args:
+        model: The float model.
+        ignored: The ignored scope.
+        target_device: Name of the target device.
+
+    Raises:
+        InputError: An entry has no effect, or the model is quantized already.
+    """
     starts = _read(model, target_device)
     entries = [
         *((name, IgnoredScope(scope=(name,))) for name in ignored.scope),
@@ -178,6 +212,7 @@ def _read(model: ov.Model, target_device: str) -> _Starts:
 
 
 def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> QuantizerSetup:
+    """The setup for a model type and an ignored scope."""
     device, operations = starts.device, starts.operations
     left_out = _leave_out(starts, model_type, ignored)
     edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
@@ -208,13 +243,13 @@ def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> Qu
 
 
 def _belongs_to(operation: Operation, served: Collection[Operation], starts: _Starts) -> bool:
-    """Whether an operation is the bias of a quantized one: it is computed within the same kernel."""
+    """Whether an operation is the bias of a quantized one, which computes both in one kernel."""
     is_bias = starts.skipped.get(operation) == "bias"
     return is_bias and any(source.operation in served for source in operation.sources if source is not None)
 
 
 def _leave_out(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> dict[Operation, str]:
-    """The operations that the user keeps float, pass-through ones included, with the reason."""
+    """The operations that the user or the model type keeps float, pass-through ones included, each with the reason."""
 
     def why_never(operation: Operation) -> str | None:
         if operation in starts.edges:

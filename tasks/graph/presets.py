@@ -1,4 +1,4 @@
-"""How a point is quantized: the preset chooses among what the device offers, the user's options come first."""
+"""The configuration of each quantizer: a preset chooses among what the device offers; the user's options go first."""
 
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -10,7 +10,7 @@ from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
 
 
 class Preset(StrEnum):
-    """The trade between speed and accuracy.
+    """The trade between speed and accuracy (names are POT's).
 
     ``performance``: symmetric weights and activations. ``mixed``: symmetric weights, asymmetric activations.
     ``accuracy``: both asymmetric.
@@ -23,7 +23,16 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True)
 class TensorOptions:
-    """What the user wants of all weights or all activations; None leaves a value to the device and the preset."""
+    """The user's options for all weights or all activations; None leaves a value to the device and the preset.
+
+    Attributes:
+        bits: Number of bits.
+        mode: Symmetric or asymmetric.
+        granularity: Per tensor or per channel.
+        level_low: Lowest integer level.
+        level_high: Highest integer level.
+        range_estimator: How ranges are estimated.
+    """
 
     bits: int | None = None
     mode: Mode | None = None
@@ -34,7 +43,7 @@ class TensorOptions:
 
     @property
     def steps(self) -> int:
-        """How many levels there are on a side of zero, as far as these options tell."""
+        """The number of levels on a side of zero, as far as these options tell."""
         high = 2 ** ((self.bits or 8) - 1) - 1
         given = [abs(level) for level in (self.level_low, self.level_high) if level is not None]
         return max(given, default=high)
@@ -42,7 +51,7 @@ class TensorOptions:
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a whole model is quantized: the preset and the options for both roles."""
+    """How a whole model is quantized: the preset, and the options for weights and activations."""
 
     preset: Preset = Preset.PERFORMANCE
     weights: TensorOptions = field(default_factory=TensorOptions)
@@ -50,11 +59,11 @@ class Scheme:
 
     @property
     def tries_ranges(self) -> bool:
-        """Whether ranges of activations are chosen by trial."""
+        """Whether the ranges of activations are chosen by trial."""
         return self.activations.range_estimator.preset == EstimatorPreset.AUTO
 
     def with_extremes(self) -> "Scheme":
-        """The same with activation ranges that hold the extremes of all samples."""
+        """The scheme with activation ranges that hold the extremes of all samples."""
         own = self.activations.range_estimator
         extremes = RangeEstimator(
             min=Border(aggregator=Aggregator.MIN, clipping_value=own.min.clipping_value),
@@ -63,7 +72,11 @@ class Scheme:
         return replace(self, activations=replace(self.activations, range_estimator=extremes))
 
     def options(self, role: Role) -> TensorOptions:
-        """The options for tensors of this role."""
+        """The options for tensors of a role.
+
+        Args:
+            role: Weights or activations.
+        """
         return self.weights if role == Role.WEIGHTS else self.activations
 
 
@@ -71,11 +84,15 @@ _WISHES = tuple(item.name for item in fields(TensorOptions) if item.name != "ran
 
 
 def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
-    """The configuration of a point.
+    """The configuration of a quantizer.
 
-    Of the device's candidates those remain that have all values the user gave; of these the preset takes the first,
-    or the last where it asks for asymmetric quantization. When none has them, the preset's choice among all candidates
-    takes the user's values: so a partial wish completes itself. A tensor without channels has one scale in any case.
+    Of the device's candidates those are kept that have all values the user gave. The preset takes the first of these,
+    or the last where it asks for asymmetric quantization. If no candidate has all values, the preset's choice among all
+    candidates takes them over. A tensor without channels has one scale in any case.
+
+    Args:
+        point: The quantizer.
+        scheme: The preset and the user's options.
     """
     options = scheme.options(point.role)
     wishes = {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
@@ -87,6 +104,6 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
     if matching:
         return chosen
     if "bits" in wishes or "mode" in wishes:
-        # The table's levels belong to its own bits and mode.
+        # The levels of the table belong to its own bits and mode.
         chosen = replace(chosen, level_low=None, level_high=None)
     return replace(chosen, **wishes)

@@ -1,4 +1,4 @@
-"""Moving quantization upwards, over operations that compute on quantized values as they are."""
+"""Propagation: quantization moves upwards, over operations that compute on quantized values as they are."""
 
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from tasks.graph.operations import Edge, Operation, Source, is_float, shape_of
 
 @dataclass(frozen=True)
 class Propagated:
-    """Where quantization ends up.
+    """The quantized inputs of a model after propagation.
 
-    ``edges``: the inputs that read a quantized tensor, each with the operations for whose sake it is quantized.
-    ``crossed``: the operations it moved over, with the same.
+    Attributes:
+        edges: The inputs that read a quantized tensor, each with the operations for whose sake it is quantized.
+        crossed: The operations that quantization moved over, with the same.
     """
 
     edges: Mapping[Edge, frozenset[Operation]]
@@ -29,12 +30,18 @@ def propagate(
     device: Device,
     barriers: Collection[Operation],
 ) -> Propagated:
-    """Move the quantized inputs of ``starts`` up over pass-through operations, except over ``barriers``.
+    """The quantized inputs, after they moved up over pass-through operations.
 
-    An operation is crossed when every reader of its results is quantized, hence one pass against the order of the data:
-    below it everything is decided already. A reader that is itself pass-through counts as quantized when it has been
-    crossed. ShapeOf does not read values. A Result does: it would quantize the model's output unasked. Only where
-    a device's table lists Result among what is quantized it is a reader like others.
+    An operation is crossed when every reader of its results is quantized; a pass-through reader counts as quantized
+    when it was crossed. One pass against the order of the data thus decides everything. ShapeOf is no reader, as it
+    reads no values. A Result blocks the way, since the model's output would become quantized, unless the table of the
+    device lists Result among what it quantizes.
+
+    Args:
+        operations: All operations of a model, in topological order.
+        starts: The inputs at which quantization starts, by operation.
+        device: The target device.
+        barriers: Operations that are not crossed.
     """
     edges = {edge: frozenset({start}) for start, each in starts.items() for edge in each}
     crossed: dict[Operation, frozenset[Operation]] = {}
@@ -57,10 +64,13 @@ def propagate(
 
 
 def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
-    """The inputs that quantization moves to from a pass-through operation's outputs; () if it cannot be crossed.
+    """The inputs to which quantization moves from the outputs of an operation; () if it cannot be crossed.
 
     All values of the result must come from quantized inputs. A constant operand of Minimum and Maximum is left out all
-    the same, as in POT: a bound, often beyond the range.
+    the same, as in POT: it is a bound, often outside the range.
+
+    Args:
+        operation: A pass-through operation.
     """
     data = _data_edges(operation)
     computed = [edge for edge in data if not edge.source.operation.known]
@@ -70,14 +80,19 @@ def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
         return tuple(data)
     if operation.type in ("Minimum", "Maximum"):
         return tuple(computed) if len(computed) == 1 else ()
-    # Without a computed first input this is a look-up: the values of a constant, say of an embedding table.
+    # Without a computed first input this looks up values of a constant, such as an embedding table.
     return tuple(computed) if data[0] in computed else ()
 
 
 def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool:
-    """Whether the channels of what is read at ``edges``, on axis 1, are on it behind all that was ``crossed`` too.
+    """Whether the channels of a tensor, on axis 1, are on axis 1 behind all crossed operations too.
 
-    Tokens with the features behind them become images, say: what the layer then takes for channels were the features.
+    They are not where tokens on axis 1 become images, for example: the channels of the images were features, on the
+    last axis.
+
+    Args:
+        edges: The inputs that read the quantized tensor.
+        crossed: The operations that quantization moved over.
     """
     waiting = [edge.operation for edge in edges if edge.operation in crossed]
     while waiting:
@@ -89,6 +104,7 @@ def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool
 
 
 def _moves_channels(operation: Operation) -> bool:
+    """Whether axis 1 of the result holds something else than axis 1 of the data."""
     if operation.type == "Transpose":
         order = operation.sources[1].operation
         places = constant_value(order.node.output(0)).reshape(-1) if order.constant else np.empty(0)
@@ -100,7 +116,7 @@ def _moves_channels(operation: Operation) -> bool:
 
 
 def _data_edges(operation: Operation) -> list[Edge]:
-    """The inputs whose values come out again, without indices, shapes and types."""
+    """The inputs whose values are in the result, without indices, shapes and types."""
     if operation.type in ("Concat", "Minimum", "Maximum"):
         return operation.edges
     padding = operation.edges[3:4] if operation.type == "Pad" else []
@@ -108,5 +124,5 @@ def _data_edges(operation: Operation) -> list[Edge]:
 
 
 def _is_input_scale(edge: Edge, targets: frozenset[Operation]) -> bool:
-    """Whether an input of the model is quantized for its own scale and shift only, i.e. for preprocessing."""
+    """Whether an input of the model is quantized for its own scale and shift only, that is for preprocessing."""
     return edge.source.operation.type == "Parameter" and all(map(scales_and_shifts, targets))

@@ -14,7 +14,14 @@ from tasks.numerics.moments import Array
 
 @dataclass(frozen=True)
 class QuantizedWeights:
-    """The operations that hold the weights of one layer, and its form."""
+    """The operations that hold the weights of one layer.
+
+    Attributes:
+        multiply: The Multiply by the scales.
+        convert: The Convert that reads the codes.
+        subtract: The Subtract of the zero points; None without one.
+        form: The weights as matrices.
+    """
 
     multiply: ov.Node
     convert: ov.Node
@@ -27,31 +34,36 @@ class QuantizedWeights:
         return bool(np.prod(self.multiply.get_input_shape(1)) == 1)
 
     def codes(self) -> Array:
-        """The integers, (groups, outputs, inputs), in float64."""
+        """The codes, (groups, outputs, inputs), integers in float64."""
         return self._matrices(read_constant(self.convert, 0))
 
     def scale(self) -> Array:
-        """(groups, outputs)."""
+        """The scale of each output, (groups, outputs), float64."""
         return self._rows(read_constant(self.multiply, 1))
 
     def zero_point(self) -> Array:
-        """(groups, outputs)."""
+        """The zero point of each output, (groups, outputs), float64."""
         return self._rows(np.zeros(1) if self.subtract is None else read_constant(self.subtract, 1))
 
     def scales_by_row(self) -> bool:
-        """Whether scales and zero points are the same for all inputs of an output."""
+        """Whether all inputs of an output have the same scale and zero point."""
         constants = [read_constant(each, 1) for each in (self.multiply, self.subtract) if each is not None]
         return all((spread == spread[:, :, :1]).all() for spread in map(self._matrices, constants))
 
     def write(self, codes: Array, scale: Array) -> "QuantizedWeights":
-        """Put new codes (groups, outputs, inputs) and scales (groups, outputs) in the place of the old ones.
+        """The weights after new codes and scales took the place of the old ones, in the model.
 
-        New operations take the names of the old ones: OpenVINO remembers values that it once computed for an operation,
-        and may use them when it compiles a model in which only the constant below was exchanged.
+        The new operations take the names of the old ones. They have to be new: OpenVINO remembers the value that it
+        once computed for an operation, and may use it when it compiles a model in which only a constant below was
+        exchanged.
+
+        Args:
+            codes: The codes, (groups, outputs, inputs), integers in float64.
+            scale: The scale of each output, (groups, outputs), float64.
         """
         shape, own = tuple(self.convert.get_input_shape(0)), tuple(self.multiply.get_input_shape(1))
         everywhere = self.form.weights(np.broadcast_to(scale[:, :, None], codes.shape)).reshape(shape)
-        # As many scales as there were, on the same axes.
+        # As many scales as before, on the same axes.
         lengths = (1,) * (len(shape) - len(own)) + own
         scales = everywhere[tuple(slice(length) for length in lengths)].reshape(own).astype(np.float32)
         element_type = self.multiply.get_output_element_type(0)
@@ -66,15 +78,23 @@ class QuantizedWeights:
         return QuantizedWeights(multiply, convert, subtract, self.form)
 
     def _matrices(self, values: NDArray[np.float64]) -> Array:
+        """An array that broadcasts to the codes, as (groups, outputs, inputs)."""
         spread = np.broadcast_to(values, tuple(self.convert.get_input_shape(0)))
         return np.array(self.form.matrices(spread.reshape(self.form.shape)))
 
     def _rows(self, values: NDArray[np.float64]) -> Array:
+        """An array that broadcasts to the codes and is the same for all inputs, as (groups, outputs)."""
         return self._matrices(values)[:, :, 0]
 
 
 def find_quantized_weights(node: ov.Node, port: int, form: Form) -> QuantizedWeights | str:
-    """The weights that a layer of a quantized model reads at a port, or why they cannot be changed."""
+    """The weights that a layer of a quantized model reads, or the reason why they cannot be changed.
+
+    Args:
+        node: The operation of the layer.
+        port: Port of the weights.
+        form: The weights as matrices.
+    """
     output = node.input_value(port)
     while output.get_node().get_type_name() == "Reshape" and len(output.get_target_inputs()) == 1:
         output = output.get_node().input_value(0)

@@ -1,4 +1,4 @@
-"""From a model file to a model that can be quantized, or to one readable reason why not."""
+"""From a model file to a model that can be quantized, or to an error of one line."""
 
 import os
 import sys
@@ -15,15 +15,20 @@ from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
-# What OpenVINO's converter replaces wherever it stands.
+# Operations that OpenVINO's converter always replaces.
 _UNFUSED = {"BatchNormInference", "Identity"}
 _LOW_PRECISION = {"i8", "u8", "i4", "u4", "u1", "u2", "u3", "u6", "nf4", "f8e4m3", "f8e5m2", "f4e2m1"}
 
 
 def locate(path: str, key: str = "model.path") -> Path:
-    """The file a user means: a path, or ``pkg://package/file`` for one that is installed with a package.
+    """The file that a user means: a path, or ``pkg://package/file`` for a file of an installed package.
 
-    Raises InputError, naming the nearest file of the folder, when there is none.
+    Args:
+        path: What the user gave.
+        key: Configuration key, for the message.
+
+    Raises:
+        InputError: There is no such file, or no such package; the message names the nearest file of the folder.
     """
     found = _packaged(path) if path.startswith(PACKAGED) else Path(path).expanduser()
     if found.exists():
@@ -34,6 +39,7 @@ def locate(path: str, key: str = "model.path") -> Path:
 
 
 def _packaged(path: str) -> Path:
+    """The path of a file of an installed package."""
     package, _, file = path.removeprefix(PACKAGED).partition("/")
     try:
         return Path(str(files(package).joinpath(file)))
@@ -43,9 +49,15 @@ def _packaged(path: str) -> Path:
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
-    """The files a model consists of: itself, those of its stem, and neighbours that it mentions by name.
+    """The files that make up a model: itself, those of its stem, and neighbours that it mentions by name.
 
-    ONNX keeps weights beyond 2 GiB in files of any name beside it. Raises InputError for what cannot be read.
+    An ONNX model keeps weights beyond 2 GiB in files of any name beside it.
+
+    Args:
+        path: The model file, or the folder of a TensorFlow model.
+
+    Raises:
+        InputError: A file cannot be read.
     """
     if path.is_dir():
         return (path,)
@@ -54,26 +66,43 @@ def model_files(path: Path) -> tuple[Path, ...]:
         text = path.read_bytes() if path.suffix == ".onnx" else b""
     except OSError as failure:
         raise InputError(f"model.path: '{failure.filename}' cannot be read: {failure.strerror}") from failure
-    # Beside a model of another format, an IR of its name is what an earlier run wrote.
+    # An IR beside a model of another format and of its name is the output of an earlier run.
     foreign = () if path.suffix == ".xml" else (".xml", ".bin")
     mates = [file for file in neighbours if file.stem == path.stem and file.suffix not in foreign]
     return (path, *mates, *(file for file in neighbours if file not in mates and file.name.encode() in text))
 
 
 def read_model(path: Path, weights: Path | None = None) -> ov.Model:
-    """Read any format OpenVINO reads; names are made unique and stable. ``weights`` is an IR's .bin file elsewhere.
+    """The model in a file of any format that OpenVINO reads; its names are unique and last (see :func:`name_nodes`).
 
-    Other formats than IR are fused like by OpenVINO's converter, which writes IR: batch normalization becomes part of a
-    layer, and what stands for one activation or normalization becomes one operation instead of several that each have
-    their FakeQuantize. So is an IR that was written without, as operations tell that the converter leaves nowhere.
+    Formats other than IR are fused as OpenVINO's converter does: batch normalization becomes part of a layer, and an
+    activation or normalization written as several operations becomes one, with one FakeQuantize instead of several. An
+    IR that was written without these fusions is fused too; it is known by operations that the converter always
+    replaces.
 
-    Raises InputError when the file is broken, its weights are missing or cut off, or the format is not known.
+    Args:
+        path: The model file, or the folder of a TensorFlow model.
+        weights: The .bin file of an IR, if it does not lie beside it.
+
+    Raises:
+        InputError: The file is damaged, its weights are missing or cut off, or its format is not known.
+
+    Example:
+        >>> import tempfile
+        >>> from openvino import opset13 as ops
+        >>> data = ops.parameter([1, 4], name="data")
+        >>> model = ov.Model([ops.relu(data, name="activation")], [data])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ov.save_model(model, f"{folder}/tiny.xml")
+        ...     found = read_model(Path(folder, "tiny.xml"))
+        >>> [node.get_friendly_name() for node in found.get_ordered_ops()][:2]
+        ['data', 'activation']
     """
     is_ir = path.suffix == ".xml"
     if is_ir and not weights and not path.with_suffix(".bin").is_file():
         msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
         raise InputError(msg)
-    # Names that OpenVINO counts up are other ones when it reads the file again; an IR has its own.
+    # Names from a counter change when OpenVINO reads the file again; those of an IR are in the file.
     known = None if is_ir else kinds_by_name(_read(path))
     model = _read(path, weights)
     lasting = {name: kind for name, kind in kinds_by_name(model).items() if known is None or name in known}
@@ -101,7 +130,15 @@ def _read(path: Path, weights: Path | None = None) -> ov.Model:
 
 
 def require_float(model: ov.Model, path: Path) -> None:
-    """Raise InputError for a model that is quantized or has compressed integer weights already."""
+    """Check that a model is float.
+
+    Args:
+        model: The model.
+        path: The file that it was read from, for the message.
+
+    Raises:
+        InputError: The model has a FakeQuantize, or integer weights behind a Convert.
+    """
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
         integer_weights = (
@@ -120,7 +157,7 @@ def require_float(model: ov.Model, path: Path) -> None:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep from the terminal what libraries write there while each looks whether a file is of its format."""
+    """Keep the terminal free of what libraries write while they try whether a file has their format."""
     with Path(os.devnull).open("wb") as nowhere:
         sys.stderr.flush()
         kept = os.dup(2)

@@ -1,7 +1,7 @@
-"""Reductions of tensors inside the graph: what is observed leaves the model as a few numbers a sample and channel.
+"""Reductions inside the graph: of an observed tensor a few numbers per sample and channel leave the model.
 
-Over the whole of an image maximum and mean are poolings: unlike ReduceMax and ReduceMean they read the layout that
-convolutions write.
+Over a whole image the maximum and the mean are poolings: unlike ReduceMax and ReduceMean they read the memory layout
+that convolutions write.
 """
 
 import numpy as np
@@ -16,7 +16,14 @@ IMAGE_RANK = 4
 
 
 def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, batch: int) -> list[ov.Output]:
-    """The maximum and, unless no value is negative, the minimum of each of ``batch`` samples, a channel or in all."""
+    """[maximum, minimum] of each sample, per channel or per tensor; [maximum] if no value is negative.
+
+    Args:
+        source: The tensor, with its samples on axis 0 if it holds more than one.
+        keeps_channels: Whether each channel, on axis 1, has extremes of its own.
+        non_negative: Whether no value of the tensor is negative.
+        batch: Number of samples that the tensor holds.
+    """
     kept = ({CHANNEL_AXIS} if keeps_channels else set()) | ({0} if batch > 1 else set())
     shape = source.get_partial_shape()
     if shape.rank.is_dynamic:
@@ -24,7 +31,7 @@ def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, bat
         shape = source.get_partial_shape()
     axes = np.array([axis for axis in range(shape.rank.get_length()) if axis not in kept], np.int64)
     if not len(axes):
-        # One value a sample and channel: it is both.
+        # There is one value per sample and channel, which is both.
         return [source] if non_negative else [source, source]
     minimum = [] if non_negative else [ops.reduce_min(source, axes).output(0)]
     size = _image_size(source, batch)
@@ -34,7 +41,13 @@ def extremes(source: ov.Output, *, keeps_channels: bool, non_negative: bool, bat
 
 
 def mean_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
-    """The mean of each of ``batch`` samples for every place along ``axis``."""
+    """The mean of each sample for every place along an axis.
+
+    Args:
+        source: The tensor, with its samples on axis 0 if it holds more than one.
+        axis: The axis.
+        batch: Number of samples that the tensor holds.
+    """
     size = _image_size(source, batch)
     if size is not None and axis == CHANNEL_AXIS:
         return ops.avg_pool(source, [1, 1], [0, 0], [0, 0], size, exclude_pad=False).output(0)
@@ -43,14 +56,25 @@ def mean_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
 
 
 def peak_along(source: ov.Output, axis: int, batch: int) -> ov.Output:
-    """The largest magnitude of each of ``batch`` samples for every place along ``axis``."""
+    """The largest magnitude of each sample for every place along an axis.
+
+    Args:
+        source: The tensor, with its samples on axis 0 if it holds more than one.
+        axis: The axis.
+        batch: Number of samples that the tensor holds.
+    """
     axes = _axes_but(source, axis, batch)
     magnitudes = ops.abs(source)
     return (ops.reduce_max(magnitudes, axes) if len(axes) else magnitudes).output(0)
 
 
 def values_of(source: ov.Output, batch: int) -> ov.Output:
-    """A sketch of each of ``batch`` samples: values at the places that ``numerics.sketch`` names; NaN without any."""
+    """The sketch of each sample, its values at the places of :mod:`tasks.numerics.sketch`; NaN if it has none.
+
+    Args:
+        source: The tensor, with its samples on axis 0 if it holds more than one.
+        batch: Number of samples that the tensor holds.
+    """
     shape = source.get_partial_shape()
     slices = grid(tuple(shape.to_shape()) if shape.is_static else None)
     if slices is not None:
@@ -68,7 +92,12 @@ def values_of(source: ov.Output, batch: int) -> ov.Output:
 
 
 def as_rows(sources: list[ov.Output], batch: int) -> ov.Output:
-    """Everything side by side, float32: one row for each of ``batch`` samples."""
+    """All tensors side by side, one row per sample: (batch, numbers), float32.
+
+    Args:
+        sources: Reduced tensors, at least one.
+        batch: Number of samples that each of them holds.
+    """
     rows = [ops.reshape(ops.convert(source, "f32"), np.array([batch, -1]), False) for source in sources]
     return ops.concat(rows, 1).output(0) if len(rows) > 1 else rows[0].output(0)
 
@@ -77,13 +106,14 @@ _SLICE = ("start", "stop", "step")
 
 
 def _axes_but(source: ov.Output, axis: int, batch: int) -> NDArray[np.int64]:
+    """All axes except ``axis`` and, of several samples, axis 0."""
     kept = {axis} | ({0} if batch > 1 else set())
     rank = source.get_partial_shape().rank.get_length()
     return np.array([each for each in range(rank) if each not in kept], np.int64)
 
 
 def _image_size(source: ov.Output, batch: int) -> list[int] | None:
-    """Height and width of real images of fixed size; None for other tensors."""
+    """The height and width of a tensor of ``batch`` images of fixed size and real numbers; None for other tensors."""
     shape = source.get_partial_shape()
     if shape.is_dynamic or shape.rank.get_length() != IMAGE_RANK or not source.get_element_type().is_real():
         return None

@@ -1,4 +1,4 @@
-"""CPU_SPR: sums of two branches, of which the layer behind one can compute in its own accumulator."""
+"""Sums of two branches on CPU_SPR: one operand stays float, as a layer adds the other branch in its accumulator."""
 
 from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.propagation import Propagated
@@ -7,11 +7,15 @@ _LAYERS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 
 
 def drop_before_sums(operations: tuple[Operation, ...], propagated: Propagated) -> Propagated:
-    """Leave one operand float of every Add whose two operands are quantized and computed.
+    """The propagated quantization, with one operand float in front of each Add of two quantized, computed tensors.
 
     Before: ``layer -> FakeQuantize -> Add <- FakeQuantize <- other branch``. After: ``layer -> Add <- FakeQuantize <-
-    other branch``: the layer adds the other branch to its own result before rounding. Untouched: sums where neither
-    operand suits. Only the Add's own input becomes float; other consumers of the tensor keep their quantization.
+    other branch``: the layer adds the other branch to its own result before rounding. A sum without a suitable operand
+    stays as it is. Only the Add's own input becomes float; other readers of the tensor keep their quantization.
+
+    Args:
+        operations: All operations of a model, in topological order.
+        propagated: The quantized inputs of the model.
     """
     edges = dict(propagated.edges)
     for operation in operations:
@@ -26,6 +30,7 @@ def drop_before_sums(operations: tuple[Operation, ...], propagated: Propagated) 
 
 
 def _operand_to_drop(add: Operation, edges: dict[Edge, frozenset[Operation]]) -> Edge | None:
+    """The operand that stays float; None if neither suits."""
     first, second = add.edges
     for own, other in ((first, second), (second, first)):
         if _readers(own.source, edges) == 1 and _readers(other.source, edges) > 1 and _is_layer(own.source.operation):
@@ -37,19 +42,19 @@ def _operand_to_drop(add: Operation, edges: dict[Edge, frozenset[Operation]]) ->
 
 
 def _readers(source: Source, edges: dict[Edge, frozenset[Operation]]) -> int:
-    """How many inputs read the quantized form of a tensor."""
+    """The number of inputs that read the quantized form of a tensor."""
     return sum(edge in edges for edge in source.operation.consumers[source.port])
 
 
 def _is_layer(operation: Operation) -> bool:
-    """Whether an operation is a layer with constant weights, its bias included."""
+    """Whether an operation is a layer with constant weights, or the bias of one."""
     if operation.type == "Add" and any(source.operation.constant for source in operation.sources):
         operation = next((source.operation for source in operation.sources if not source.operation.constant), operation)
     return operation.type in _LAYERS and any(source.operation.constant for source in operation.sources)
 
 
 def _follows_layer(operation: Operation) -> bool:
-    """Whether going up along single computed operands leads to a layer."""
+    """Whether a layer is found by going up along single computed operands."""
     while operation.type not in _LAYERS:
         above = [source.operation for source in operation.sources if not source.operation.constant]
         if len(above) != 1:

@@ -1,4 +1,7 @@
-"""Which weights use half of their levels, so that sums of int8 products do not saturate on CPUs without VNNI or AMX."""
+"""The saturation fix: weights that use half of their levels, so that sums of int8 products do not saturate.
+
+x86 CPUs without VNNI or AMX add pairs of products in 16 bits, which saturate (POT: ``saturation_fix``).
+"""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,17 +13,20 @@ from tasks.graph.layers import PRODUCTS
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _DEVICES = {"ANY", "CPU"}
 
-# What Linux calls instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
+# Linux's names of instructions that sum products of 8-bit integers in 32 bits, on x86 and ARM.
 _WIDE_SUMS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
-# Two products with activations of up to 255 fit in 16 bits.
+# With so few levels on a side of zero, two products with activations of up to 255 fit in 16 bits.
 _MOST_STEPS = 64
-# A scale is a number of the type that the device computes with: it has to be a normal one, multiplied by another too.
+# A scale has to be a normal number of the type that the device computes in, also when multiplied by another scale.
 _HALF_DEVICES = {"GPU", "NPU"}
 _SMALLEST_HALF, _SMALLEST_SINGLE = 2.0**-14, 1e-20
 
 
 class SaturationFix(StrEnum):
-    """Which operations get it: the first convolutions, every weighted operation, none; by what this CPU can do."""
+    """The operations whose weights use half of their levels: the first convolutions, all, or none (names are POT's).
+
+    ``auto`` depends on the CPU (see :func:`resolve`).
+    """
 
     FIRST_LAYER = "first_layer"
     ALL = "all"
@@ -29,9 +35,14 @@ class SaturationFix(StrEnum):
 
 
 def resolve(fix: SaturationFix, steps: int = 127, cpuinfo: Path = Path("/proc/cpuinfo")) -> SaturationFix:
-    """Replace ``auto``: ``no`` where sums cannot saturate, ``first_layer`` on other CPUs and on unknown ones.
+    """The fix that replaces ``auto``: ``no`` where sums cannot saturate, ``first_layer`` elsewhere and on unknown CPUs.
 
-    They cannot on some CPUs, and nowhere with weights of few ``steps`` on a side of zero.
+    Sums cannot saturate on CPUs that sum in 32 bits, nor on any CPU if weights have few levels.
+
+    Args:
+        fix: The fix that the user asked for; all but ``auto`` are returned as they are.
+        steps: Levels of the weights on a side of zero.
+        cpuinfo: File with the flags of the CPU.
     """
     if fix != SaturationFix.AUTO:
         return fix
@@ -42,7 +53,12 @@ def resolve(fix: SaturationFix, steps: int = 127, cpuinfo: Path = Path("/proc/cp
 
 
 def smallest_scale(fix: SaturationFix, target_device: str) -> float | None:
-    """The least scale that weights may have with ``auto``; None leaves the floor of small channels as it was in POT."""
+    """The least scale of weights with ``auto``; None otherwise, which means POT's floor of small channels.
+
+    Args:
+        fix: The fix that the user asked for.
+        target_device: Name of the target device.
+    """
     if fix != SaturationFix.AUTO:
         return None
     return _SMALLEST_HALF if target_device in _HALF_DEVICES else _SMALLEST_SINGLE
@@ -51,11 +67,18 @@ def smallest_scale(fix: SaturationFix, target_device: str) -> float | None:
 def halved_operations(
     model: ov.Model, fix: SaturationFix, target_device: str, *, aligned: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    """Names of the operations whose weights use half of their levels; ``fix`` is not ``auto`` any more.
+    """The friendly names of the operations whose weights use half of their levels.
 
-    ``first_layer``: every convolution that data, not just their shape, reach from an input without passing another one;
-    transposed ones are passed like any operation. Operations that read ``aligned`` channels come on top: their weights
-    took up the widths of the channels. Models without a convolution and devices other than ANY and CPU have none.
+    ``first_layer``: each convolution that data, not just their shape, reach from an input without passing another one;
+    transposed convolutions are passed like other operations. Operations that read aligned channels are added, as their
+    weights took up the widths of the channels. Models without a convolution, and devices other than ANY and CPU, have
+    none.
+
+    Args:
+        model: The float model.
+        fix: The fix, not ``auto``.
+        target_device: Name of the target device.
+        aligned: Names of the operations that read aligned channels.
     """
     nodes = model.get_ordered_ops()
     weighted = [node for node in nodes if node.get_type_name() in PRODUCTS]

@@ -1,4 +1,4 @@
-"""What the user keeps out of quantization: a value, independent of any model."""
+"""The ignored scope: the operations that a user keeps float, as a value that depends on no model."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,12 @@ Attribute = str | int | float | bool | tuple[int | float | str, ...]
 
 @dataclass(frozen=True)
 class IgnoredOperation:
-    """All operations of ``type``, or those whose ``attributes`` have the given values.
+    """All operations of a type, or those of them that have the given attributes (POT: ``ignored.operations``).
 
-    ``type`` is OpenVINO's name of the operation, upper and lower case alike. ``Convolution`` stands for grouped ones
-    too, ``GroupConvolution`` for these only and ``DepthWiseConvolution`` for those with one channel a group.
-    ``attributes`` are (name, value) pairs as OpenVINO spells them: ``("strides", (2, 2))``.
+    Attributes:
+        type: OpenVINO's name of the type, upper and lower case alike. ``Convolution`` includes grouped convolutions,
+            ``GroupConvolution`` means these only, ``DepthWiseConvolution`` those with one channel per group.
+        attributes: Pairs of name and value as OpenVINO spells them, such as ``("strides", (2, 2))``.
     """
 
     type: str
@@ -20,7 +21,13 @@ class IgnoredOperation:
 
 @dataclass(frozen=True)
 class IgnoredScope:
-    """Operations that stay float: by friendly name, by regular expression (of the full name), by type."""
+    """The operations that stay float (POT: ``ignored``; NNCF: ``IgnoredScope``).
+
+    Attributes:
+        scope: Friendly names.
+        patterns: Regular expressions, each of which has to match a whole friendly name.
+        operations: Types of operations, with or without attributes.
+    """
 
     scope: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()

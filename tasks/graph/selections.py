@@ -1,7 +1,7 @@
-"""Selections: operations that choose among computed values, so that a quantized model may go on with other ones.
+"""Selections: operations such as TopK that choose among computed values. A quantized model may choose others.
 
-What is computed behind them cannot be compared place by place: both models look at different things, or at the same
-ones in another order.
+Behind a selection the float and the quantized model cannot be compared position by position: they look at different
+things, or at the same things in another order.
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,14 @@ _SELECTING = {"TopK", "NonZero", "Unique", "NonMaxSuppression", "MatrixNms", "Mu
 
 
 def find_selections(operations: Iterable[Operation]) -> dict[Operation, Operation]:
-    """Of each operation behind a selection, that one; ``operations`` are those of a model in topological order.
+    """The selection behind which each operation lies; operations in front of all selections are left out.
 
-    A selection by values that quantization does not change, such as the positions that a mask leaves, is none.
+    A selection by values that quantization does not change does not count, such as that of the positions of a mask.
+
+    Args:
+        operations: All operations of a model, in topological order.
     """
-    # Quantized weights or data change what products compute, and all that is made of it.
+    # Quantization changes the results of products, and all that is computed from them.
     changed: set[Operation] = set()
     found: dict[Operation, Operation] = {}
     for operation in operations:
@@ -39,5 +42,9 @@ def find_selections(operations: Iterable[Operation]) -> dict[Operation, Operatio
 
 
 def selected_by(selection: Operation) -> str:
-    """Why a layer behind a selection is left out."""
+    """The reason why a layer behind a selection is left out, as text.
+
+    Args:
+        selection: The selection.
+    """
     return f"it reads what '{selection.name}' ({selection.type}) selects: other things in the quantized model"

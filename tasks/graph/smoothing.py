@@ -1,4 +1,8 @@
-"""Features of an activation, divided between a tensor and the products that read it: the model does not notice."""
+"""Smoothing in the graph: the features of an activation move, in part, into the weights that read them.
+
+A tensor x is divided by factors s and its weights W are multiplied by them: ``x W = (x / s) (s W)``, so that the model
+computes the same (SmoothQuant, see :mod:`tasks.numerics.smoothing`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +21,14 @@ from tasks.graph.traversal import find_output
 
 @dataclass(frozen=True, order=True)
 class Product:
-    """A product with constant weights, by name: its inputs, and the axis of the weights that is summed over."""
+    """A MatMul with constant weights.
+
+    Attributes:
+        name: Friendly name.
+        data_port: Port of the data, 0 or 1.
+        weights_port: Port of the weights.
+        summed: Axis of the weights that is summed over.
+    """
 
     name: str
     data_port: int
@@ -27,7 +38,13 @@ class Product:
 
 @dataclass(frozen=True)
 class SmoothPoint:
-    """A tensor with features along ``axis``, and the products that read it."""
+    """A tensor whose features can be smoothed.
+
+    Attributes:
+        tensor: Name of the tensor.
+        axis: Axis of the features.
+        products: All products with constant weights that read the tensor.
+    """
 
     tensor: str
     axis: int
@@ -35,7 +52,13 @@ class SmoothPoint:
 
 
 def find_smooth_points(model: ov.Model) -> tuple[SmoothPoint, ...]:
-    """Every computed tensor of known features that products with constant weights read; others may read it as well."""
+    """The computed tensors that products with constant weights read, if the number of features is known.
+
+    Other operations may read them as well.
+
+    Args:
+        model: The float model.
+    """
     readers: dict[ChannelMean, list[Layer]] = {}
     for layer in find_layers(read_operations(model)):
         shape = shape_of(layer.data.source)
@@ -52,7 +75,12 @@ def _product(layer: Layer) -> Product:
 
 
 def read_weights(nodes: Mapping[str, ov.Node], point: SmoothPoint) -> list[NDArray[np.float64]]:
-    """The matrices (outputs, features) of a point's products, among the ``nodes`` of a model."""
+    """The weights of each product of a tensor, (outputs, features), float64.
+
+    Args:
+        nodes: Nodes of the model by friendly name.
+        point: The tensor and its products.
+    """
     matrices = []
     for product in point.products:
         weights = read_constant(nodes[product.name], product.weights_port)
@@ -62,10 +90,15 @@ def read_weights(nodes: Mapping[str, ov.Node], point: SmoothPoint) -> list[NDArr
 
 
 def smooth(nodes: Mapping[str, ov.Node], point: SmoothPoint, factors: NDArray[np.float64]) -> None:
-    """Divide the features of a tensor and multiply the weights that read them.
+    """Divide the features of a tensor by factors and multiply the weights of its products by them, in place.
 
     Before: ``tensor -> products``. After: ``tensor -> Multiply (1 / factors) -> products``, whose weights are new
-    constants. Other consumers keep reading the tensor.
+    constants. Other readers keep the tensor as it was.
+
+    Args:
+        nodes: Nodes of the model by friendly name.
+        point: The tensor and its products.
+        factors: Positive factors, (features,), float64.
     """
     source = find_output(nodes, point.tensor)
     rank = source.get_partial_shape().rank.get_length()

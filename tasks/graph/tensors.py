@@ -1,4 +1,4 @@
-"""From quantized inputs to quantized tensors: one FakeQuantize serves all that read the same tensor."""
+"""From quantized inputs to quantized tensors: one FakeQuantize serves all inputs that read a tensor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,17 @@ from tasks.graph.unification import ScaleGroup
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """A tensor read quantized at ``edges``, for the sake of ``targets``; ``name`` is that of its FakeQuantize."""
+    """A tensor that some inputs read quantized.
+
+    Attributes:
+        name: Name of its FakeQuantize.
+        source: The tensor.
+        edges: The inputs that read it quantized.
+        targets: The operations for whose sake it is quantized.
+        channel_axes: Axes of the channels; () for none.
+        candidates: Configurations that suit all readers, in the order of the device's table.
+        group: Name of its scale group; None without one.
+    """
 
     name: str
     source: Source
@@ -26,10 +36,15 @@ class QuantizedTensor:
 
 
 def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Device) -> tuple[QuantizedTensor, ...]:
-    """One entry a tensor, or a set of consumers that agree about the channels of a constant; sorted by name.
+    """The quantized tensors, sorted by name: one for each tensor and each choice of channel axes.
 
-    The first name in alphabetical order stays, as in POT: ``<operation>/fq_input_<port>`` or ``.../fq_weights_<port>``.
-    Quantized ``outputs`` are called ``<producer>/fq_output_<port>``.
+    A tensor gets the first name in alphabetical order, as in POT: ``<operation>/fq_input_<port>``, or ``fq_weights``
+    for a constant. Quantized ``outputs`` are called ``<producer>/fq_output_<port>``.
+
+    Args:
+        propagated: The quantized inputs.
+        outputs: Results that the device quantizes whoever reads them.
+        device: The target device.
     """
     readers: dict[tuple[Source, tuple[int, ...]], set[Edge]] = {}
     for edge in (*propagated.edges, *(edge for output in outputs.values() for edge in output.edges)):
@@ -49,7 +64,13 @@ def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Devi
 def unify(
     tensors: Sequence[QuantizedTensor], groups: Sequence[ScaleGroup], device: Device
 ) -> tuple[QuantizedTensor, ...]:
-    """Give the members of every group its name and the configurations that they have in common."""
+    """The tensors; members of a group have its name and the configurations that all members have in common.
+
+    Args:
+        tensors: The quantized tensors.
+        groups: The scale groups.
+        device: The target device.
+    """
     group_of = {source: group for group in groups for source in group.sources}
     offered: dict[ScaleGroup, list[Configs]] = {}
     for tensor in tensors:
@@ -66,9 +87,12 @@ def unify(
 
 
 def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[QuantizedTensor, ...]:
-    """Only symmetric configurations for what a product of two computed matrices reads.
+    """The tensors; those that a product of two computed matrices reads have symmetric configurations only.
 
-    A zero point of one operand costs a pass over the other one in every inference when that is not constant.
+    The zero point of one operand costs a pass over the other one in every inference, unless that is constant.
+
+    Args:
+        tensors: The quantized tensors.
     """
     return tuple(
         replace(tensor, candidates=symmetric(tensor.candidates)) if any(map(is_product, tensor.targets)) else tensor
@@ -84,11 +108,12 @@ def _merged(
     output: Output | None,
     device: Device,
 ) -> QuantizedTensor:
+    """The quantized tensor of a source, from all inputs with the same channel axes."""
     wanted = {target for edge in edges for target in propagated.edges.get(edge, ())}
     targets = sorted(wanted, key=lambda each: each.index)
     kind = "weights" if source.operation.constant else "input"
     candidates = intersect(_offered(source, targets, output, device), device.primary_bits)
-    # Behind a product of two computed matrices OpenVINO (2026.4) takes the scales for those of its columns.
+    # OpenVINO (2026.4) takes scales per channel behind a product of two computed matrices for those of its columns.
     if is_product(source.operation) or not (source.operation.constant or keeps_channels(edges, propagated.crossed)):
         axes = ()
     if not axes:
@@ -106,7 +131,7 @@ def _merged(
 
 
 def _offered(source: Source, targets: Sequence[Operation], output: Output | None, device: Device) -> Sequence[Configs]:
-    """What the rows of consumers list, or that of the producer where it comes first or no consumer is quantized."""
+    """The configurations that readers offer, or those of the producer where it goes first or no reader is quantized."""
     own = None if output is None else device.row(output.operation)
     overruled = any(row_name(target) in device.priority_types for target in targets)
     if own is not None and (not targets or (own.own_outputs and not overruled)):
@@ -116,5 +141,9 @@ def _offered(source: Source, targets: Sequence[Operation], output: Output | None
 
 
 def is_product(operation: Operation) -> bool:
-    """Whether it multiplies two computed matrices, as attention does."""
+    """Whether an operation multiplies two computed matrices, as attention does.
+
+    Args:
+        operation: The operation.
+    """
     return operation.type == "MatMul" and not any(source.operation.constant for source in operation.sources)

@@ -1,4 +1,4 @@
-"""A model as text: one line an operation in topological order, for tests and for eyes."""
+"""A model as text, one line per operation in topological order: for tests and for people."""
 
 import numpy as np
 import openvino as ov
@@ -7,16 +7,27 @@ from numpy.typing import NDArray
 from tasks.graph.constants import constant_value
 from tasks.graph.traversal import is_constant, tensor_name
 
-# Enough to see a change, few enough that rounding on another machine does not show.
+# Digits enough to see a change, and too few to see the rounding of another machine.
 _FORMAT = "{:.4g}"
 _MOST_VALUES = 4
 
 
 def model_text(model: ov.Model) -> str:
-    """``name = Type(inputs) element type[shape]`` for every operation, with a newline each.
+    """A line ``name = Type(inputs) element type[shape]`` for every operation.
 
-    Inputs are tensors, the port left out where it is 0. Constants show their values, or the extremes of more than four.
-    A FakeQuantize shows its levels and limits instead of its inputs 1 to 4, whose constants have no lines.
+    Inputs are the names of tensors, without the port where it is 0. Constants show their values, or the extremes of
+    more than four. A FakeQuantize shows its levels and its range instead of inputs 1 to 4, whose constants have no
+    lines.
+
+    Args:
+        model: The model; bodies of If, Loop and TensorIterator are not shown.
+
+    Example:
+        >>> from openvino import opset13 as ops
+        >>> data = ops.parameter([1, 3], name="data")
+        >>> model = ov.Model([ops.relu(data, name="relu")], [data])
+        >>> print(model_text(model).splitlines()[1])
+        relu = Relu(data) f32[1,3]
     """
     limits = _limit_names(model)
     return "".join(f"{_line(node)}\n" for node in model.get_ordered_ops() if node.get_friendly_name() not in limits)
@@ -54,7 +65,7 @@ def _values(values: NDArray[np.generic]) -> str:
 
 
 def _limit_names(model: ov.Model) -> set[str]:
-    """The constants that nothing but FakeQuantize operations read, as their limits."""
+    """The names of constants that only FakeQuantize operations read, as their range."""
     quantizers = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
     read = {node.input_value(port).get_node().get_friendly_name() for node in quantizers for port in range(1, 5)}
     shared = {

@@ -1,4 +1,4 @@
-"""Tensors that must share one scale, because an operation combines them without converting."""
+"""Scale groups: tensors that share one scale, as an operation combines them without rescaling (POT: unified scales)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,19 @@ from tasks.graph.operations import Edge, Operation, Source, shape_of
 from tasks.graph.propagation import Propagated, crossing_edges
 from tasks.numerics.affine import Granularity
 
-# A Concat in front of these must be quantized as a whole, or they could not run in integers.
+# They run in integers only if all inputs of a Concat in front of them have one scale.
 _INTEGER_CONSUMERS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"})
 
 
 @dataclass(frozen=True)
 class ScaleGroup:
-    """Computed tensors that share one scale; ``name`` is the first operation that asks for it."""
+    """Computed tensors that share one scale.
+
+    Attributes:
+        name: Name of the first operation that unifies their scales.
+        sources: The tensors.
+        per_tensor: Whether they cannot share a scale per channel.
+    """
 
     name: str
     sources: frozenset[Source]
@@ -22,11 +28,17 @@ class ScaleGroup:
 
 
 def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, device: Device) -> tuple[ScaleGroup, ...]:
-    """The groups of at least two quantized tensors around at least one operation that unifies scales.
+    """The groups of at least two quantized tensors whose scales an operation unifies.
 
-    What is quantized above one crossed operation belongs together, and so does everything above operations crossed one
-    after the other. An operation unifies scales as its table row says; a Concat does so in front of layers that compute
-    in integers, unless a constant is among its inputs or a consumer wants a scale per channel. On GNA it never does.
+    Tensors that are quantized above a crossed operation belong together, and so do those above operations crossed one
+    after the other. An operation unifies scales if its row in the device's table says so. A Concat does in front of
+    layers that compute in integers, unless one of its inputs is constant or a reader wants a scale per channel; on GNA
+    it never does.
+
+    Args:
+        operations: All operations of a model, in topological order.
+        propagated: The quantized inputs and the crossed operations.
+        device: The target device.
     """
     parents: dict[Source | Operation, Source | Operation] = {}
     asking: list[tuple[Operation, Edge]] = []
@@ -54,6 +66,7 @@ def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, devi
 
 
 def _unifies(operation: Operation, propagated: Propagated, device: Device) -> bool:
+    """Whether a crossed operation is a Concat that unifies scales."""
     if (
         operation.type != "Concat"
         or not device.unified_concat
@@ -69,7 +82,7 @@ def _unifies(operation: Operation, propagated: Propagated, device: Device) -> bo
 
 
 def _tied_edges(operation: Operation, propagated: Propagated, device: Device) -> Iterable[list[Edge]]:
-    """The sets of inputs of one operation that its row ties together."""
+    """The sets of inputs of an operation whose scales its row unifies."""
     row = device.row(operation)
     if row is None:
         return
@@ -85,12 +98,12 @@ def _is_computed_and_quantized(edge: Edge, propagated: Propagated) -> bool:
 
 
 def _node(edge: Edge, propagated: Propagated) -> Source | Operation:
-    """What decides the scale at an input: the tensor quantized there, or the crossed operation above."""
+    """The tensor that is quantized at an input, or the crossed operation above it, which decides the scale there."""
     return edge.source if edge in propagated.edges else edge.source.operation
 
 
 def _one_scale(unifiers: list[Operation], sources: set[Source]) -> bool:
-    """Whether members cannot have a scale per channel in common."""
+    """Whether the tensors cannot share a scale per channel."""
     if any(operation.type == "Concat" for operation in unifiers):
         return True
     leading = {None if (shape := shape_of(source)) is None else shape[:2] for source in sources}
@@ -100,16 +113,18 @@ def _one_scale(unifiers: list[Operation], sources: set[Source]) -> bool:
 
 
 def _root(parents: dict[Source | Operation, Source | Operation], node: Source | Operation) -> Source | Operation:
+    """The representative of the set that a node belongs to (union-find)."""
     path = []
     while node in parents:
         path.append(node)
         node = parents[node]
-    # Shortened for the next walk; chains of crossed operations would cost quadratic time otherwise.
+    # Path compression: chains of crossed operations would cost quadratic time without it.
     parents.update(dict.fromkeys(path, node))
     return node
 
 
 def _join(parents: dict[Source | Operation, Source | Operation], nodes: list[Source | Operation]) -> None:
+    """Unite the sets of all nodes."""
     first = _root(parents, nodes[0])
     for node in nodes[1:]:
         if (root := _root(parents, node)) is not first and root != first:
