@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 70
 # Rooms whose public functions have an Args section.
-ARGUMENTS_DOCUMENTED = {"tasks.numerics", "tasks.graph"}
+ARGUMENTS_DOCUMENTED = {"tasks.numerics", "tasks.graph", "tasks.algorithms"}
 
 # What a room may import apart from the standard library, itself, tasks.errors and, for a step, what all steps may.
 CORE = {

@@ -1,1 +1,1 @@
-"""What has to run the model: inference, calibration, evaluation, speed."""
+"""What has to run the model: inference, observers, calibration, ranges, corrections, tuning, evaluation, speed."""

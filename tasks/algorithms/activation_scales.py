@@ -1,4 +1,4 @@
-"""Limits of FakeQuantize operations in front of layers, multiplied by what brings the layers' outputs nearest."""
+"""Scales of activations: the range of a FakeQuantize in front of layers, times the factor that suits them best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.moments import Array
 
 FACTORS = tuple(2 ** (step / 8) for step in range(9))
-# Numbers in the columns of a layer that the search looks at.
+# Most numbers in the columns of a layer that the search looks at.
 MOST_NUMBERS = 1_000_000
-# A factor has to lower the error by this share: what is gained less is noise.
+# A factor has to lower the error by this share; smaller gains are noise.
 LEAST_GAIN = 0.01
 
 Columns = NDArray[np.float32]
@@ -23,13 +23,23 @@ Columns = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Limits:
-    """The FakeQuantize that a layer reads alone, or with other layers of its group; over columns of the layer."""
+    """The FakeQuantize in front of a layer, which only layers of its group read.
+
+    Attributes:
+        name: Friendly name of the FakeQuantize.
+        parameters: Its bounds, spread over the inputs of the layer, (groups * inputs,) or (1,), and its levels.
+    """
 
     name: str
     parameters: FakeQuantizeParameters
 
     def quantize(self, columns: Columns, factor: float) -> Columns:
-        """What it makes of columns (groups, n, inputs) when its limits are multiplied by a factor."""
+        """The quantized columns, (groups, columns, inputs), float32, if the range is multiplied by a factor.
+
+        Args:
+            columns: Inputs of the layer, (groups, columns, inputs), float32.
+            factor: The factor.
+        """
         own, by = self.parameters, np.float32(factor)
         low, high, out_low, out_high = (
             by * each for each in (own.input_low, own.input_high, own.output_low, own.output_high)
@@ -39,7 +49,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Trial:
-    """A layer in front of which limits are tuned: columns before they are quantized, targets, float weights."""
+    """What tells how well a range suits a layer.
+
+    Attributes:
+        limits: The FakeQuantize in front of the layer.
+        columns: What it reads, (groups, columns, inputs), float32.
+        targets: What the float model answers, (groups, columns, outputs), float32.
+        weights: Float weights of the layer, (groups, outputs, inputs), float64.
+    """
 
     limits: Limits
     columns: Columns
@@ -48,9 +65,14 @@ class Trial:
 
 
 def find_limits(node: ov.Node, port: int, axis: int, form: Form, readers: frozenset[str]) -> Limits | None:
-    """The limits of the FakeQuantize that a node reads at a port; None where there is none or others read it too.
+    """The FakeQuantize that a layer reads; None without one, or if other operations read it too.
 
-    ``axis`` holds the channels of the data, ``readers`` are the names of the operations that may read it.
+    Args:
+        node: The operation of the layer in the quantized model.
+        port: Port of its data.
+        axis: Axis of the channels in the data.
+        form: The weights as matrices.
+        readers: Names of the operations that may read the FakeQuantize.
     """
     quantizer = node.input_value(port).get_node()
     if quantizer.get_type_name() != "FakeQuantize":
@@ -73,7 +95,13 @@ def find_limits(node: ov.Node, port: int, axis: int, form: Form, readers: frozen
 
 
 def tune_limits(trials: Sequence[Trial]) -> dict[str, float]:
-    """For the limits of each name the factor that makes the layers behind them miss their targets least."""
+    """The factor for the range of each FakeQuantize, by its name, of FACTORS; 1 where none gains LEAST_GAIN.
+
+    It is the factor with which the layers behind miss their targets least, in units of the targets' variance.
+
+    Args:
+        trials: One for each layer.
+    """
     factors = {}
     for name in dict.fromkeys(trial.limits.name for trial in trials):
         own = [_thinned(trial) for trial in trials if trial.limits.name == name]
@@ -84,7 +112,12 @@ def tune_limits(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def write_factor(quantizer: ov.Node, factor: float) -> None:
-    """Multiply the limits of a FakeQuantize; with a factor of 1 it keeps its constants."""
+    """Multiply the range of a FakeQuantize by a factor, in place; a factor of 1 leaves its constants.
+
+    Args:
+        quantizer: The FakeQuantize.
+        factor: The factor.
+    """
     if factor == 1:
         return
     for number in range(1, 5):
@@ -92,13 +125,13 @@ def write_factor(quantizer: ov.Node, factor: float) -> None:
 
 
 def _thinned(trial: Trial) -> Trial:
-    """Fewer columns, spread over all of them."""
+    """The same with at most MOST_NUMBERS numbers in the columns, spread over all of them."""
     step = -(-trial.columns.size // MOST_NUMBERS)
     return Trial(trial.limits, trial.columns[:, ::step], trial.targets[:, ::step], trial.weights)
 
 
 def _missed(trial: Trial, factor: float) -> float:
-    """The share of the targets' variance that the float weights miss with quantized columns, biases left aside."""
+    """The share of the targets' variance that the float weights miss on quantized columns; biases do not count."""
     answers = trial.limits.quantize(trial.columns, factor) @ np.swapaxes(trial.weights, 1, 2).astype(np.float32)
     missed = (answers - trial.targets).var(axis=1, dtype=np.float64).sum()
     return float(missed / max(trial.targets.var(axis=1, dtype=np.float64).sum(), np.finfo(np.float32).tiny))

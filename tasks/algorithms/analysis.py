@@ -1,19 +1,19 @@
-"""Where a quantized model loses accuracy: the error of what each layer computes, and what it is made of.
+"""Where a quantized model loses accuracy: the error of each layer's output, and its parts.
 
-Float and quantized model become one graph with common inputs, which is compiled once; energies and means of errors are
-reduced inside of it, so that each layer leaves a few numbers a sample. Let a layer read x in the float model and x' in
-the quantized one, let Q be the FakeQuantize in front of it, W its weights and W' the quantized ones. As layers are
-linear, the error of their sums of products is, exactly,
+The float and the quantized model become one graph with common inputs, which is compiled once. Energies and means of
+errors are reduced inside the graph: a few numbers per sample and layer leave it. A layer reads x in the float model and
+x' in the quantized model, Q is the FakeQuantize in front of it, W are its weights and W' the quantized ones. Layers are
+linear, so that the error of their sums of products is exactly
 
     W' Q(x') - W x  =  (W' - W) x  +  W' (Q(x') - x')  +  W' (x' - x)
                        weights        activations         inherited
 
-What OpenVINO computes of a quantized layer in integers differs from ``W' Q(x')`` where its kernels saturate or are
-wrong; that is a part of its own, ``execution``, next to nothing elsewhere.
+OpenVINO computes a quantized layer in integers. The difference from ``W' Q(x')`` is a fourth part, ``execution``: next
+to nothing, unless its kernels saturate or are wrong.
 
-Of the whole error, ``mean_shift`` is what is the same in all samples and positions of a channel: what a bias can mend
-and its correction changes. The parts are told without it, so that the five energies add up to that of the error as far
-as the parts are not correlated.
+``mean_shift`` is the part of the whole error that is the same in all samples and positions of a channel. A bias can
+correct it. The other parts are told without it, so that the five energies add up to that of the error as far as the
+parts are uncorrelated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,11 +38,11 @@ from tasks.graph.reductions import as_rows, mean_along
 from tasks.graph.selections import find_selections, selected_by
 from tasks.graph.traversal import find_output, nodes_by_name
 
-# What a row begins with: positions a channel, and the norms of the signal, its error and the four parts.
+# First numbers of a row: positions per channel, and the norms of the signal, its error and the four parts.
 _NUMBERS = 7
-# Of the signal's energy: integer kernels that work leave less than 1e-12.
+# Execution is wrong from this share of the signal's energy on; integer kernels that work leave less than 1e-12.
 _WRONG = 1e-4
-# Samples that tell whether a layer is computed wrongly in the quantized model alone as well.
+# Samples that check whether the quantized model alone computes a layer wrongly as well.
 _CHECKED = 4
 CHANNEL_QUANTILES = 25
 
@@ -52,7 +52,19 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayerError:
-    """Energies over all samples of a layer's output in the float model (``signal``), of its error, and of its parts."""
+    """The energy of a layer's output in the float model, of its error and of the parts, summed over all samples.
+
+    Attributes:
+        layer: Name of the layer.
+        type: OpenVINO's name of its type.
+        signal: Energy of the output in the float model.
+        noise: Energy of its error in the quantized model.
+        weights: Part due to quantized weights.
+        activations: Part due to the FakeQuantize in front of the layer.
+        inherited: Part due to errors of layers before.
+        execution: Part due to OpenVINO's kernels.
+        mean_shift: Part that is the same in all samples and positions of a channel.
+    """
 
     layer: str
     type: str
@@ -66,20 +78,20 @@ class LayerError:
 
     @property
     def sqnr_db(self) -> float:
-        """Signal-to-quantization-noise ratio in dB; inf without an error."""
+        """The signal-to-quantization-noise ratio in dB; inf without an error."""
         if self.noise == 0:
             return inf
         return 10 * log10(self.signal / self.noise) if self.signal > 0 else -inf
 
     @property
     def wrongly_executed(self) -> bool:
-        """Whether OpenVINO computes something else than quantized weights and inputs give."""
+        """Whether OpenVINO computes something else than the quantized weights and inputs give."""
         return 0 < _WRONG * self.signal < self.execution
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The layers in topological order, and those that could not be analysed, each with the reason."""
+    """The errors of layers, in topological order, and the layers without, each with the reason."""
 
     layers: tuple[LayerError, ...]
     skipped: tuple[str, ...] = ()
@@ -92,9 +104,16 @@ def analyze(
     advance: Callable[[], None] = lambda: None,
     threads: int | None = None,
 ) -> Analysis:
-    """Compare what the layers of ``quantized`` compute with those of the float ``model`` that it was made of.
+    """The error of each layer of a quantized model, compared with the float model it was made of.
 
-    A layer's output is that behind its bias. Layers left float are compared too: they inherit errors.
+    The output of a layer is that behind its bias. Layers left float are compared too, as they inherit errors.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model.
+        samples: The samples to infer.
+        advance: Called after each sample.
+        threads: Number of threads; None for all that the process may use.
     """
     operations = read_operations(model)
     selections = find_selections(operations)
@@ -111,7 +130,7 @@ def analyze(
     try:
         compiled = compile_for_samples(joined, threads)
     except InputError as refusal:
-        # Both models run alone: two padded pointwise convolutions of stride 2 on one tensor do not, say.
+        # Each model runs alone, but not both in one graph, such as two padded pointwise convolutions of stride 2.
         return Analysis((), (f"all layers: {refusal}",))
     rows: dict[int, list[Values]] = {}
 
@@ -133,7 +152,14 @@ def analyze(
 
 
 def channel_errors(model: ov.Model, quantized: ov.Model) -> dict[str, Values]:
-    """Of each layer with quantized weights, ``|W' - W|^2 / |W|^2`` of each output channel that is not all zeros."""
+    """By layer, ``|W' - W|^2 / |W|^2`` of each output channel that is not all zeros, (channels,), float64.
+
+    Layers whose weights did not change are left out.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model.
+    """
     nodes = nodes_by_name(quantized)
     errors = {}
     for layer in find_layers(read_operations(model)):
@@ -147,13 +173,17 @@ def channel_errors(model: ov.Model, quantized: ov.Model) -> dict[str, Values]:
 
 
 def quantiles_of_errors(errors: Mapping[str, Values]) -> dict[str, tuple[float, ...]]:
-    """So many quantiles for each layer that rows of a heat map have one length, whatever channels a layer has."""
+    """By layer, CHANNEL_QUANTILES quantiles of its channels' errors: rows of equal length for a heat map.
+
+    Args:
+        errors: By layer, the error of each channel, (channels,), float64.
+    """
     places = np.linspace(0, 1, CHANNEL_QUANTILES)
     return {layer: tuple(map(float, np.quantile(each, places))) for layer, each in errors.items() if each.size}
 
 
 def _joined(model: ov.Model, quantized: ov.Model, layers: Sequence[Layer], whole: tuple[str, ...]) -> ov.Model:
-    """One model whose outputs are a row for each layer."""
+    """One model with a row of numbers for each layer as outputs."""
     first, second = (one_sample_at_a_time(each, whole) for each in (model, quantized))
     before, after = nodes_by_name(first), nodes_by_name(second)
     share_inputs(first, second)
@@ -161,11 +191,11 @@ def _joined(model: ov.Model, quantized: ov.Model, layers: Sequence[Layer], whole
 
 
 def _row(layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
-    """What is observed of a layer: _NUMBERS, then means by channel of the error and of the parts due to the layer."""
+    """The row of a layer: _NUMBERS, then means per channel of the error and of the parts that the layer itself adds."""
     signal = biased_output(layer, before)
     error = ops.subtract(biased_output(layer, after), signal).output(0)
     parts = _own_parts(layer, before, after)
-    # Up to a number a channel, by which the bias was changed.
+    # It includes the change of the bias, one number per channel, which the mean takes away.
     inherited = error
     for part in parts:
         inherited = ops.subtract(inherited, part).output(0) if part else inherited
@@ -184,7 +214,7 @@ def _row(layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
 
 
 def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | None, ...]:
-    """What its weights, the FakeQuantize in front of it and its execution add to a layer's error; None for nothing."""
+    """The parts of a layer's error due to its weights, its FakeQuantize and its execution; None for a part of zero."""
     node, port = after[layer.name], layer.weights.port
     weights = read_constant(node, port)
     change = weights - read_constant(before[layer.name], port)
@@ -193,19 +223,19 @@ def _own_parts(layer: Layer, before: Nodes, after: Nodes) -> tuple[ov.Output | N
     return (
         with_weights(node, port, change, read) if change.any() else None,
         with_weights(node, port, weights, ops.subtract(given, restored()).output(0)) if restored else None,
-        # Weights that no FakeQuantize gives make it a product of floats.
+        # Without a FakeQuantize in front the layer runs in float.
         _beyond(with_weights(node, port, weights, given), layer, before, after) if restored else None,
     )
 
 
 def _beyond(product: ov.Output, layer: Layer, before: Nodes, after: Nodes) -> ov.Output:
-    """What the quantized layer answers beyond a product and the bias of the float layer."""
+    """The quantized layer's output minus the product and the float layer's bias."""
     bias = ops.subtract(biased_output(layer, before), before[layer.name])
     return ops.subtract(ops.subtract(biased_output(layer, after), bias), product).output(0)
 
 
 def _is_wrong_alone(layer: Layer, quantized: ov.Model, samples: Sequence[Sample], threads: int | None) -> bool:
-    """Whether the layer differs from the product of its weights and inputs in the quantized model as it is deployed."""
+    """Whether the quantized model alone, as a user runs it, computes a layer other than by its weights and inputs."""
     alone = one_sample_at_a_time(quantized, whole_inputs(quantized, samples[0]))
     nodes = nodes_by_name(alone)
     node, port = nodes[layer.name], layer.weights.port
@@ -230,7 +260,7 @@ def _is_wrong_alone(layer: Layer, quantized: ov.Model, samples: Sequence[Sample]
 
 
 def _layer_error(layer: Layer, rows: Values) -> LayerError | None:
-    """The energies of one layer from its rows, (samples, _NUMBERS + 4 channels); None unless all are finite."""
+    """The energies of a layer from its rows, (samples, _NUMBERS + 4 * channels); None unless all are finite."""
     if not np.isfinite(rows).all():
         return None
     positions, norms = rows[:, 0], rows[:, 1:_NUMBERS]

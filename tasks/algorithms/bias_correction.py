@@ -1,13 +1,14 @@
-"""Biases make up for what quantization does to the mean of each output channel, in closed form.
+"""Bias correction in closed form: the bias of a layer makes up for the shift of its mean output by quantization.
 
-With the mean ``E[x]`` of what a layer reads, quantized weights shift its mean output by ``(Wq - W) E[x]``, so that the
-bias gets ``(W - Wq) E[x]`` on top (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", section 4.2). Nothing is inferred and nothing compiled: means come from the pass that gathers ranges.
+With the mean ``E[x]`` of a layer's data, quantized weights shift its mean output by ``(Wq - W) E[x]``, so that
+``(W - Wq) E[x]`` is added to the bias (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+Correction", section 4.2; POT: FastBiasCorrection). Nothing is inferred or compiled: the means come from the pass that
+collects statistics.
 
-Where a sample has one value a channel, as behind a global pooling, its mean also tells what the FakeQuantize in front
-of the layer does to it. What all samples lose alike, ``c``, comes back as ``Wq c``: in squeeze-and-excitation blocks,
-say. In front of a classifier each sample loses something else, and of images few values are cut off: a bias that made
-up for that would move all that is not.
+Where each sample has one value per channel, as behind a global pooling, the means also tell what the FakeQuantize in
+front of the layer does. What all samples lose alike, ``c``, is given back as ``Wq c``: in squeeze-and-excitation
+blocks, for example. In front of a classifier each sample loses something else, and of images few values are clipped: a
+bias that made up for this would shift all values that are not clipped.
 """
 
 from collections.abc import Mapping
@@ -28,13 +29,20 @@ from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, fake_quantize
 from tasks.numerics.statistics import Rows, Statistics
 
-# The least share of the squares of quantization errors that their mean over the samples has to make up.
+# The least share of the energy of quantization errors that their mean over the samples has to make up.
 _LEAST_COMMON = 0.05
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What became of one layer's bias: how many of its channels were corrected, and why others were not."""
+    """What became of the bias of a layer.
+
+    Attributes:
+        layer: Name of the layer.
+        channels: Number of its output channels.
+        corrected: Number of those that were corrected.
+        reason: Why others were not; empty if all were.
+    """
 
     layer: str
     channels: int
@@ -50,11 +58,16 @@ def correct_biases(
     left_out: tuple[int, ...] = (),
     threshold: float | None = None,
 ) -> tuple[Correction, ...]:
-    """Correct the biases of all layers of ``quantized`` whose weights differ from those of the float ``model``.
+    """What became of the bias of each layer with quantized weights; the biases are corrected in place.
 
-    ``statistics`` hold the means of the float model; rows of the samples ``left_out`` do not count. A channel whose
-    bias would change by ``threshold`` times its value or more keeps it; a bias of zero, which nothing compares with, is
-    corrected. Layers without a bias get one.
+    A bias of zero is always corrected, as nothing can be compared with it. Layers without a bias get one.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it, which is changed.
+        statistics: Statistics of the float model, with the means of the layers' data.
+        left_out: Rows of samples that do not count.
+        threshold: A channel whose bias would change by this times its value or more keeps it; None corrects all.
     """
     operations = read_operations(model)
     changed = nodes_by_name(quantized)
@@ -83,46 +96,73 @@ def correct_biases(
 
 
 def weights_lost(layer: Layer, nodes: Mapping[str, ov.Node]) -> NDArray[np.floating] | None:
-    """What the weights of a layer of the float model have above those among the ``nodes`` of another one.
+    """The weights of a layer of the float model minus those in another model, of their shape; None if they are equal.
 
-    None where they are equal.
+    Args:
+        layer: The layer of the float model.
+        nodes: Nodes of the other model by friendly name.
     """
     before, after = weights_of(layer), weights_of(layer, nodes)
-    # Weights that differ do so in the first row already: the others are mostly spared.
+    # Weights that differ mostly do so in the first row, so that the rest need not be compared.
     if np.array_equal(before[:1], after[:1]) and np.array_equal(before, after):
         return None
-    # In place where it can be: fresh memory takes as long as the sums that are made of it.
+    # In place if possible, as fresh memory takes as long as the sums.
     lost: NDArray[np.floating] = np.subtract(before, after, out=after if after.flags.writeable else None)
     return lost
 
 
 def weights_of(layer: Layer, nodes: Mapping[str, ov.Node] | None = None) -> NDArray[np.floating]:
-    """The weights of a layer of the float model: its own, or those among the ``nodes`` of another one."""
+    """The weights of a layer, in their shape, float32.
+
+    Args:
+        layer: The layer of the float model.
+        nodes: Nodes of another model by friendly name, whose weights to read; None for the layer's own.
+    """
     node = nodes[layer.name] if nodes else layer.operation.node
     return constant_value(node.input_value(layer.weights.port))
 
 
 def bias_of(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Node:
-    """The Add that is the bias of a layer of the float model, among the ``nodes`` of another one; made if need be."""
+    """The Add that is the bias of a layer in another model; it is inserted if there is none.
+
+    Args:
+        layer: The layer of the float model.
+        nodes: Nodes of the other model by friendly name.
+    """
     bias = find_bias(layer.operation, layer.output_axis)
     name = bias.name if bias else corrected_name(layer)
     return nodes[name] if name in nodes else insert_bias(nodes[layer.name], layer.output_axis, name)
 
 
 def biased_output(layer: Layer, nodes: Mapping[str, ov.Node]) -> ov.Output:
-    """What a layer of the float model computes, among the ``nodes`` of any model, its bias added where it has one."""
+    """The output of a layer in any model, behind its bias if it has one.
+
+    Args:
+        layer: The layer of the float model.
+        nodes: Nodes of the model by friendly name.
+    """
     bias = find_bias(layer.operation, layer.output_axis)
     name = bias.name if bias else corrected_name(layer)
     return nodes[name if name in nodes else layer.name].output(0)
 
 
 def corrected_name(layer: Layer) -> str:
-    """The name of the bias that a layer without one gets."""
+    """The name of the bias that a layer without one gets.
+
+    Args:
+        layer: The layer of the float model.
+    """
     return f"{layer.name}/bias_correction"
 
 
 def within_threshold(layer: Layer, shift: Channels, threshold: float | None) -> NDArray[np.bool_]:
-    """Which channels' shifts are less than ``threshold`` times the bias of the float model, or have no bias."""
+    """The mask of the channels to correct, (channels,): the shift is below the threshold, or the bias zero or missing.
+
+    Args:
+        layer: The layer of the float model.
+        shift: Shift of the bias of each channel, (channels,), float64.
+        threshold: Largest shift, in units of the channel's float bias; None for any.
+    """
     bias = None if threshold is None else find_bias(layer.operation, layer.output_axis)
     if threshold is None or bias is None:
         return np.full(shift.shape, fill_value=True)
@@ -135,14 +175,19 @@ def within_threshold(layer: Layer, shift: Channels, threshold: float | None) -> 
 
 
 def describe(layer: Layer, kept: NDArray[np.bool_]) -> Correction:
-    """What the report says of a layer of which the channels in ``kept`` were corrected."""
+    """What became of the bias of a layer.
+
+    Args:
+        layer: The layer.
+        kept: Mask of the channels that were corrected, (channels,).
+    """
     rest = int(np.sum(~kept))
     reason = f"threshold: {rest} of {kept.size} channels would change too much" if rest else ""
     return Correction(layer.name, kept.size, int(kept.sum()), reason)
 
 
 def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slice | None:
-    """Which samples have a mean and are not left out; None without any, and for all a slice, which copies nothing."""
+    """The samples that have a mean and are not left out: a mask, a slice for all, which copies nothing, or None."""
     if not left_out and np.isfinite(means).all():
         return slice(None)
     counted = np.asarray(np.isfinite(means).all(axis=1))
@@ -151,12 +196,12 @@ def _counted(means: Rows, left_out: tuple[int, ...]) -> NDArray[np.bool_] | slic
 
 
 def _quantizer_of_means(layer: Layer, source: ov.Output) -> FakeQuantizeParameters | None:
-    """What quantizes the ``source`` that a layer reads, where it quantizes means too.
+    """The FakeQuantize in front of a layer, where it quantizes the means too.
 
-    None without a FakeQuantize, where a sample has more than one value a channel, and where limits by channel are not
-    those of the channels that the layer sums over.
+    None without one, where a sample has more than one value per channel, and where a range per channel is not that of
+    the channels that the layer sums over.
     """
-    # An axis 0 of free length holds samples.
+    # A dynamic axis 0 holds samples.
     sizes = [size for axis, size in enumerate(shape_of(layer.data.source) or ()) if axis != layer.data_axis]
     if any(size != 1 and (axis or size) for axis, size in enumerate(sizes)):
         return None
@@ -171,9 +216,9 @@ def _quantizer_of_means(layer: Layer, source: ov.Output) -> FakeQuantizeParamete
 
 
 def _common(errors: NDArray[np.floating]) -> Channels:
-    """What all samples of (samples, channels) lose alike, (channels,): their mean, or nothing if it says too little."""
+    """What all samples of (samples, channels) lose alike, (channels,): their mean, or zeros if that is too little."""
     samples, mean = len(errors), errors.mean(axis=0, dtype=np.float64)
     squares = np.square(errors, dtype=np.float64).sum(axis=1).mean()
-    # The mean of samples that have nothing in common keeps a part of their squares too: 1 / samples.
+    # Even the mean of samples that have nothing in common keeps 1 / samples of their energy.
     common = samples * np.square(mean).sum() - squares
     return mean if common >= (samples - 1) * _LEAST_COMMON * squares else np.zeros_like(mean)

@@ -1,7 +1,8 @@
-"""One forward pass over the samples gathers the statistics of all tensors: one row a sample, whatever the batch.
+"""Calibration: one forward pass over the samples collects the statistics of all tensors, one row per sample.
 
-In place, the reductions are part of the graph, and what they leave comes out as one row a sample. Otherwise whole
-activations are copied out, one request at a time, and reduced by numpy. The numbers are the same to the bit.
+With ``in_place`` the reductions are part of the graph, and one row of numbers per sample comes out. Otherwise whole
+activations are copied out, one request at a time, and numpy reduces them. The numbers are the same to the bit, whatever
+the batch.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,13 @@ from tasks.numerics.statistics import Observation, Quantile, Rows, TensorStatist
 
 
 class Column(NamedTuple):
-    """Where in a row one part of a tensor stands; ``tensor`` counts the observed ones."""
+    """The place of one part of a tensor in a row.
+
+    Attributes:
+        tensor: Number of the observed tensor.
+        part: What is observed of it.
+        place: The numbers of the row.
+    """
 
     tensor: int
     part: Part
@@ -33,9 +40,17 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Taps:
-    """A compiled model whose first output is a row of what is reduced ``inside``, if anything is.
+    """A compiled model with observers.
 
-    After it come the whole activations of the tensors that ``outside`` columns are reduced from, in their order.
+    Its first output is the row of what is reduced inside the graph, if anything is. Then come the whole activations of
+    the tensors that are reduced outside, in their order.
+
+    Attributes:
+        compiled: The compiled model.
+        tapped: The observed tensors.
+        inside: Columns that are reduced inside the graph.
+        outside: Columns that are reduced by numpy.
+        batch: Samples in one request.
     """
 
     compiled: ov.CompiledModel
@@ -54,15 +69,25 @@ def compile_taps(
     batch: int = 1,
     threads: int | None = None,
 ) -> Taps:
-    """Tap tensors of a copy of the model. ``whole`` inputs have no batch axis.
+    """A copy of the model with observers, compiled.
 
-    Raises InputError when ``batch`` samples cannot be inferred at once and told apart in every tensor, and for a tensor
-    of any number of axes; KeyError for a tensor that the model does not have.
+    Args:
+        model: The model to observe.
+        observations: What to observe of each tensor.
+        whole: Names of the inputs without a batch axis.
+        in_place: Whether to reduce inside the graph.
+        batch: Samples in one request.
+        threads: Number of threads; None for all that the process may use.
+
+    Raises:
+        InputError: ``batch`` samples cannot be inferred at once and told apart in every tensor, or a tensor has a
+            dynamic rank.
+        KeyError: The model has no such tensor.
     """
     copy = one_sample_at_a_time(model, whole) if batch == 1 else samples_at_a_time(model, batch, whole)
     nodes = nodes_by_name(copy)
-    # As the model runs: OpenVINO orders a graph from its outputs back, and reduces each tensor while it is in the cache
-    # instead of keeping them all.
+    # In the order in which the model runs: OpenVINO orders a graph from its outputs back, and so reduces each tensor
+    # while it is in the cache, instead of keeping them all.
     place = {name: index for index, name in enumerate(nodes)}
     found = [(each, find_output(nodes, each.tensor)) for each in observations]
     found.sort(key=lambda pair: place[pair[1].get_node().get_friendly_name()])
@@ -86,7 +111,14 @@ def compile_taps(
 def collect_statistics(
     taps: Taps, samples: Iterable[Sample], count: int, advance: Callable[[], None]
 ) -> dict[str, TensorStatistic]:
-    """What is observed of every tensor, in the order of the ``count`` samples; ``advance`` is called for each."""
+    """The statistics of every observed tensor by its name, one row per sample, in the order of the samples.
+
+    Args:
+        taps: The model with observers.
+        samples: The samples.
+        count: Their number, at least 1.
+        advance: Called for each sample.
+    """
     width = max(column.place.stop for column in (*taps.inside, *taps.outside))
     rows = np.empty((-(-count // taps.batch) * taps.batch, width), np.float32)
     stop = max((column.place.stop for column in taps.inside), default=0)
@@ -99,7 +131,7 @@ def collect_statistics(
         activations = dict(zip(copied, outputs[bool(stop) :], strict=True))
         for column in taps.outside:
             mine[:, column.place] = reduce_outside(taps.tapped[column.tensor], column.part, activations[column.tensor])
-        # The last request may hold copies of its last sample: they are not counted.
+        # The last request may be filled up with copies of its last sample, which do not count.
         for _ in range(min(taps.batch, count - number * taps.batch)):
             advance()
 
@@ -113,6 +145,7 @@ def collect_statistics(
 
 
 def _columns(parts: list[tuple[int, Part]]) -> tuple[Column, ...]:
+    """The columns of parts that follow each other in a row."""
     borders = accumulate((part.width for _, part in parts), initial=0)
     return tuple(
         Column(index, part, slice(start, start + part.width))
@@ -121,10 +154,11 @@ def _columns(parts: list[tuple[int, Part]]) -> tuple[Column, ...]:
 
 
 def _statistic(tapped: Tapped, parts: dict[Part, Rows]) -> TensorStatistic:
+    """The statistics of a tensor from its parts, (samples, numbers) each."""
     of_kind = {kind: [part for part in parts if part.kind == kind] for kind in Kind}
     high = parts[of_kind[Kind.MAXIMUM][0]]
     low = parts[of_kind[Kind.MINIMUM][0]] if of_kind[Kind.MINIMUM] else np.broadcast_to(np.float32(0), high.shape)
-    # The least of no values is the largest number, and the other way round; copied out, they are NaN.
+    # The minimum of no values is the largest number and the maximum the smallest; of a tensor copied out both are NaN.
     empty = ~(low <= high)
     if empty.any():
         low, high = np.where(empty, np.float32(np.nan), low), np.where(empty, np.float32(np.nan), high)
@@ -139,7 +173,7 @@ def _statistic(tapped: Tapped, parts: dict[Part, Rows]) -> TensorStatistic:
 
 
 def _quantiles(tapped: Tapped, parts: dict[Part, Rows]) -> Iterator[tuple[Quantile, Rows]]:
-    """The quantiles of all samples, (samples, rows) each, from the ends of their rows."""
+    """The quantiles of all samples, (samples, rows) each, from the ends of sorted rows."""
     for granularity in Granularity:
         asked = tapped.asked(granularity)
         mine = {part.kind: rows for part, rows in parts.items() if part.of == granularity}

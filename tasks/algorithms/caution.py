@@ -1,9 +1,10 @@
-"""How much room ranges leave for unseen samples, by what the model's output loses on samples that did not set them.
+"""The clipping weight of activation ranges, chosen by the error of the model's output on samples that did not set them.
 
-Ranges of least error weigh what they round against what they cut off (``numerics.minimal_error``). For the output of a
-model the two differ: errors of rounding are independent and average out behind them, a region that is cut off is wrong
-in one direction, and rarely, so that few samples lose most. How much more it counts depends on the network. So the
-samples are parted into two folds: ranges from the statistics of one are tried on the other, with each of some cautions.
+Ranges of least error weigh rounding against clipping (:mod:`tasks.numerics.minimal_error`). For the output of a model
+the two differ: rounding errors are independent and average out in the layers behind; clipping errors have one sign, and
+are rare, so that few samples lose most. How much more they count depends on the network. So the samples are parted into
+two folds: ranges from the statistics of one fold are tried on the other, with each clipping weight (the parameter
+``caution``).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,15 +28,18 @@ from tasks.numerics.statistics import Statistics, TensorStatistic
 
 CAUTIONS = (1.0, 4.0, 16.0, 64.0)
 FOLDS = 2
-# Numbers of a sketch that an estimate looks at here: it is compared with others that look at the same ones.
+# Most values of all sketches of a tensor that an estimate uses here; all trials use the same ones.
 _MOST_VALUES = 65_536
 
 
 @dataclass(frozen=True)
 class Caution:
-    """What errors of values cut off count, and the output's SQNR in dB with each of CAUTIONS; empty if none was tried.
+    """The clipping weight, and how it was chosen.
 
-    The SQNR is that of quantized activations alone; of several outputs, the mean of their noise to signal ratios.
+    Attributes:
+        factor: The clipping weight: how much more clipping errors count than rounding errors.
+        sqnr_db: SQNR of the output in dB with each of CAUTIONS; () if none was tried. Only activations are quantized
+            for it. Of several outputs, the ratios of noise to signal are averaged.
     """
 
     factor: float
@@ -53,11 +57,19 @@ def choose_caution(
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Caution:
-    """The caution with which the outputs of ``model`` with quantized activations come nearest to its float ones.
+    """The clipping weight with which the outputs of a model with quantized activations are nearest to float.
 
-    ``places`` are rows of ``statistics`` that may set ranges, ``samples`` hold some of these samples. A model with a
-    state gets caution 1, as do one of which fewer than two samples are known and one whose outputs differ in number.
-    ``advance`` is called a sample.
+    It is 1 for a model with a state, for fewer than two samples, and if the models select different numbers of things.
+
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        statistics: The statistics of its tensors.
+        scheme: How it is quantized.
+        places: Rows of the statistics that may set ranges.
+        samples: Some of the samples, by row.
+        threads: Number of threads; None for all that the process may use.
+        advance: Called after each sample.
     """
     points = tuple(point for point in setup.points if point.role == Role.ACTIVATIONS)
     if model.get_sinks() or len(places) < FOLDS or not samples:
@@ -71,19 +83,19 @@ def choose_caution(
             try:
                 noise += _energies(model, replace(setup, points=points), rows, scheme, judges, threads, advance)
             except InputError:
-                # Each model runs alone, but both select other numbers of things: detections, say.
+                # Each model runs alone, but they select different numbers of things, such as detections.
                 return Caution(CAUTIONS[0])
     energies = np.array([each for each in noise if np.isfinite(each).all()])
     if not energies.size:
         return Caution(CAUTIONS[0])
-    # (outputs, 1 + cautions): the signal first.
+    # (outputs, 1 + CAUTIONS): the signal, then the error with each clipping weight.
     signal, *lost = energies.sum(axis=0).T
     ratios = [float(np.mean(each / np.maximum(signal, np.finfo(np.float64).tiny))) for each in lost]
     return Caution(CAUTIONS[int(np.argmin(ratios))], tuple(-10 * log10(ratio) if ratio else inf for ratio in ratios))
 
 
 class _Rows(Mapping[str, TensorStatistic]):
-    """Statistics of some of the samples; a tensor is read when it is asked for."""
+    """The statistics of some of the samples; a tensor is read when it is asked for."""
 
     def __init__(self, statistics: Statistics, places: Sequence[int]) -> None:
         self._statistics, self._places = statistics, places
@@ -107,7 +119,7 @@ def _energies(
     threads: int | None,
     advance: Callable[[], None],
 ) -> list[NDArray[np.float64]]:
-    """For each sample, (outputs, 1 + cautions): the energy of every output, and that of its error with each caution."""
+    """For each sample the energy of every output, and of its error with each clipping weight: (outputs, 1 + tries)."""
     tried = []
     for caution in CAUTIONS:
         quantized = model.clone()
@@ -126,7 +138,7 @@ def _energies(
 
 
 def _compared(model: ov.Model, others: Sequence[ov.Model], whole: tuple[str, ...]) -> ov.Model:
-    """One model that gives the norm of each output of real numbers of ``model``, then of the others' errors in it."""
+    """One model that gives the norm of each real output of ``model``, then of the errors of the others' outputs."""
     first, *rest = (one_sample_at_a_time(each, whole) for each in (model, *others))
     for each in (first, *rest):
         take_logits(each)

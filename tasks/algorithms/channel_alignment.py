@@ -1,7 +1,8 @@
-"""Channel alignment: the channels between two convolutions get the same centre and width before they share a scale.
+"""Channel alignment: the channels between two convolutions get one centre and one width before they share a scale.
 
-One range for a whole tensor wastes levels on channels that are narrower than the widest or lie beside zero. POT's
-ActivationChannelAlignment (2023.3): shift and scale every channel, let the layers around undo it (``graph.alignment``).
+One range for a whole tensor wastes levels on channels that are narrower than the widest, or that lie on one side of
+zero. As in POT's ActivationChannelAlignment (2023.3), every channel is shifted and scaled, and the layers around undo
+it (:mod:`tasks.graph.alignment`).
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,12 @@ from tasks.graph.traversal import find_output, nodes_by_name, tensor_name
 from tasks.numerics.affine import Granularity
 from tasks.numerics.statistics import Quantile, Rows, Statistics, StatisticType, TensorStatistic
 
-# Share of a channel's values that may lie outside of its width, at each end.
+# Share of a channel's values that may lie outside its width, at each end.
 OUTLIER_PROB = 1e-4
-# Stronger factors would only move the difference between channels into the consumer's weights.
+# Stronger factors would move the difference between channels into the consumer's weights.
 FACTORS = (0.01, 100.0)
 
-# What alignment needs to know of each sample.
+# The quantiles of each sample that alignment needs.
 QUANTILES = LOW, HIGH = tuple(
     Quantile(StatisticType.QUANTILE, probability, Granularity.PERCHANNEL)
     for probability in (OUTLIER_PROB, 1 - OUTLIER_PROB)
@@ -29,11 +30,18 @@ QUANTILES = LOW, HIGH = tuple(
 
 
 def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistics) -> dict[str, TensorStatistic]:
-    """Align the channels of all pairs in the model; returns statistics of tensors that changed or are called otherwise.
+    """The statistics of the tensors that changed or got another name, by name; the model is aligned in place.
 
-    Statistics of the unchanged model serve chained pairs too: an edit changes its own tensor and nothing else that any
-    layer computes, and the edits that a layer between two pairs gets commute. Raises KeyError for a tensor whose
-    quantiles were not collected.
+    Statistics of the unchanged model serve chained pairs too: an edit changes its own tensor and nothing else that a
+    layer computes, and the edits of a layer between two pairs commute.
+
+    Args:
+        model: The float model.
+        pairs: The pairs of layers to align.
+        statistics: Statistics of the model's tensors, with QUANTILES of each pair's tensor.
+
+    Raises:
+        KeyError: The quantiles of a tensor were not collected.
     """
     changed, nodes = {}, nodes_by_name(model)
     for pair in pairs:
@@ -46,7 +54,7 @@ def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistic
     nodes = nodes_by_name(model)
     found = {tensor_name(nodes[consumer].input_value(0)): statistic for consumer, statistic in changed.items()}
     for pair in pairs:
-        # What a layer without a bias answers has the name of the one it got; the next layer's input is there already.
+        # The output of a layer that got a bias has the bias's name; the input of the next layer is there already.
         before, after = f"{pair.consumer}:0", f"{aligned_name(pair.consumer)}:0"
         if pair.consumer_bias is None and before in statistics and after not in found:
             found[after] = statistics[before]
@@ -56,10 +64,16 @@ def align(model: ov.Model, pairs: Sequence[AlignmentPair], statistics: Statistic
 def shifted_and_scaled(
     statistic: TensorStatistic, centre: Channels, factors: Channels, *, on_grid: bool
 ) -> TensorStatistic:
-    """The statistic of (x - centre) / factors, channels along axis 1, from that of x.
+    """The statistics of (x - centre) / factors, channels on axis 1, from those of x.
 
-    Nothing tells quantiles of the whole tensor, or of magnitudes, or means along another axis, or of which channel the
-    values of a sketch are that is not ``on_grid``: they are left out.
+    Left out are quantiles of the whole tensor or of magnitudes, means along other axes, and a sketch that is not
+    ``on_grid``: they cannot be computed.
+
+    Args:
+        statistic: The statistics of x.
+        centre: Shift of each channel, (channels,), float64, in units of x.
+        factors: Positive factor of each channel, (channels,), float64.
+        on_grid: Whether the sketch has the same number of values of each channel, one channel after the other.
     """
 
     def edited(rows: Rows) -> Rows:
@@ -76,9 +90,13 @@ def shifted_and_scaled(
 
 
 def centre_and_width(low: Rows, high: Rows) -> tuple[Channels, Channels]:
-    """Of each channel (q0 + q1) / 2 and q1 - q0, with q the median over the samples; rows of shape (samples, channels).
+    """Of each channel (q0 + q1) / 2 and q1 - q0, (channels,) each, float64; q are medians over the samples.
 
     A channel that is not finite keeps its place: centre and width 0.
+
+    Args:
+        low: Lower quantiles q0, (samples, channels), float32.
+        high: Upper quantiles q1, (samples, channels), float32.
     """
     bottom, top = (np.median(rows.astype(np.float64), axis=0) for rows in (low, high))
     finite = np.isfinite(bottom) & np.isfinite(top)
@@ -87,7 +105,13 @@ def centre_and_width(low: Rows, high: Rows) -> tuple[Channels, Channels]:
 
 
 def scale_factors(width: NDArray[np.float64]) -> Channels:
-    """What each channel is divided by: its width in medians of the positive ones, within FACTORS; 1 without a width."""
+    """The factor that each channel is divided by, (channels,), float64, within FACTORS.
+
+    It is the width in units of the median of all positive widths, and 1 for a channel without a width.
+
+    Args:
+        width: Width of each channel, (channels,), float64.
+    """
     positive = width > 0
     if not positive.any():
         return np.ones_like(width)

@@ -1,4 +1,4 @@
-"""Cross-layer equalization of a whole model: pair after pair, again until chains of layers are in balance."""
+"""Cross-layer equalization of a whole model: pair after pair, in rounds until chains of layers are in balance."""
 
 import numpy as np
 import openvino as ov
@@ -6,14 +6,20 @@ import openvino as ov
 from tasks.graph.equalization import EqualizationPair, equalize_pair, find_pairs, read_columns, read_rows
 from tasks.numerics.equalization import equalizing_factors
 
-# A layer between two pairs belongs to both.
+# Most rounds; several are needed, as a layer between two pairs belongs to both.
 ROUNDS = 8
-# Factors within this distance of 1 are none.
+# A pair stays as it is if the logarithms of all its factors are this small.
 _LEAST = 1e-2
 
 
 def equalize(model: ov.Model) -> tuple[EqualizationPair, ...]:
-    """Equalize the weights of a model in place, by weights alone; returns the pairs that changed."""
+    """The pairs that changed; the model's weights are equalized in place, without any data.
+
+    Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.1.
+
+    Args:
+        model: The float model.
+    """
     changed: dict[EqualizationPair, None] = {}
     for _ in range(ROUNDS):
         moved = False

@@ -1,4 +1,4 @@
-"""The outputs of a model on a data set, and what they are worth."""
+"""Evaluation: the outputs of a model on a data set, and metrics of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -22,18 +22,22 @@ from tasks.graph.naming import output_names
 from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
 Outputs = dict[str, NDArray[Any]]
-# What the shapes of an output that are not the same for all samples are kept as.
+# End of the name under which the shapes of an output are kept if samples have different ones.
 _SHAPES = "::shapes"
-# Rounding of other kernels leaves more dB between two outputs of one model.
+# Least SQNR in dB between outputs of one model that differ by the rounding of other kernels only.
 _SAME = 30.0
 
 
 def compile_alone(
     model: ov.Model, whole: tuple[str, ...], threads: int | None = None, *, logits: bool = False
 ) -> ov.CompiledModel:
-    """Compile the model for one sample a request; ``whole`` are inputs without a batch axis.
+    """The model, compiled for one sample per request.
 
-    With ``logits`` it gives what a last softmax or sigmoid reads (see :func:`~tasks.graph.logits.take_logits`).
+    Args:
+        model: The model.
+        whole: Names of the inputs without a batch axis.
+        threads: Number of threads; None for all that the process may use.
+        logits: Whether the outputs are what a last softmax or sigmoid reads (:func:`~tasks.graph.logits.take_logits`).
     """
     alone = one_sample_at_a_time(model, whole)
     if logits:
@@ -47,9 +51,13 @@ def collect_rows(
     advance: Callable[[], None],
     compiled: Callable[[tuple[str, ...]], ov.CompiledModel],
 ) -> dict[str, list[NDArray[Any]]]:
-    """Every output of every sample, in the order of the samples, with its batch axis where it has one.
+    """By output, its array for each sample, in the order of the samples, with the batch axis where it has one.
 
-    ``compiled`` is what :func:`compile_alone` makes of the model for inputs without a batch axis.
+    Args:
+        model: The model.
+        samples: The samples, at least one.
+        advance: Called after each sample.
+        compiled: Gives the compiled model (:func:`compile_alone`) for the names of the inputs without a batch axis.
     """
     remaining = iter(samples)
     first = next(remaining)
@@ -68,10 +76,14 @@ def collect_rows(
 def written_otherwise(
     model: ov.Model, sample: Iterable[Sample], outputs: Mapping[str, NDArray[Any]]
 ) -> tuple[str, ...]:
-    """A note for each output that OpenVINO computes otherwise with the free axes of the model than with a batch of 1.
+    """A note for each output that OpenVINO computes differently with the model's dynamic axes than with a batch of 1.
 
-    ``outputs`` are those of the one ``sample`` with a batch of 1. A model without free axes is what was evaluated, and
-    nothing is read for it.
+    A model without dynamic axes is what was evaluated: nothing is read or inferred for it.
+
+    Args:
+        model: The model as it is written.
+        sample: One sample.
+        outputs: Outputs of this sample with a batch of 1, by name.
     """
     if not model.is_dynamic():
         return ()
@@ -96,16 +108,37 @@ def written_otherwise(
 def collect_outputs(
     model: ov.Model, samples: Iterable[Sample], advance: Callable[[], None], threads: int | None = None
 ) -> tuple[Outputs, tuple[str, ...]]:
-    """What :func:`stack` makes of the outputs of all samples."""
+    """All outputs of all samples, and notes, as :func:`stack` gives them.
+
+    Args:
+        model: The model.
+        samples: The samples, at least one.
+        advance: Called after each sample.
+        threads: Number of threads; None for all that the process may use.
+
+    Example:
+        >>> from openvino import opset13 as ops
+        >>> data = ops.parameter([-1, 2], name="data")
+        >>> relu = ops.relu(data)
+        >>> relu.output(0).set_names({"positive"})
+        >>> model = ov.Model([relu], [data])
+        >>> samples = [{"data": np.float32([-1, 2])}, {"data": np.float32([3, -4])}]
+        >>> outputs, notes = collect_outputs(model, samples, lambda: None)
+        >>> outputs["positive"].tolist()
+        [[0.0, 2.0], [3.0, 0.0]]
+    """
     return stack(collect_rows(model, samples, advance, lambda whole: compile_alone(model, whole, threads)))
 
 
 def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]]:
-    """Every output of shape (samples, ...), and a note for each that cannot be stacked; ``rows`` are used up.
+    """Every output of shape (samples, ...), by name, and a note for each that cannot be stacked.
 
-    An output of real numbers whose lengths differ from sample to sample (tokens, images of any size) becomes (places,
-    classes), the places of all samples one below the other, or (numbers, 1) where classes differ too; its shapes are
-    kept beside it, as only outputs of the same shapes can be compared.
+    A real output whose lengths differ from sample to sample (tokens, images of any size) becomes (places, classes),
+    with the places of all samples one below the other, or (numbers, 1) if the classes differ too. Its shapes are kept
+    beside it, since only outputs of the same shapes can be compared.
+
+    Args:
+        rows: By output, its array for each sample; emptied, to save memory.
     """
     stacked, notes = {}, []
     for name in tuple(rows):
@@ -122,6 +155,7 @@ def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]
 
 
 def _places(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The values of all samples, (places, classes)."""
     turned = [_classes_last(value) for value in values]
     widths = {value.shape[-1] for value in turned}
     width = max(widths.pop(), 1) if len(widths) == 1 else 1
@@ -131,14 +165,28 @@ def _places(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def sample_outputs(
     rows: Mapping[str, Sequence[NDArray[Any]]], place: int, aliases: Mapping[str, str]
 ) -> dict[str, NDArray[Any]]:
-    """One sample's outputs without batch axes; the same again under their other names."""
+    """The outputs of one sample without batch axes, by each of their names.
+
+    Args:
+        rows: By output, its array for each sample.
+        place: Number of the sample.
+        aliases: Other names of outputs, each with the name in ``rows``.
+    """
     bare = {name: values[place] for name, values in rows.items()}
     bare = {name: value[0] if value.ndim and value.shape[0] == 1 else value for name, value in bare.items()}
     return bare | {alias: bare[name] for alias, name in aliases.items()}
 
 
 def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[str, float]:
-    """``top1`` and, with more than five classes, ``top5`` of the first output, in percent."""
+    """The accuracies ``top1`` and, with more than five classes, ``top5`` of the first output, in percent.
+
+    Args:
+        outputs: Outputs by name, (samples, ...).
+        labels: Class of each sample, (samples,), int64.
+
+    Raises:
+        InputError: A label is no class of the output.
+    """
     whole = (item for item in outputs.items() if f"{item[0]}{_SHAPES}" not in outputs and _SHAPES not in item[0])
     name, scores = next(whole, (None, np.empty((0,))))
     scores = scores.reshape(len(labels), -1) if len(scores) == len(labels) else scores
@@ -153,12 +201,15 @@ def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[
 
 
 def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:
-    """Of the first output ``sqnr_db``, ``cosine`` and, where it has classes, ``agreement`` in percent.
+    """``sqnr_db``, ``cosine`` and, in percent, ``agreement`` and ``expected_agreement`` of the first output.
 
-    ``expected_agreement`` is that which the margins between classes let expect, known better from few samples.
+    Agreement is that of the top-1 class, of an output that has classes. The expected one follows from the margins
+    between classes, and is known better from few samples. With several outputs the SQNR of each follows, as
+    ``sqnr_db/<output>``. Outputs of :func:`not_compared` are left out.
 
-    With several outputs the SQNR of each follows as ``sqnr_db/<output>``. Outputs without values, or with other shapes
-    than in the reference, are left out (see :func:`not_compared`).
+    Args:
+        reference: Outputs of the float model by name, (samples, ...).
+        outputs: Outputs of the other model.
     """
     names = _compared(reference, outputs)
     if not names:
@@ -178,7 +229,12 @@ def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) 
 
 
 def not_compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> tuple[str, ...]:
-    """A note for each output of real numbers that :func:`comparison_metrics` leaves out."""
+    """A note for each real output that :func:`comparison_metrics` leaves out: it has no values, or other shapes.
+
+    Args:
+        reference: Outputs of the float model by name, (samples, ...).
+        outputs: Outputs of the other model.
+    """
     compared = _compared(reference, outputs)
     left = [name for name, values in reference.items() if values.dtype.kind == "f" and name not in compared]
     return tuple(
@@ -193,6 +249,8 @@ def not_compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> tup
 
 
 def _compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> list[str]:
+    """The names of the real outputs that have values, and the same shapes in both models."""
+
     def shapes(arrays: Mapping[str, NDArray[Any]], name: str) -> list[Any]:
         return [arrays[name].shape, arrays.get(f"{name}{_SHAPES}", np.empty(0)).tolist()]
 
@@ -207,5 +265,5 @@ def _compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> list[s
 
 
 def _classes_last(values: NDArray[Any]) -> NDArray[Any]:
-    """Images have their classes on axis 1, vectors and tokens on the last."""
+    """The values with their classes on the last axis: images have them on axis 1, vectors and tokens on the last."""
     return np.moveaxis(values, 1, -1) if values.ndim >= 4 else values

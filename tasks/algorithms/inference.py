@@ -1,7 +1,4 @@
-"""Running a model over samples: compiled once, in float32, asynchronously, with results in the order of the samples.
-
-Every stream has one thread, so that no sum is split among threads: the numbers do not depend on how many there are.
-"""
+"""Inference of samples: one compiled model, float32, asynchronous requests; results do not depend on the threads."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,24 +19,30 @@ _last_used: list[Any] = []
 
 
 def input_names(model: Any) -> tuple[str, ...]:
-    """Names of the inputs of a model or a compiled model, in its order."""
+    """The names of the inputs, in the model's order.
+
+    Args:
+        model: A model or a compiled model.
+    """
     return tuple(input_name(port) for port in model.inputs)
 
 
 def compile_for_samples(
     model: ov.Model, threads: int | None = None, *, as_deployed: bool = False, snippets: bool = True
 ) -> ov.CompiledModel:
-    """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
+    """The model, compiled for throughput on the CPU in float32, with one stream per thread.
 
-    A model with attention or Select goes without the code that OpenVINO generates for them (snippets), unless it is to
-    run ``as_deployed``: some graphs that hold them twice, float and quantized, crash there (OpenVINO 2026.4;
-    ``tests/flows/test_calibrate.py`` analyses one). Others need it: without snippets INT8 convolutions that have no
-    bias, but several readers, compute zeros (``tests/algorithms/test_analysis.py``). Without ``snippets`` none has it:
-    a graph of float weights that compares perceptrons crashes with it (``tests/algorithms/test_caution.py``).
+    Each stream has one thread, so that no sum is split. OpenVINO (2026.4) needs two exceptions. Attention and Select
+    run without the code generated for them (snippets), unless ``as_deployed``: some graphs of a float and a quantized
+    copy crash with it (``tests/flows/test_calibrate.py``), some INT8 convolutions give zeros without it
+    (``tests/algorithms/test_analysis.py``). Where int8 weights are unpacked at run time one stream has all threads:
+    several may read weights without scales (``tests/algorithms/test_gna.py``).
 
-    A model whose int8 weights OpenVINO has to unpack gets one stream of all threads: several streams unpack them at
-    once when the model is compiled, and then some read weights without their scales, in about 1 of 100 compilations
-    (OpenVINO 2026.4; ``tests/algorithms/test_gna.py`` shows it).
+    Args:
+        model: The model.
+        threads: Number of threads; None for all that the process may use.
+        as_deployed: Whether to compile as a user would.
+        snippets: False for none: comparing perceptrons crashes with them (``tests/algorithms/test_caution.py``).
     """
     count = threads or len(os.sched_getaffinity(0))
     settings = {
@@ -63,7 +66,7 @@ def _crashes_in_snippets(node: ov.Node) -> bool:
 
 
 def _unpacks_weights(compiled: ov.CompiledModel) -> bool:
-    """Whether weights are converted by operations of the compiled model, instead of before or inside of a kernel."""
+    """Whether operations of the compiled model convert weights, instead of a kernel or the compilation."""
 
     def is_kind(node: ov.Node, kind: str) -> bool:
         return bool(node.get_rt_info()["layerType"].astype(str) == kind)
@@ -73,7 +76,15 @@ def _unpacks_weights(compiled: ov.CompiledModel) -> bool:
 
 
 def compile_on_cpu(model: ov.Model, settings: Mapping[str, Any]) -> ov.CompiledModel:
-    """Compile; raises InputError for a model that the CPU plugin refuses."""
+    """The compiled model.
+
+    Args:
+        model: The model.
+        settings: Properties of the CPU plugin.
+
+    Raises:
+        InputError: The plugin refuses the model.
+    """
     try:
         return ov.Core().compile_model(model, "CPU", dict(settings))
     except RuntimeError as failure:
@@ -88,15 +99,19 @@ def infer(
     batch: int = 1,
     spare: int = 0,
 ) -> int:
-    """Run every sample, ``batch`` of them a request; ``receive`` gets the request's number and all outputs.
+    """The number of samples, after all were inferred. A model with a state starts each request anew.
 
-    ``spare`` requests more than the CPU works on are under way: none of its streams waits for Python to fill one.
+    The last request is filled up with copies of its last sample. Memory holds the samples under way only.
 
-    The outputs are OpenVINO's own memory and hold until ``receive`` returns: it copies what it keeps.
+    Args:
+        compiled: The compiled model.
+        samples: The samples.
+        receive: Gets, in any order, each request's number and outputs, which hold until it returns: it copies them.
+        batch: Samples per request.
+        spare: Requests beyond those that the CPU works on, so that no stream waits for Python.
 
-    Requests finish in any order; the last one is filled up with copies of its last sample. Returns the number of
-    samples. Memory holds the samples under way only. A model with state starts each request anew. Raises InputError for
-    samples that do not fit, be it that the model finds out in its midst.
+    Raises:
+        InputError: A sample does not fit, also if the model finds out while it runs.
     """
     queue = ov.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + spare)
     failures: list[Exception] = []
@@ -125,7 +140,7 @@ def infer(
     except RuntimeError as failure:
         failures.append(_not_inferred(failure))
     finally:
-        # A queue that is freed while requests run waits for their callbacks, which wait for Python's lock: for ever.
+        # A queue that is freed while requests run waits for their callbacks, which wait for Python's lock, forever.
         try:
             queue.wait_all()
         except RuntimeError as failure:
@@ -146,8 +161,7 @@ def _not_inferred(failure: RuntimeError) -> InputError:
 def _outlive(compiled: ov.CompiledModel, queue: ov.AsyncInferQueue) -> None:
     """Keep what ran last until something else has run.
 
-    When all requests are done, OpenVINO's threads may still be on their way out of the last one and hold the model.
-    If we let go of it first, such a thread destroys it, waits for itself and ends the process.
+    A thread of OpenVINO that lets go of the model last, after all requests, waits for itself and ends the process.
     """
     _last_used[:] = [compiled, queue]
 
@@ -166,10 +180,16 @@ def _joined(fitted: list[dict[int, NDArray[Any]]], batch: int) -> dict[int, NDAr
 
 
 def sample_inputs(inputs: list[Any], sample: Sample, index: int, batch: int = 1) -> dict[int, NDArray[Any]]:
-    """The arrays of one sample as the model wants them: a batch axis of one, the model's element types.
+    """The arrays of one sample by number of the input, as the model wants them: with a batch axis, of its types.
 
-    ``batch`` is the length of that axis in the model, where it is not one. Raises InputError when an input is missing,
-    or when a shape or an element type cannot fit; it calls the sample by its ``name``, or by ``index`` if it has none.
+    Args:
+        inputs: Inputs of the model.
+        sample: The arrays, by name of the input.
+        index: What to call the sample in a message if it has no ``name``.
+        batch: Length of the batch axis in the model; in the result it is 1.
+
+    Raises:
+        InputError: An array is missing, or its shape, type or values do not fit.
     """
     return {position: _fit(port, sample, index, batch) for position, port in enumerate(inputs)}
 
@@ -199,7 +219,12 @@ def _fit(port: Any, sample: Sample, index: int, batch: int) -> NDArray[Any]:
 
 
 def whole_inputs(model: Any, sample: Sample) -> tuple[str, ...]:
-    """Inputs without a batch axis: a sample has all their axes, and more than one row on the first."""
+    """The names of the inputs without a batch axis: a sample has all their axes, and more than one row on the first.
+
+    Args:
+        model: A model or a compiled model.
+        sample: One sample.
+    """
     ranks = {input_name(port): port.get_partial_shape().rank for port in model.inputs}
     shapes = {name: sample[name].shape for name, rank in ranks.items() if name in sample and rank.is_static}
     return tuple(
@@ -208,9 +233,11 @@ def whole_inputs(model: Any, sample: Sample) -> tuple[str, ...]:
 
 
 def one_sample_at_a_time(model: ov.Model, whole: tuple[str, ...] = ()) -> ov.Model:
-    """A copy of the model with batch axes of 1, where it has any (see :func:`samples_at_a_time`).
+    """A copy of the model with batch axes of 1 (:func:`samples_at_a_time`), if it does not fix them deep inside.
 
-    A static shape runs quicker than a free one. A model that fixes its batch deep inside keeps its own shapes.
+    Args:
+        model: The model.
+        whole: Names of the inputs without a batch axis.
     """
     try:
         return samples_at_a_time(model, 1, whole)
@@ -219,7 +246,12 @@ def one_sample_at_a_time(model: ov.Model, whole: tuple[str, ...] = ()) -> ov.Mod
 
 
 def sample_bytes(model: ov.Model, tensors: tuple[str, ...]) -> tuple[int, ...]:
-    """Bytes of each tensor for one sample; 0 for a shape that is not known beforehand."""
+    """The bytes of each tensor for one sample; 0 if its shape is dynamic.
+
+    Args:
+        model: The model.
+        tensors: Names of the tensors.
+    """
     nodes = nodes_by_name(one_sample_at_a_time(model))
     outputs = [find_output(nodes, tensor) for tensor in tensors]
     return tuple(
@@ -229,11 +261,16 @@ def sample_bytes(model: ov.Model, tensors: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def samples_at_a_time(model: ov.Model, batch: int, whole: tuple[str, ...] = ()) -> ov.Model:
-    """A copy of the model with batch axes of length ``batch``, with the same operations under the same names.
+    """A copy of the model with batch axes of length ``batch``, and the same operations and names.
 
-    A batch axis is axis 0 of an input of rank 2 or more that is free, or that all such inputs fix to the same length;
-    not of one that is ``whole`` (see :func:`whole_inputs`).
-    Raises InputError for a model that cannot be given another length so.
+    Args:
+        model: The model.
+        batch: Length of the batch axes: axis 0 of inputs of rank 2 or more that is dynamic, or that all fix to one
+            length.
+        whole: Names of the inputs without a batch axis.
+
+    Raises:
+        InputError: The model does not take this length.
     """
     copy = model.clone()
     shapes = {parameter: parameter.get_partial_shape() for parameter in copy.get_parameters()}
@@ -252,12 +289,12 @@ def samples_at_a_time(model: ov.Model, batch: int, whole: tuple[str, ...] = ()) 
         shape[0] = batch
         parameter.set_partial_shape(shape)
     try:
-        # Not Model.reshape, which may exchange operations: taps find them by name.
+        # Not Model.reshape, which may replace operations: observers find them by name.
         copy.validate_nodes_and_infer_types()
     except RuntimeError as failure:
         raise InputError(refused) from failure
     outputs = [port.get_partial_shape() for port in copy.outputs]
     if fixed and any(shape.rank.is_static and shape.rank.get_length() and str(shape[0]) in fixed for shape in outputs):
-        # A length written into the model: shapes fit, but rows of different samples are mixed up.
+        # A length is written into the model: shapes fit, but rows of different samples are mixed up.
         raise InputError(refused)
     return copy

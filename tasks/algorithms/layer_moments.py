@@ -1,10 +1,10 @@
-"""One pass over the samples gathers the moments of a group of layers: the float model's answers, the inputs they get.
+"""The moments of a group of layers from one pass over the samples: inputs in the quantized model, the float targets.
 
-Float and quantized model run side by side as one compiled model. Answers are those of the float model, inputs those of
-the quantized one, tuned as far as it is. A layer that reads what another one of its group computes is to answer as
-its float weights would to the inputs it gets: errors of these inputs are the other one's to mend.
+Float and quantized model run side by side as one compiled model. Targets come from the float model, inputs from the
+quantized one as far as it is tuned. The targets of a layer that depends on another one of its group are what its float
+weights answer to the inputs it gets: errors of these inputs are corrected in the other layer.
 
-Positions are sampled where there are many, other ones for every sample, by a seed and the sample's number.
+Of many output positions some are drawn, different ones for every sample, by a seed and the sample's number.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +27,12 @@ from tasks.graph.operations import Edge
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.moments import Array, Moments, measure, merge
 
-# Output positions a sample; fewer do for layers that sum over few inputs, as depthwise ones, which have many groups.
+# Output positions per sample; fewer are enough for layers that sum over few inputs, such as depthwise ones.
 POSITIONS, FEW_POSITIONS, FEW_INPUTS = 64, 32, 50
 FOLDS = 4
-# Bytes of columns held at once, and samples that limits of activations are tuned on.
+# Bytes of columns in memory at once, and samples to tune activation ranges on.
 MOST_BYTES, LIMIT_SAMPLES = 256 * 2**20, 16
-# Answers so many standard deviations beyond what the activation behind a depthwise layer lets through hardly count.
+# Targets so many standard deviations outside of what the activation behind a layer lets through get the least weight.
 MARGIN, LEAST_WEIGHT = 0.1, 0.02
 
 Columns = NDArray[np.float32]
@@ -41,13 +41,17 @@ Rows = list[tuple[Columns, Columns]]
 
 @dataclass(frozen=True)
 class Observed:
-    """A layer to be observed.
+    """A layer to observe.
 
-    ``weights`` are the float ones, (groups, outputs, inputs), ``bias`` its float bias, (groups, outputs).
-    ``dependent``: it reads what others of the group compute. ``clip`` are the values between which the activation
-    behind it keeps differences, None for a layer whose answers all count alike. ``limits`` are those of the
-    FakeQuantize in front of it, if they are to be tuned. ``sum`` is the input of the Add that its answer goes into, if
-    the layer is to make up for the error of the other summand.
+    Attributes:
+        layer: The layer.
+        form: Its weights as matrices.
+        weights: Its float weights, (groups, outputs, inputs), float64.
+        bias: Its float bias, (groups, outputs), float64.
+        dependent: Whether it depends on another layer of the group.
+        clip: Values between which the activation behind it keeps differences; None if all targets count alike.
+        limits: The FakeQuantize in front of it, if its range is tuned.
+        sum: Input of the Add that reads its output, if it makes up for the error of the other summand.
     """
 
     layer: Layer
@@ -70,7 +74,17 @@ def gather(
     threads: int | None,
     advance: Callable[[], None],
 ) -> tuple[tuple[Moments, ...], ...]:
-    """The moments of each layer of a group, one of each fold of the samples; ``advance`` is called for each sample."""
+    """For each layer of the group its moments on each fold of the samples.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model, tuned up to this group.
+        group: The layers to observe.
+        samples: The samples, at least one.
+        seed: Seed of the positions that are drawn.
+        threads: Number of threads; None for all that the process may use.
+        advance: Called after each sample.
+    """
     whole = whole_inputs(model, samples[0])
     compiled = compile_for_samples(_side_by_side(model, quantized, group, whole), threads)
     clips: list[tuple[Columns, Columns] | None] = []
@@ -95,7 +109,16 @@ def search_limits(
     seed: int,
     threads: int | None,
 ) -> dict[str, float]:
-    """By what the limits of FakeQuantize operations in front of the layers are best multiplied, from a few samples."""
+    """The best factor for the range of each FakeQuantize in front of the layers, by its name, from a few samples.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model, tuned up to this group.
+        group: The layers to observe.
+        samples: The samples, at least one.
+        seed: Seed of the positions that are drawn.
+        threads: Number of threads; None for all that the process may use.
+    """
     own = [(each, each.limits) for each in group if each.limits]
     if not own:
         return {}
@@ -117,10 +140,10 @@ def _side_by_side(
     *,
     unquantized: bool = False,
 ) -> ov.Model:
-    """Outputs: for each layer what the float one answers, bias included, and what the quantized one reads.
+    """One model with two outputs for each layer: the target, and what the quantized layer reads.
 
-    ``unquantized``: what its FakeQuantize reads instead, as in front of one of 16 bits, which loses next to nothing and
-    whose result OpenVINO (2026.4) does not compile.
+    With ``unquantized`` it is what the FakeQuantize in front of the layer reads. So it is if that has 16 bits, which
+    lose next to nothing: OpenVINO (2026.4) does not compile its result.
     """
     first, second = (one_sample_at_a_time(each, whole) for each in (model, quantized))
     answers, readers = nodes_by_name(first), nodes_by_name(second)
@@ -131,14 +154,14 @@ def _side_by_side(
         quantizer = data.get_node()
         if unquantized or quantizer.get_attributes().get("levels", 0) > MOST_INT8_LEVELS:
             data = quantizer.input_value(0)
-        # A result of its own, as the data may be an input of the model, whose readers are about to change.
+        # A Result of its own, as the data may be an input of the model, whose readers change below.
         outputs.append(ops.result(data))
     share_inputs(first, second)
     return ov.Model(outputs, first.get_parameters(), "side_by_side")
 
 
 def _answer(each: Observed, answers: Mapping[str, ov.Node], readers: Mapping[str, ov.Node]) -> ov.Output:
-    """What the float layer answers, bias included; before an Add, what brings its sum to that of the float model."""
+    """The float layer's output behind its bias; in front of an Add, what makes its sum that of the float model."""
     if each.sum is None:
         bias = find_bias(each.layer.operation, each.layer.output_axis)
         return answers[bias.name if bias else each.layer.name].output(0)
@@ -147,7 +170,7 @@ def _answer(each: Observed, answers: Mapping[str, ov.Node], readers: Mapping[str
 
 
 def _parts(compiled: ov.CompiledModel, group: Sequence[Observed], count: int) -> list[range]:
-    """The samples in parts whose columns fit in memory, each spread over all of them."""
+    """The samples in parts whose columns fit in memory; each is spread over all samples."""
     size = 0
     for each, port in zip(group, compiled.outputs[::2], strict=True):
         shape = port.get_partial_shape()
@@ -191,12 +214,13 @@ def _most_positions(each: Observed) -> int:
 
 
 def _joined(rows: Rows) -> tuple[Columns, Columns]:
+    """The columns and targets of all samples."""
     columns, targets = zip(*rows, strict=True)
     return np.concatenate(columns, axis=1), np.concatenate(targets, axis=1)
 
 
 def _clip(each: Observed, rows: Rows) -> tuple[Columns, Columns] | None:
-    """Between which values the targets of each channel count."""
+    """The values between which the targets of each channel count in full; None if all do."""
     if each.clip is None:
         return None
     targets = np.concatenate([own[:, :, 0] for _, own in rows], axis=1)
@@ -205,6 +229,7 @@ def _clip(each: Observed, rows: Rows) -> tuple[Columns, Columns] | None:
 
 
 def _weights(targets: Columns, clip: tuple[Columns, Columns] | None) -> Columns:
+    """The weight of each column, (groups, columns)."""
     if clip is None:
         return np.ones(targets.shape[:2], np.float32)
     inside = (targets[:, :, 0] > clip[0]) & (targets[:, :, 0] < clip[1])

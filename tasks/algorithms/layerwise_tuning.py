@@ -1,8 +1,8 @@
-"""Layers of a quantized model tuned one group after the other, so that each answers like the float model's layer.
+"""Layer-wise tuning: one group of layers after the other is tuned to answer like the float model's layers.
 
 A group is observed in one pass over the samples (:mod:`tasks.algorithms.layer_moments`), behind the groups tuned
-before: its layers get the inputs that the tuned network really gives them, and make up for their errors. Then codes,
-scales and biases are solved for from the moments alone (:mod:`tasks.numerics.reconstruction`).
+before: its layers get the inputs that the tuned network gives them, and make up for the errors of these. Codes, scales
+and biases then follow from the moments alone (:mod:`tasks.numerics.reconstruction`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,16 +34,20 @@ from tasks.numerics.reconstruction import reconstruct
 
 Parameter = Literal["biases", "weights", "scales"]
 ALL_PARAMETERS: tuple[Parameter, ...] = ("biases", "weights", "scales")
-# A layer that sums over more inputs has moments too large for memory: 300 MB a matrix, of which some are needed.
+# The moments of a layer that sums over more inputs are too large: 300 MB per matrix, of which several are needed.
 MOST_INPUTS = 6144
 ITERATIONS = 20
 
 
 @dataclass(frozen=True)
 class TunedLayer:
-    """The mean squared error of a layer's output on the samples, in units of the output's variance, before and after.
+    """The error of a layer before and after tuning.
 
-    ``range_factor`` is what the limits of the activations in front of it were multiplied by.
+    Attributes:
+        layer: Name of the layer.
+        before: Mean squared error of its output on the samples, in units of the output's variance.
+        after: The same after tuning.
+        range_factor: Factor by which the range of the activations in front of it was multiplied.
     """
 
     layer: str
@@ -54,16 +58,23 @@ class TunedLayer:
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """The names of the layers to tune, in groups, and those that are not, each with the reason."""
+    """The names of the layers to tune, in groups, and of those left as they are, each with the reason."""
 
     groups: tuple[tuple[str, ...], ...]
     skipped: tuple[str, ...]
 
 
 def plan_tuning(model: ov.Model, quantized: ov.Model, ignored: IgnoredScope, passes: int | None) -> TuningPlan:
-    """Which layers are tuned, in which groups: as many as there are passes over the samples, ``passes`` at most.
+    """The layers to tune, in as many groups as there will be passes over the samples.
 
-    Raises InputError for ignored entries without effect.
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        ignored: Layers that are not tuned.
+        passes: Most groups; None for as many as dependencies between layers demand.
+
+    Raises:
+        InputError: An ignored entry has no effect.
     """
     operations, nodes = read_operations(model), nodes_by_name(quantized)
     layers = find_layers(operations)
@@ -98,10 +109,22 @@ def tune_layers(
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[TunedLayer, ...]:
-    """Tune one group of layers of ``quantized`` in place, from one pass over the samples.
+    """The error of each layer of one group before and after it was tuned, in place, from one pass over the samples.
 
-    No layer's error rises: a row of weights that would be worse keeps its codes, its scale and its bias. Raises
-    InputError for a layer that reads or answers values that are not finite.
+    No layer's error rises: an output whose error would rise keeps its codes, scale and bias.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model, tuned up to this group.
+        names: Names of the layers of the group.
+        samples: The samples, at least one.
+        parameters: What is tuned.
+        seed: Seed of the output positions that are drawn.
+        threads: Number of threads; None for all that the process may use.
+        advance: Called after each sample.
+
+    Raises:
+        InputError: The inputs or the targets of a layer are not finite.
     """
     layers = [layer for layer in find_layers(read_operations(model)) if layer.name in set(names)]
     nodes = nodes_by_name(quantized)
@@ -111,7 +134,7 @@ def tune_layers(
         write_factor(nodes[name], factor)
     observed = quantized.clone()
     if any(each.dependent for each in group):
-        # What the layers behind others of the group read is then near what they will read in the end.
+        # Layers behind others of the group then read nearly what they will read in the end.
         others = nodes_by_name(observed)
         for layer in layers:
             weights = read_constant(layer.operation.node, layer.weights.port)
@@ -128,6 +151,7 @@ def tune_layers(
 def _observed(
     layer: Layer, group: Sequence[Layer], nodes: Mapping[str, ov.Node], parameters: Sequence[Parameter]
 ) -> Observed:
+    """The layer to observe, one of ``group``."""
     form = _form(layer)
     weights = form.matrices(read_constant(layer.operation.node, layer.weights.port))
     names = frozenset(each.name for each in group)
@@ -145,6 +169,7 @@ def _tune(
     parameters: Sequence[Parameter],
     factor: float,
 ) -> TunedLayer:
+    """The error of one layer before and after it was tuned, in place."""
     layer, form = each.layer, each.form
     weights = find_quantized_weights(nodes[layer.name], layer.weights.port, form)
     assert isinstance(weights, QuantizedWeights)  # noqa: S101 - the plan holds no other layers
@@ -178,12 +203,12 @@ def _tune(
 
 
 def _grid(weights: QuantizedWeights) -> Grid:
-    """The grid of a layer's weights: no code lies beyond those that are used, which a saturation fix relies on."""
+    """The grid of a layer's weights; no code is outside of those in use, as a saturation fix relies on it."""
     codes, zero_point = weights.codes(), weights.zero_point()
     low, high = int(codes.min()), int(codes.max())
     if not zero_point.any():
         high = max(-low, high)
-        # Asymmetric levels have a lowest one without a counterpart, which is a power of two.
+        # An even number of levels has a lowest one without a counterpart, a power of two.
         low, high = -high, high - 1 if high > codes.max() and high & (high - 1) == 0 else high
     return Grid(low, high, weights.scale(), zero_point, weights.shared_scale)
 
@@ -193,7 +218,7 @@ def _form(layer: Layer) -> Form:
 
 
 def _reason(layer: Layer) -> str:
-    """Why a layer cannot be tuned, whatever its weights; empty for one that can."""
+    """The reason why a layer cannot be tuned, whatever its weights; empty for one that can."""
     form = _form(layer)
     if form.inputs > MOST_INPUTS:
         return f"it sums over {form.inputs} inputs, more than {MOST_INPUTS}: their moments are too large"
@@ -208,17 +233,18 @@ def _reason(layer: Layer) -> str:
 
 
 def _float_bias(layer: Layer, form: Form) -> Array:
+    """The float bias of a layer, (groups, outputs); zeros without one."""
     bias = find_bias(layer.operation, layer.output_axis)
     return _channels(read_constant(*bias_input(bias.node)) if bias else np.zeros(1), form)
 
 
 def _channels(bias: Array, form: Form) -> Array:
-    """A number an output, (groups, outputs), of a bias."""
+    """A bias of any shape, (groups, outputs)."""
     return np.array(np.broadcast_to(bias.reshape(-1), (form.groups * form.outputs,))).reshape(form.groups, -1)
 
 
 def _clip(layer: Layer, form: Form) -> tuple[float, float] | None:
-    """Between which values the activation behind a depthwise layer keeps differences."""
+    """The values between which the activation behind a depthwise layer keeps differences; None without one."""
     last: Operation = find_bias(layer.operation, layer.output_axis) or layer.operation
     readers = [reader.operation for reader in last.readers]
     if form.outputs != 1 or form.groups == 1 or len(readers) != 1:

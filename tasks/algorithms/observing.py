@@ -1,4 +1,4 @@
-"""What is taken of one tensor, part by part, and both ways to take it: inside the graph, or by numpy outside of it."""
+"""Observers: the numbers taken of one tensor, part by part, inside the graph or outside by numpy."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Activation = NDArray[np.floating]
 
 
 class Kind(StrEnum):
-    """What a part holds: extremes, means and peaks along an axis, the sketch, the ends of sorted rows, quantiles."""
+    """What a part holds: extremes, means and peaks along an axis, the sketch, the ends of sorted rows, or quantiles."""
 
     MAXIMUM = "maximum"
     MINIMUM = "minimum"
@@ -34,7 +34,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """``width`` numbers of every sample. ``of``: the axis of a mean or a peak, the granularity of the other parts."""
+    """Some numbers of every sample.
+
+    Attributes:
+        kind: What they are.
+        width: How many they are.
+        of: The axis of a mean or a peak; the granularity of ends and quantiles.
+    """
 
     kind: Kind
     width: int
@@ -42,28 +48,36 @@ class Part:
 
     @property
     def is_end(self) -> bool:
-        """Whether it is one end of sorted rows."""
+        """Whether the part is one end of sorted rows."""
         return self.kind in (Kind.SMALLEST, Kind.LARGEST)
 
     def is_inside(self, *, in_place: bool) -> bool:
-        """Whether it is reduced in the graph. Sums always are, so that all ways give the same numbers."""
+        """Whether the part is reduced inside the graph; sums always are, so that the numbers are the same either way.
+
+        Args:
+            in_place: Whether reductions belong inside the graph.
+        """
         return self.kind in (Kind.MEAN, Kind.PEAK) or (in_place and self.kind != Kind.QUANTILES)
 
 
-# A part of the tensor of this number.
+# The number of an observed tensor, and a part of it.
 Place = tuple[int, Part]
 
-# Ends of so many tensors are found together: memory holds these tensors until the last of them is there.
+# Ends of so many tensors are found together; memory holds the tensors until the last one is there.
 _TOGETHER = 8
 
 
 @dataclass(frozen=True)
 class Tapped:
-    """A tensor that is observed.
+    """An observed tensor.
 
-    ``channels``: how many axis 1 holds, None unless it has as many in every sample. ``non_negative``: its operations
-    leave no negative value; its minimum then counts as zero, which is all that a range needs to know. ``shape``: of one
-    request, None where it is not known beforehand.
+    Attributes:
+        observation: What to observe of it.
+        channels: Length of axis 1; None if it has none or samples differ.
+        non_negative: Whether its operations leave no negative value. Its minimum then counts as 0, which is all that a
+            range needs.
+        shape: Its shape in one request; None if it is dynamic.
+        batch: Samples in one request.
     """
 
     observation: Observation
@@ -73,21 +87,39 @@ class Tapped:
     batch: int
 
     def rows(self, granularity: Granularity) -> tuple[int, int]:
-        """How many rows of a sample have quantiles of their own, and how many values each; the shape is known."""
+        """The number of rows of a sample that have quantiles of their own, and the number of values in each.
+
+        Args:
+            granularity: Per tensor or per channel; the shape is known.
+        """
         rows = self.channels or 1 if granularity == Granularity.PERCHANNEL else 1
         return rows, int(np.prod(self.shape or ())) // (rows * self.batch)
 
     def asked(self, granularity: Granularity) -> list[Quantile]:
-        """The quantiles of this granularity."""
+        """The quantiles to observe of a granularity.
+
+        Args:
+            granularity: Per tensor or per channel.
+        """
         return [quantile for quantile in self.observation.quantiles if quantile.granularity == granularity]
 
     def ends(self, granularity: Granularity) -> Ends:
-        """The ends of sorted rows that hold the quantiles of this granularity; the shape is known."""
+        """The ends of sorted rows that hold the quantiles of a granularity.
+
+        Args:
+            granularity: Per tensor or per channel; the shape is known.
+        """
         return find_ends(self.asked(granularity), self.rows(granularity)[1], non_negative=self.non_negative)
 
 
 def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
-    """What is known of a tensor to be observed. Raises InputError where ``batch`` samples cannot be told apart."""
+    """The observed tensor, with what its operations tell of it.
+
+    Args:
+        observation: What to observe.
+        source: The tensor.
+        batch: Samples in one request.
+    """
     shape = source.get_partial_shape()
     known = shape.rank.is_static
     has_channels = known and shape.rank.get_length() > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static
@@ -101,7 +133,12 @@ def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
 
 
 def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
-    """The parts of a tensor. Means and peaks along an axis of unknown length are left out."""
+    """The parts of a tensor. Means and peaks along an axis of dynamic length are left out.
+
+    Args:
+        tapped: The observed tensor.
+        source: The same tensor in the graph.
+    """
     channels, asked = tapped.channels or 1, tapped.observation
     yield Part(Kind.MAXIMUM, channels)
     if not tapped.non_negative:
@@ -127,14 +164,19 @@ def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
 def reduce_inside(
     tapped: Sequence[Tapped], parts: Sequence[Place], sources: Sequence[ov.Output]
 ) -> Iterator[tuple[list[Place], ov.Output]]:
-    """Outputs of the graph, each with the parts it holds one after the other, in the order in which they had best run.
+    """Outputs of the graph, each with the parts it holds one after the other, in the best order to run them.
 
     A part takes ``width`` numbers of each sample.
+
+    Args:
+        tapped: All observed tensors.
+        parts: The parts to reduce, each with the number of its tensor.
+        sources: The tensors in the graph.
     """
     ends = {place: _end(tapped[place[0]], place[1], sources[place[0]]) for place in parts if place[1].is_end}
     alike: dict[Hashable, list[Place]] = {}
     for place, end in ends.items():
-        # The rows of several samples would lie between each other.
+        # Several samples go alone: their rows would be mixed.
         alike.setdefault(end.likeness if tapped[0].batch == 1 else place, []).append(place)
     groups = [each[start : start + _TOGETHER] for each in alike.values() for start in range(0, len(each), _TOGETHER)]
     complete = {group[-1]: group for group in groups}
@@ -146,6 +188,7 @@ def reduce_inside(
 
 
 def _reduced(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
+    """The output of the graph for a part that is no end."""
     batch, keeps = tapped.batch, tapped.channels is not None
     if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
         found = extremes(source, keeps_channels=keeps, non_negative=tapped.non_negative, batch=batch)
@@ -157,15 +200,22 @@ def _reduced(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
 
 
 def _end(tapped: Tapped, part: Part, source: ov.Output) -> End:
+    """The end of sorted rows of a tensor in the graph."""
     rows, _ = tapped.rows(Granularity(str(part.of)))
-    # Whatever lies before the channels of a single sample, a batch axis or not, belongs to each of them.
+    # Axes before the channels of a single sample, a batch axis or not, belong to each channel.
     samples = (0,) if tapped.batch > 1 else ()
     channels = (CHANNEL_AXIS,) if rows > 1 else ()
     return End(source, samples + channels, part.width // rows, part.kind == Kind.LARGEST)
 
 
 def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activation:
-    """The part from what the tensor held, (batch, ``part.width``); NaN where it held nothing."""
+    """The part of one request, (batch, ``part.width``); NaN for a tensor without values.
+
+    Args:
+        tapped: The observed tensor.
+        part: What to take of it.
+        activation: Its values in one request.
+    """
     if part.kind == Kind.VALUES:
         return _sketch(tapped, activation).reshape(tapped.batch, -1)
     apart = _channels_apart(tapped, activation)
@@ -185,6 +235,7 @@ def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activa
 
 
 def _sketch(tapped: Tapped, activation: Activation) -> Activation:
+    """The sketch of each sample, from the places of :mod:`tasks.numerics.sketch`."""
     slices = grid(tapped.shape)
     if slices is not None:
         return activation[slices]
@@ -195,7 +246,7 @@ def _sketch(tapped: Tapped, activation: Activation) -> Activation:
 
 
 def _channels_apart(tapped: Tapped, activation: Activation) -> Activation:
-    """Shape (batch, channels, values), one channel where there is no axis for them; NaN where there is no value."""
+    """The values as (batch, channels, values), one channel without an axis 1 of known length; NaN without values."""
     batch, channels = tapped.batch, tapped.channels
     if activation.size == 0:
         return np.full((batch, channels or 1, 1), np.nan, np.float32)

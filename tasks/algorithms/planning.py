@@ -1,4 +1,4 @@
-"""What a calibration would cost, before any data are there: measured on noise of the inputs' shapes."""
+"""The cost of a calibration before there are any data, measured on noise of the inputs' shapes."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,13 @@ _TRIAL_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """Of collecting statistics: seconds and bytes held for each sample, and bytes of all tapped tensors of one."""
+    """The cost of collecting statistics.
+
+    Attributes:
+        seconds_per_sample: Time for each sample.
+        statistics_bytes_per_sample: Bytes of statistics in memory for each sample.
+        activation_bytes: Bytes of all observed tensors of one sample.
+    """
 
     seconds_per_sample: float
     statistics_bytes_per_sample: int
@@ -30,7 +36,14 @@ def estimate_cost(
     in_place: bool,
     threads: int | None = None,
 ) -> Cost | None:
-    """Infer some samples of noise with all taps; None for a model whose inputs have free axes besides the batch."""
+    """The cost, from the inference of some samples of noise; None if inputs have dynamic axes besides the batch.
+
+    Args:
+        model: The float model.
+        observations: What to observe of each tensor.
+        in_place: Whether to reduce inside the graph.
+        threads: Number of threads; None for all that the process may use.
+    """
     prepared = one_sample_at_a_time(model)
     if any(port.get_partial_shape().is_dynamic for port in prepared.inputs):
         return None
@@ -46,7 +59,7 @@ def estimate_cost(
 
 
 def _noise(model: ov.Model) -> Sample:
-    """Uniform noise for real inputs, zeros for integers: any index of a table is one it has."""
+    """A sample: uniform noise for real inputs, zeros for integers, which are indices that every table has."""
     generator = np.random.default_rng(0)
     sample = {}
     for port in model.inputs:

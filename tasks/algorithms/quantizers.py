@@ -1,4 +1,4 @@
-"""What the quantizers of a finished model are, beside what was observed of their tensors: for people to review."""
+"""The quantizers of a finished model beside the statistics of their tensors: for people to review."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.metrics import sqnr
 from tasks.numerics.statistics import Statistics, TensorStatistic
 
-# What is told of the distribution of an extreme over the samples.
+# The quantiles that describe the distribution of an extreme over the samples.
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 Floats = NDArray[np.float64]
@@ -22,10 +22,21 @@ Floats = NDArray[np.float64]
 class Quantizer:
     """One quantized tensor of the finished model.
 
-    ``levels`` are how many a FakeQuantize has, or the codes that int8 weights use. ``low`` and ``high`` are the ends of
-    the range, the widest of ``scales`` channels; ``step`` its distance of levels. Activations: QUANTILES over the
-    samples of their ``minima`` and ``maxima``, the share of samples that pass the range, and the share of all values
-    that do, where some were kept (None otherwise). Weights: ``sqnr_db``.
+    Attributes:
+        name: Friendly name of its FakeQuantize, or of the Multiply by the scales of int8 weights.
+        tensor: The quantized tensor, ``"<producer>:<output port>"``.
+        consumers: Names of the operations that read it quantized.
+        role: ``weights`` or ``activations``.
+        levels: Number of levels of a FakeQuantize, or the codes that int8 weights use.
+        scales: Number of scales.
+        low: Lower bound of the range, the least of all channels, in units of the tensor.
+        high: Upper bound of the range, the greatest of all channels.
+        step: Largest distance of two levels.
+        minima: Activations: QUANTILES over the samples of their minima.
+        maxima: Activations: QUANTILES over the samples of their maxima.
+        clipped_samples: Activations: share of samples with values outside the range; None if no sample is known.
+        clipped_values: Activations: share of values outside the range; None without a sketch.
+        sqnr_db: Weights: SQNR in dB.
     """
 
     name: str
@@ -47,9 +58,13 @@ class Quantizer:
 def describe_quantizers(
     model: ov.Model, quantized: ov.Model, setup: QuantizerSetup, statistics: Statistics
 ) -> tuple[Quantizer, ...]:
-    """Every point of the setup as it is in ``quantized``, which was made of the float ``model``.
+    """The quantizers of a finished model: activations in topological order, then weights.
 
-    Activations come first, in topological order, then weights.
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        setup: Its quantizers.
+        statistics: Statistics of the observed tensors.
     """
     before, after = nodes_by_name(model), nodes_by_name(quantized)
     places = {name: place for place, name in enumerate(before)}
@@ -106,7 +121,7 @@ def _weights(point: QuantizationPoint, node: ov.Node, source: ov.Output) -> Quan
 
 
 def _codes(multiply: ov.Node) -> tuple[Floats, Floats]:
-    """The codes of int8 weights, and the code of zero by channel, from the Multiply by their scales."""
+    """The codes of int8 weights and the zero point of each channel, from the Multiply by their scales."""
     node, zero = multiply.input_value(0).get_node(), np.zeros(1)
     if node.get_type_name() == "Subtract":
         zero, node = read_constant(node, 1).reshape(-1), node.input_value(0).get_node()
@@ -122,6 +137,7 @@ def _quantiles(values: Floats) -> tuple[float, ...]:
 
 
 def _clipped(statistic: TensorStatistic, low: float, high: float) -> float | None:
+    """The share of the sketch's values outside a range; None without a sketch."""
     if statistic.values is None:
         return None
     values = statistic.values[np.isfinite(statistic.values)]

@@ -1,8 +1,8 @@
-"""Which of several ranges suits each tensor, by what the model makes of it: the nearer its output, the better.
+"""The choice between two ranges of each tensor by trial: the one with which the model's output is nearer to float.
 
 The error of a tensor says little where few values carry much: outliers of a transformer decide what attention looks at.
 So each range is tried in the quantized model, one tensor at a time, on a few samples. One compiled model serves all
-trials: the limits are inputs of it, and FakeQuantize is written out as arithmetic that takes them.
+trials: the ranges are inputs of it, and each FakeQuantize is written out as arithmetic that reads them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +21,22 @@ from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters
 
-# Ranges that differ by less would be told apart by chance.
+# Bounds have to differ by this share of the range; a choice between nearer ones would be chance.
 LEAST_DIFFERENCE = 0.02
 
 _LIMITS = ("low", "high", "step", "steps_a_unit")
 
 
 def alternatives(setup: QuantizerSetup, base: Parameters, other: Parameters) -> tuple[tuple[str, ...], ...]:
-    """The points, one or those of a group that shares its range, whose limits differ between two sets of parameters.
+    """The names of the quantizers whose ranges differ between two sets of parameters, those of one group together.
 
-    Points with a scale for each channel are left out: samples that set the extremes of a channel cannot judge them.
+    Quantizers with a scale per channel are left out: samples that set the extremes of a channel cannot choose its
+    range.
+
+    Args:
+        setup: The quantizers.
+        base: FakeQuantize parameters by name of the quantizer.
+        other: Other parameters.
     """
     units: dict[str, list[str]] = {}
     for point in setup.points:
@@ -50,10 +56,19 @@ def choose_ranges(
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Parameters, tuple[str, ...]]:
-    """The parameters ``base`` of ``quantized``, with those of ``other`` where they leave less error in its outputs.
+    """The parameters, and the names of the quantizers that got those of ``other``.
 
-    Returns them and the names of the points that changed. The outputs of ``model`` are the reference; all of them
-    count, each by its own energy. ``advance`` is called for every inference.
+    These are kept where they leave less error in the outputs, each output by its own energy.
+
+    Args:
+        model: The float model, whose outputs are the reference.
+        quantized: The quantized model, with the parameters ``base``.
+        setup: The quantizers.
+        base: FakeQuantize parameters by name of the quantizer.
+        other: Other parameters.
+        samples: Samples to try them on.
+        threads: Number of threads; None for all that the process may use.
+        advance: Called after each inference.
     """
     units = alternatives(setup, base, other)
     if not units or not samples:
@@ -104,6 +119,7 @@ def _may_differ(one: FakeQuantizeParameters, another: FakeQuantizeParameters) ->
 
 
 def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) -> ov.Model:
+    """The quantized model, with the ranges of all activations as inputs."""
     nodes = nodes_by_name(quantized)
     parameters: list[ov.op.Parameter] = []
     for point in points:
@@ -126,13 +142,13 @@ def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) 
 
 
 def _limit_shapes(quantized: ov.Model, points: Sequence[QuantizationPoint]) -> dict[str, tuple[int, ...]]:
-    """The shape that the limits of every point have in the model."""
+    """The shape that the bounds of every quantizer have in the model."""
     nodes = nodes_by_name(quantized)
     return {point.name: tuple(nodes[point.name].get_input_shape(1)) for point in points}
 
 
 def _inputs(shapes: Mapping[str, tuple[int, ...]], parameters: Parameters) -> dict[str, NDArray[np.float32]]:
-    """The limits of the points of ``shapes``, as inputs of the model."""
+    """The ranges of the quantizers in ``shapes``, as inputs of the model."""
     inputs = {}
     for point, shape in shapes.items():
         limits = parameters[point]

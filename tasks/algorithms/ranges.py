@@ -1,4 +1,4 @@
-"""From statistics and weights to the limits of every FakeQuantize of a setup."""
+"""Range estimation: from statistics and weights to the FakeQuantize parameters of every quantizer."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -28,7 +28,7 @@ from tasks.numerics.affine import (
 from tasks.numerics.estimators import complete, estimate_range, needed_quantiles, weight_range
 from tasks.numerics.statistics import Quantile, Statistics, TensorStatistic
 
-# Differences of limits have to stay finite in float32.
+# Largest magnitude of a bound, as the width of a range has to be finite in float32.
 LARGEST_VALUE = float(np.finfo(np.float32).max) / 4
 
 Parameters = dict[str, FakeQuantizeParameters]
@@ -44,12 +44,20 @@ def estimate_parameters(
     smallest_scale: float | None = None,
     caution: float = 1.0,
 ) -> Parameters:
-    """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
+    """The FakeQuantize parameters by name of the quantizer, (channels,) or (1,); those of one group are the same.
 
-    ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``), ``smallest_scale``
-    replaces the floor of small channels (see :func:`~tasks.numerics.affine.weight_parameters`), ``caution`` is for
-    activations whose ranges are those of least error. Raises KeyError when ``statistics`` lack a tensor or a quantile
-    that the scheme needs (see :func:`wanted_quantiles`), InputError for a tensor with infinite values.
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        statistics: Statistics of the activation tensors.
+        scheme: How to quantize.
+        halved: Names of operations whose weights use half of their levels (see :mod:`tasks.graph.saturation`).
+        smallest_scale: Least scale of weights (see :func:`~tasks.numerics.affine.weight_parameters`).
+        caution: Clipping weight of activation ranges with the least error.
+
+    Raises:
+        KeyError: The statistics lack a tensor, or a quantile of :func:`wanted_quantiles`.
+        InputError: A tensor has infinite values.
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
@@ -76,12 +84,16 @@ def estimate_parameters(
 
 
 def wants_values(scheme: Scheme) -> bool:
-    """Whether a scheme needs sketches of the activation tensors."""
+    """Whether a scheme needs sketches of the activation tensors.
+
+    Args:
+        scheme: How to quantize.
+    """
     return scheme.activations.range_estimator.preset.minimises_error
 
 
 def _size(output: ov.Output, statistic: TensorStatistic) -> int:
-    """The elements of a tensor for one sample; where they are not known beforehand, those of its sketch at least."""
+    """The number of elements of a tensor in one sample; if it is dynamic, at least that of its sketch."""
     shape = output.get_partial_shape()
     known = [size.get_length() for size in list(shape)[1:] if size.is_static] if shape.rank.is_static else []
     seen = 1 if statistic.values is None else statistic.values.shape[1]
@@ -89,9 +101,14 @@ def _size(output: ov.Output, statistic: TensorStatistic) -> int:
 
 
 def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Quantile, ...]]:
-    """The quantiles that a scheme needs of each activation tensor; empty for one that needs extremes only.
+    """The quantiles that a scheme needs of each activation tensor, by its name; empty if it needs extremes only.
 
-    For every probability asked for, all kinds that any preset or mode could need: another preset collects nothing new.
+    They include the kinds that any preset or mode could need of these probabilities, so that a change of either finds
+    all statistics collected.
+
+    Args:
+        setup: The quantizers.
+        scheme: How to quantize.
     """
     estimator = scheme.activations.range_estimator
     wanted: dict[str, set[Quantile]] = {}
@@ -108,9 +125,9 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Q
 
 
 def _finite(values: Range, point: QuantizationPoint) -> Range:
-    """The range, if it can be quantized: masks hold infinities, or the largest number instead."""
+    """The range, if levels can cover it; InputError for infinities, which masks hold, or the largest number."""
     for border in (values.low, values.high):
-        # Also false for NaN.
+        # The comparison is false for NaN too.
         if not np.all(np.abs(border) < LARGEST_VALUE):
             consumers = ", ".join(consumer.rpartition(":")[0] for consumer in point.consumers)
             msg = f"'{point.tensor}' reaches {border.flat[np.abs(border).argmax()]}: no levels can cover that;"
@@ -119,6 +136,7 @@ def _finite(values: Range, point: QuantizationPoint) -> Range:
 
 
 def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:
+    """The names of the quantizers of each group."""
     groups: dict[str, list[str]] = {}
     for point in setup.points:
         if point.group is not None:
@@ -127,7 +145,11 @@ def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:
 
 
 def to_arrays(parameters: Parameters) -> dict[str, NDArray[np.generic]]:
-    """Flatten to named arrays, ``"<point>/<field>"``."""
+    """The parameters as named arrays, ``"<quantizer>/<field>"``.
+
+    Args:
+        parameters: FakeQuantize parameters by name of the quantizer.
+    """
     return {
         f"{name}/{field}": np.asarray(getattr(limits, field))
         for name, limits in parameters.items()
@@ -136,7 +158,11 @@ def to_arrays(parameters: Parameters) -> dict[str, NDArray[np.generic]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Parameters:
-    """Undo :func:`to_arrays`."""
+    """The parameters by name of the quantizer: undoes :func:`to_arrays`.
+
+    Args:
+        arrays: The named arrays.
+    """
     points = dict.fromkeys(key.rpartition("/")[0] for key in arrays)
 
     def limits(name: str) -> FakeQuantizeParameters:

@@ -1,14 +1,14 @@
-"""Biases corrected by what the quantized model really computes, layer after layer.
+"""Bias correction by inference: biases bring the means of the quantized model to those of the float model.
 
-The mean of each output channel is brought to that of the float model, in topological order. Doing so for one layer at a
-time costs as many passes over the samples as there are layers, and fits the biases to values that activations cut off:
-less is more. So layers form a few groups, each corrected from one pass. Within a group a layer's own error is what
-is left of the difference of its output means after what the difference of its input means explains, which is linear:
+The mean of each output channel is corrected in topological order (POT: BiasCorrection). One layer at a time would need
+as many passes over the samples as there are layers, and would fit the biases to values that activations clip. So the
+layers form a few groups, each corrected from one pass. Within a group a layer corrects the shift of its output mean
+that the shift of its input mean does not explain, which acts linearly:
 
     shift = E[y] - E[yq] - W (E[x] - E[xq])
 
-The earlier layers of the group take care of the rest. The first layer of a group has corrected inputs: its difference
-is all its own. One compiled model serves all passes: the biases are inputs of it.
+The rest is left to the earlier layers of the group. The inputs of a group's first layer are corrected already, so that
+its whole shift is its own. One compiled model serves all passes: the biases are inputs of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,10 +50,18 @@ def correct_sequentially(
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Correction, ...]:
-    """Correct the biases of the layers of ``quantized`` whose weights are, or with ``every_layer`` of all.
+    """What became of the bias of each layer that was looked at; the biases are corrected in place.
 
-    ``threshold`` is that of :func:`~tasks.algorithms.bias_correction.correct_biases`. ``samples`` are inferred once by
-    the float model and once for each of at most MOST_GROUPS groups; ``advance`` is called for every inference.
+    The samples are inferred once by the float model and once for each of at most MOST_GROUPS groups.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it, which is changed.
+        samples: The samples, at least one.
+        threshold: Largest change of a bias (see :func:`~tasks.algorithms.bias_correction.correct_biases`).
+        every_layer: Whether to correct layers with float weights too.
+        threads: Number of threads; None for all that the process may use.
+        advance: Called after each inference.
     """
     layers, nodes = find_layers(read_operations(model)), nodes_by_name(quantized)
     chosen = tuple(layer for layer in layers if every_layer or weights_lost(layer, nodes) is not None)
@@ -63,7 +71,7 @@ def correct_sequentially(
     wanted_read, wanted = _Observed(model, chosen, whole, threads).means(samples, {}, advance)
     biases = [bias_of(layer, nodes) for layer in chosen]
     for layer, bias, target in zip(chosen, biases, wanted, strict=True):
-        # A number for every channel, whatever shape the bias had.
+        # One number for every channel, whatever shape the bias has.
         change_bias(bias, layer.output_axis, np.zeros_like(target), suffix="spread")
     values = [read_constant(*bias_input(bias)) for bias in biases]
     quantized.validate_nodes_and_infer_types()
@@ -85,7 +93,7 @@ def correct_sequentially(
 
 
 class _Observed:
-    """A model that tells the means of what layers read and, with their biases, compute; ``free`` biases are inputs."""
+    """A model that gives the means of what layers read and of their biased outputs; ``free`` biases are inputs."""
 
     def __init__(
         self,
@@ -97,7 +105,7 @@ class _Observed:
     ) -> None:
         tapped = one_sample_at_a_time(model, whole)
         nodes = nodes_by_name(tapped)
-        # As the model runs, one layer after the other: tensors that are reduced later stay in memory until then.
+        # In the order of the layers, as the model runs: a tensor that is reduced later stays in memory until then.
         means = [mean for layer in layers for mean in (_mean_input(nodes, layer), _mean_output(nodes, layer))]
         parameters = [_freed(nodes[name]) for name in free]
         self.names = [parameter.get_friendly_name() for parameter in parameters]
@@ -107,7 +115,13 @@ class _Observed:
     def means(
         self, samples: Sequence[Sample], biases: dict[str, NDArray[np.float64]], advance: Callable[[], None]
     ) -> tuple[Arrays, Arrays]:
-        """The means over the samples of what each layer reads, and of what each computes; (channels,) each."""
+        """The means over the samples of each layer's data and of its output, (channels,) each, float64.
+
+        Args:
+            samples: The samples.
+            biases: Values of the free biases, by name of the input.
+            advance: Called after each sample.
+        """
         rows: dict[int, Arrays] = {}
         inputs = {name: values.astype(np.float32) for name, values in biases.items()}
 
@@ -121,18 +135,18 @@ class _Observed:
 
 
 def _mean_input(nodes: dict[str, ov.Node], layer: Layer) -> ov.Output:
-    """The mean of each channel of what a layer reads."""
+    """The mean of each channel of a layer's data."""
     return mean_along(find_output(nodes, str(layer.data.source)), layer.data_axis, 1)
 
 
 def _mean_output(nodes: dict[str, ov.Node], layer: Layer) -> ov.Output:
-    """The mean of each output channel of a layer, its bias added where it has one."""
+    """The mean of each output channel of a layer, behind its bias if it has one."""
     output = biased_output(layer, nodes)
     return mean_along(output, output.get_partial_shape().rank.get_length() + layer.output_axis, 1)
 
 
 def _freed(bias: ov.Node) -> ov.op.Parameter:
-    """An input of the model that takes the place of a bias, under its name."""
+    """A new input of the model that takes the place of a bias."""
     node, port = bias_input(bias)
     source = node.input_value(port)
     parameter = ops.parameter(

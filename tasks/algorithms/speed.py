@@ -1,4 +1,4 @@
-"""How quick two models are side by side, compiled as a user would compile them, and what their kernels compute in."""
+"""The speed of models side by side, compiled as a user would compile them, and the precision of their kernels."""
 
 import os
 import time
@@ -11,13 +11,20 @@ import openvino as ov
 from tasks.algorithms.inference import Sample, compile_on_cpu, one_sample_at_a_time, sample_inputs, whole_inputs
 
 _INTEGER_PRECISIONS = {"i8", "u8"}
-# What moves, converts or holds data says nothing about the arithmetic.
+# Kernels that move, convert or hold data say nothing about the arithmetic.
 _NOT_KERNELS = {"Input", "Output", "Const", "Reorder", "Reshape", "Convert", "Transpose", "Concatenation", "Split"}
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Speed of one compiled model on this machine, and how many of its kernels run in 8-bit integers."""
+    """The speed of one compiled model on this machine.
+
+    Attributes:
+        latency_ms: Median time of one request in milliseconds.
+        throughput_fps: Samples per second.
+        kernels: Number of operations that compute.
+        int8_kernels: Number of those that run in 8-bit integers.
+    """
 
     latency_ms: float
     throughput_fps: float
@@ -26,15 +33,19 @@ class Speed:
 
 
 def describe_machine() -> str:
-    """The processor and how many of them this process may use: what a measured speed depends on."""
+    """The name of the processor and the number that this process may use, on which measured speed depends."""
     return f"{ov.Core().get_property('CPU', 'FULL_DEVICE_NAME')}, {len(os.sched_getaffinity(0))} processors"
 
 
 def measure_speed(models: Sequence[ov.Model], sample: Sample, seconds: float) -> list[Speed]:
-    """Latency (one request) and throughput (all requests) of each model, alternating, the median of five rounds.
+    """The latency (one request) and throughput (all requests) of each model: medians of five alternating rounds.
 
-    ``seconds`` is spent on each model in all. The plugin's own defaults hold, as they would in production; batch axes
-    are 1.
+    The plugin's defaults hold, as in production; batch axes are 1.
+
+    Args:
+        models: The models.
+        sample: The sample to infer.
+        seconds: Time to spend on each model.
     """
     models = [one_sample_at_a_time(model, whole_inputs(model, sample)) for model in models]
     latency = [compile_on_cpu(model, {"PERFORMANCE_HINT": "LATENCY"}) for model in models]
@@ -76,7 +87,7 @@ def _throughput(compiled: ov.CompiledModel, sample: Sample, seconds: float) -> f
 
 
 def _count_kernels(compiled: ov.CompiledModel) -> tuple[int, int]:
-    """Number of executed operations, and of those that the CPU plugin runs in 8-bit integers."""
+    """The number of executed operations that compute, and of those that run in 8-bit integers."""
     precisions = [
         node.get_rt_info()["runtimePrecision"].astype(str)
         for node in compiled.get_runtime_model().get_ordered_ops()
