@@ -1,4 +1,4 @@
-"""Step: the float model becomes one whose channels are aligned, and that computes the same."""
+"""Step: a float model with aligned channels, which computes the same."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,15 @@ from tasks.store import Store
 
 @dataclass(frozen=True)
 class AlignedModel:
-    """The model, and the convolutions that read aligned channels: they get the saturation fix, whatever they read.
+    """The model with aligned channels.
 
-    ``statistics`` are those of the ``tensors`` that changed, None where none did; they lack the sketches of those that
-    are ``unsketched``.
+    Attributes:
+        model: The model; the one that came in where nothing can be aligned.
+        operations: Names of the convolutions that read aligned channels. They get the saturation fix, whatever they
+            read.
+        tensors: Names of the tensors whose statistics changed.
+        statistics: The new statistics of these; None without any.
+        unsketched: Names of those whose sketch is lost.
     """
 
     model: ModelRef
@@ -28,10 +33,14 @@ class AlignedModel:
 
 @step
 def align_channels(model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...], runtime: Runtime) -> AlignedModel:
-    """Align the channels of every pair of layers; nothing is inferred.
+    """The float model with the channels of every pair of layers aligned (POT: ActivationChannelAlignment).
 
-    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`). A
-    model without such pairs is the result.
+    Nothing is inferred.
+
+    Args:
+        model: The float model.
+        statistics: The shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
+        runtime: How the run works; it changes no result.
     """
     store = Store(runtime.home)
     aligned = store.open_model(model)

@@ -1,4 +1,4 @@
-"""Step: the error of each layer of an INT8 model, and what it is made of."""
+"""Step: the error of each layer of a quantized model, and its parts."""
 
 from tasks.algorithms import analysis
 from tasks.algorithms.analysis import Analysis
@@ -11,13 +11,20 @@ from tasks.store import Store
 
 __all__ = ["MOST_SAMPLES", "Analysis", "analyze_model"]
 
-# More samples change the figures of layers little.
+# With more samples the errors of layers change little.
 MOST_SAMPLES = 16
 
 
 @step
 def analyze_model(model: ModelRef, quantized: ModelRef, samples: DatasetRef, runtime: Runtime) -> Analysis:
-    """Compare an INT8 model with the float model that it was made of, layer by layer."""
+    """The error of each layer of a quantized model, compared with the float model it was made of.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model.
+        samples: The samples to infer; all of them are in memory.
+        runtime: How the run works; it changes no result.
+    """
     store, source = Store(runtime.home), open_source(samples.source)
     opened = store.open_model(model)
     names = input_names(opened)

@@ -1,4 +1,4 @@
-"""Step: how much room ranges of least error leave for unseen samples."""
+"""Step: the clipping weight of activation ranges with the least error."""
 
 from tasks.algorithms import caution
 from tasks.algorithms.caution import Caution
@@ -14,7 +14,7 @@ from tasks.store import Store
 
 __all__ = ["MOST_SAMPLES", "Caution", "choose_caution"]
 
-# Each costs as many inferences as there are cautions, and one more.
+# Most samples to try; each costs one inference per clipping weight, and one more.
 MOST_SAMPLES = 200
 
 
@@ -29,10 +29,17 @@ def choose_caution(
     samples: DatasetRef,
     runtime: Runtime,
 ) -> Caution:
-    """Try cautions on samples whose statistics did not set the ranges; these stay in memory.
+    """The clipping weight, chosen on samples whose statistics did not set the ranges; they are all in memory.
 
-    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`);
-    ``places`` are the rows that may set ranges, ``samples`` those at the places ``tried``.
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        statistics: The shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
+        scheme: How it is quantized.
+        places: Rows of the statistics that may set ranges.
+        tried: Rows of the statistics that belong to ``samples``.
+        samples: The samples to infer.
+        runtime: How the run works; it changes no result.
     """
     store, source = Store(runtime.home), open_source(samples.source)
     opened = store.open_model(model)

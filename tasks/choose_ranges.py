@@ -1,4 +1,4 @@
-"""Step: of two sets of limits, for each tensor the ones that leave the model's output nearer to the float one."""
+"""Step: of two ranges of each tensor, the one with which the model's output is nearer to the float one."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from tasks.progress import advance_by_one
 from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 from tasks.store import Store
 
-# Every tensor in question costs as many inferences.
+# Most samples to try; every tensor whose ranges differ costs as many inferences.
 MOST_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class ChosenRanges:
-    """Limits of every FakeQuantize, and the points at which they are not the first ones."""
+    """The FakeQuantize parameters, and the names of the quantizers that got the other ones."""
 
     parameters: ArraysRef
     changed: tuple[str, ...]
@@ -34,7 +34,17 @@ def choose_ranges(
     samples: DatasetRef,
     runtime: Runtime,
 ) -> ChosenRanges:
-    """Try ``others`` in ``quantized``, which has ``parameters``, one tensor at a time; samples stay in memory."""
+    """The parameters, chosen by trial of one tensor at a time; all samples are in memory.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model, with ``parameters``.
+        setup: The quantizers.
+        parameters: FakeQuantize parameters of every quantizer.
+        others: Other parameters, which are tried.
+        samples: The samples to infer.
+        runtime: How the run works; it changes no result.
+    """
     store, source = Store(runtime.home), open_source(samples.source)
     opened = store.open_model(model)
     names = input_names(opened)

@@ -1,4 +1,4 @@
-"""Step: one shard of the calibration samples becomes statistics of all tensors."""
+"""Step: the statistics of all observed tensors on one shard of the calibration samples."""
 
 from tasks.algorithms import calibration
 from tasks.caching import cache_key, step
@@ -16,10 +16,17 @@ __all__ = ["Observation", "collect_statistics"]
 def collect_statistics(
     model: ModelRef, observations: tuple[Observation, ...], shard: DatasetRef, execution: Execution, runtime: Runtime
 ) -> ArraysRef:
-    """Infer the samples of a shard; the result holds one row a sample for everything that is observed.
+    """The statistics, one row per sample of the shard.
 
-    A shard is the unit of caching: a run that was killed infers again only the shard it was in. Samples that another
-    shard began with are not inferred again.
+    A shard is the unit of caching: a run that was killed infers again only the shard it was in. Samples with which an
+    earlier shard began are not inferred again.
+
+    Args:
+        model: The float model.
+        observations: What to observe of each tensor.
+        shard: The samples to infer.
+        execution: How they are inferred; it changes no number.
+        runtime: How the run works; it changes no result.
     """
 
     def collect(start: int) -> Arrays:

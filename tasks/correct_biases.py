@@ -1,4 +1,4 @@
-"""Step: biases make up for the error of quantized weights, from the means that the statistics hold."""
+"""Step: bias correction in closed form, from the means in the statistics."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from tasks.store import Store
 
 @dataclass(frozen=True)
 class CorrectedModel:
-    """The INT8 model, and what became of the bias of each layer."""
+    """The quantized model, and what became of the bias of each layer."""
 
     model: ModelRef
     layers: tuple[Correction, ...]
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """The layers not or not wholly corrected, each with the reason."""
+        """The layers that were not, or not wholly, corrected, each with the reason."""
         return tuple(f"{layer.layer}: {layer.reason}" for layer in self.layers if layer.reason)
 
 
@@ -32,10 +32,15 @@ def correct_biases(
     threshold: float | None,
     runtime: Runtime,
 ) -> CorrectedModel:
-    """Correct biases in closed form; nothing is inferred.
+    """The quantized model with corrected biases, without inference (POT: FastBiasCorrection).
 
-    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`);
-    samples ``left_out`` do not count.
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        statistics: The shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
+        left_out: Rows of samples that do not count.
+        threshold: A channel whose bias would change by this times its value or more keeps it; None corrects all.
+        runtime: How the run works; it changes no result.
     """
     store = Store(runtime.home)
     corrected = store.open_model(quantized)

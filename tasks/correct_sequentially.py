@@ -1,4 +1,4 @@
-"""Step: biases bring the quantized model's means to those of the float model, by inference."""
+"""Step: bias correction by inference, in topological order."""
 
 from tasks.algorithms import sequential_correction
 from tasks.algorithms.inference import input_names
@@ -9,7 +9,7 @@ from tasks.progress import advance_by_one
 from tasks.records import DatasetRef, ModelRef, Runtime
 from tasks.store import Store
 
-# More samples change the means of channels little.
+# With more samples the means of channels change little.
 MOST_SAMPLES = 64
 MOST_PASSES = 1 + sequential_correction.MOST_GROUPS
 
@@ -23,7 +23,16 @@ def correct_sequentially(
     every_layer: bool,
     runtime: Runtime,
 ) -> CorrectedModel:
-    """Correct biases in topological order. The samples are read once and stay in memory for all passes."""
+    """The quantized model with biases that bring its means to those of the float model (POT: BiasCorrection).
+
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        samples: The samples to infer; they are read once and all in memory.
+        threshold: A channel whose bias would change by this times its value or more keeps it; None corrects all.
+        every_layer: Whether to correct layers with float weights too.
+        runtime: How the run works; it changes no result.
+    """
     store, source = Store(runtime.home), open_source(samples.source)
     opened, corrected = store.open_model(model), store.open_model(quantized)
     names = input_names(opened)

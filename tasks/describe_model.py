@@ -1,4 +1,4 @@
-"""Step: the quantizers of an INT8 model as they are, and the error of its weights channel by channel."""
+"""Step: the quantizers of a finished model, and the errors of its weights channel by channel."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ __all__ = ["Description", "Quantizer", "describe_model"]
 
 @dataclass(frozen=True)
 class Description:
-    """The quantizers, and of each layer quantiles over its output channels of the relative error of weights."""
+    """The quantizers, and by layer quantiles over its output channels of the relative error of the weights."""
 
     quantizers: tuple[Quantizer, ...]
     weight_errors: dict[str, tuple[float, ...]]
@@ -29,7 +29,15 @@ def describe_model(
     statistics: tuple[tuple[ArraysRef, ...], ...],
     runtime: Runtime,
 ) -> Description:
-    """Describe an INT8 model beside the float model it was made of and the statistics (see ``tasks.shards``)."""
+    """The description of a quantized model, for people to review.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        setup: Its quantizers.
+        statistics: The shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     before, after = store.open_model(model), store.open_model(quantized)
     errors = quantiles_of_errors(channel_errors(before, after))

@@ -1,4 +1,4 @@
-"""Step: the plots of a run, as arrays of bytes. matplotlib is imported only when there is something to draw."""
+"""Step: the plots of a run, as arrays of bytes. matplotlib is imported only if there is something to draw."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,16 @@ def draw_plots(
     description: Description,
     runtime: Runtime,
 ) -> ArraysRef:
-    """Draw everything; the arrays are bytes called ``<plot>.svg`` and ``<plot>.png``."""
+    """The plots, as arrays of bytes, uint8, called ``<plot>.svg`` and ``<plot>.png``.
+
+    Args:
+        metrics: Metrics by model.
+        sizes: Sizes of files in bytes, by model.
+        decisions: Whether each step's result was accepted.
+        analyses: Errors of layers, by step.
+        description: The quantizers and the errors of weights.
+        runtime: How the run works; it changes no result.
+    """
     from tasks.review.plots import draw  # noqa: PLC0415 - most of a second
 
     plots = draw(metrics, sizes, decisions, analyses, description.quantizers, description.weight_errors)

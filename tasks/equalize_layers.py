@@ -1,4 +1,4 @@
-"""Step: layers that share channels get weights of like size; the float model computes the same."""
+"""Step: a float model whose neighbouring layers have weights of like size, and which computes the same."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tasks.store import Store
 
 @dataclass(frozen=True)
 class EqualizedModel:
-    """The model, and the tensors whose channels were scaled; the model that came in where there are none."""
+    """The model, and the names of the tensors whose channels were scaled; without any, the model that came in."""
 
     model: ModelRef
     tensors: tuple[str, ...] = ()
@@ -18,7 +18,12 @@ class EqualizedModel:
 
 @step
 def equalize_layers(model: ModelRef, runtime: Runtime) -> EqualizedModel:
-    """Equalize the weights of every pair of layers; nothing is inferred."""
+    """The float model with cross-layer equalization, without inference.
+
+    Args:
+        model: The float model.
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     equalized = store.open_model(model)
     pairs = equalize(equalized)

@@ -1,4 +1,4 @@
-"""Step: statistics become the limits of every FakeQuantize."""
+"""Step: from statistics and weights to the FakeQuantize parameters of every quantizer."""
 
 from tasks.algorithms.ranges import estimate_parameters, to_arrays, wanted_quantiles, wants_values
 from tasks.caching import step
@@ -34,11 +34,19 @@ def estimate_ranges(
     *,
     caution: float = 1.0,
 ) -> ArraysRef:
-    """Estimate the range of every point from the statistics and from the weights.
+    """The FakeQuantize parameters, (channels,) or (1,) each, float32.
 
-    ``statistics`` are the shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
-    ``aligned`` are the operations behind aligned channels: their weights get the saturation fix too. ``least_scale`` is
-    that of weights, None for POT's floor of small channels, ``caution`` what errors of values cut off count.
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        statistics: The shards, in order, of each group of tensors (see :func:`~tasks.shards.open_statistics`).
+        scheme: How it is quantized.
+        saturation_fix: Operations whose weights use half of their levels, not ``auto``.
+        least_scale: Least scale of weights; None for POT's floor of small channels.
+        target_device: Name of the target device.
+        aligned: Names of operations that read aligned channels; their weights get the saturation fix too.
+        runtime: How the run works; it changes no result.
+        caution: Clipping weight of activation ranges with the least error.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)

@@ -1,4 +1,4 @@
-"""Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
+"""Step: the outputs of one model on a data set, its metrics, and how near it is to a reference."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +32,15 @@ from tasks.store import Store, file_identity
 
 
 def scoring_identity(scoring: Scoring | None, dataset: DatasetRef) -> str:
-    """What tells whether the user's own functions changed. Raises InputError for metrics that cannot be computed."""
+    """A text that changes with the files of the user's own functions.
+
+    Args:
+        scoring: The metrics; None for the default ones.
+        dataset: The data set they are computed on.
+
+    Raises:
+        InputError: The metrics cannot be computed on this data set.
+    """
     if scoring is None:
         return ""
     if scoring.metrics:
@@ -52,10 +60,21 @@ def evaluate_model(
     identity: str = "",
     logits: bool = False,
 ) -> Evaluation:
-    """The metrics of ``scoring``; without it, top-1 and top-5 where there are classes.
+    """The metrics of ``scoring``, or without it top-1 and top-5 where there are classes.
 
-    With a reference also SQNR, cosine similarity and agreement. ``identity`` tells whether the user's own functions
-    changed (see :func:`scoring_identity`). ``logits``: outputs count as what a last softmax or sigmoid reads.
+    With a reference, SQNR, cosine similarity and agreement are added.
+
+    Args:
+        model: The model.
+        dataset: The samples to infer.
+        reference: Evaluation of the model to compare with; None keeps the outputs, as of a reference.
+        runtime: How the run works; it changes no result.
+        scoring: The metrics; None for the default ones.
+        identity: Changes with the user's own functions (:func:`scoring_identity`).
+        logits: Whether outputs count as what a last softmax or sigmoid reads.
+
+    Raises:
+        ValueError: The reference was compared itself, so that its outputs were not kept.
     """
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
@@ -87,16 +106,23 @@ def evaluate_model(
     return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits)
 
 
-# Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.
+# Compiled models: that of the last evaluation, as an accepted model is evaluated right after, and those wanted next.
 _Key = tuple[Path, ModelRef, bool, tuple[str, ...], int | None]
 _last: dict[_Key, Any] = {}
 _ahead: dict[_Key, Future[Any]] = {}
 
 
 def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runtime, *, logits: bool = False) -> None:
-    """Start to compile models that are evaluated so next, at once: compiling one keeps one processor busy.
+    """Start to compile models that are evaluated next, all at once, as to compile one keeps one processor busy.
 
-    Raises InputError for samples that cannot be read.
+    Args:
+        models: The models.
+        dataset: The samples they will infer.
+        runtime: How the run works.
+        logits: Whether outputs will count as what a last softmax or sigmoid reads.
+
+    Raises:
+        InputError: A sample cannot be read.
     """
     _ahead.clear()
     if len(models) < 2 or runtime.threads == 1:
@@ -113,6 +139,7 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
 
 
 def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whole: tuple[str, ...]) -> Any:
+    """The compiled model: that of the last evaluation, one compiled ahead, or a new one."""
     key = runtime.home.resolve(), model, logits, whole, runtime.threads
     if key not in _last:
         ahead = _ahead.pop(key, None)
@@ -122,14 +149,14 @@ def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whol
     return _last[key]
 
 
-# Samples and their sizes by their digest and the names of the inputs, kept for the next model.
+# Samples and their sizes, by digest and names of the inputs; kept for the next model.
 _kept: dict[tuple[str, ...], tuple[Sample, Sizes]] = {}
 
 
 def _loaded(
     samples: Samples, dataset: DatasetRef, names: tuple[str, ...], sizes: list[Sizes], most_bytes: int
 ) -> Iterator[Sample]:
-    """The samples, one at a time; their sizes are appended to ``sizes``. As many as fit in ``most_bytes`` are kept."""
+    """The samples, one at a time; their sizes are added to ``sizes``. As many as ``most_bytes`` hold are kept."""
     used = sum(array.nbytes for sample, _ in _kept.values() for array in sample.values())
     for index, digest in zip(dataset.indices, dataset.digests, strict=True):
         kept = _kept.get((digest, *names))

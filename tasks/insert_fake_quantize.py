@@ -1,4 +1,4 @@
-"""Step: the float model becomes the quantized model."""
+"""Step: from the float model to the quantized model."""
 
 from tasks.algorithms.ranges import from_arrays
 from tasks.caching import step
@@ -10,7 +10,14 @@ from tasks.store import Store
 
 @step
 def insert_fake_quantize(model: ModelRef, setup: QuantizerSetup, parameters: ArraysRef, runtime: Runtime) -> ModelRef:
-    """Insert a FakeQuantize for every activation point and int8 constants for the weights."""
+    """The quantized model: a FakeQuantize for each activation tensor, int8 constants for weights.
+
+    Args:
+        model: The float model.
+        setup: Its quantizers.
+        parameters: FakeQuantize parameters of every quantizer.
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     quantized = store.open_model(model)
     insert_quantizers(quantized, setup.points, from_arrays(store.open_arrays(parameters)))

@@ -1,4 +1,4 @@
-"""Step: a data set becomes a fixed sequence of samples, each known by the digest of its content."""
+"""Step: a fixed sequence of samples of a data set, each known by the digest of its content."""
 
 from tasks.caching import step
 from tasks.data.source import Source, annotations_of, open_source, source_files
@@ -8,7 +8,11 @@ from tasks.store import file_identity
 
 
 def source_identity(source: Source) -> str:
-    """What tells whether the files of a source changed; a missing one is reported when the source is opened."""
+    """A text that changes with the files of a source; a missing file is reported when the source is opened.
+
+    Args:
+        source: The source of samples.
+    """
     return file_identity(*(file for file in source_files(source) if file.exists()))
 
 
@@ -16,9 +20,15 @@ def source_identity(source: Source) -> str:
 def load_dataset(
     source: Source, identity: str, subset_size: int | None, runtime: Runtime, *, shuffle: bool = False, seed: int = 0
 ) -> DatasetRef:
-    """Choose the samples: the first ``subset_size``, or as many drawn with ``seed``, or all.
+    """The chosen samples, in order.
 
-    ``identity`` tells whether the source's files changed since (see :func:`source_identity`).
+    Args:
+        source: The source of samples.
+        identity: Changes with the files of the source (:func:`source_identity`).
+        subset_size: Number of samples; None for all.
+        runtime: How the run works; it changes no result.
+        shuffle: Whether to draw the samples; otherwise they are the first ones.
+        seed: Seed of the draw.
     """
     samples = open_source(source)
     indices = select(len(samples), subset_size, shuffle, seed)

@@ -1,4 +1,4 @@
-"""Step: a model file becomes a model of the store."""
+"""Step: from a model file to a model in the store."""
 
 from pathlib import Path
 
@@ -7,18 +7,31 @@ from tasks.graph.reading import locate, model_files, read_model, require_float
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store, file_identity
 
-# Files of this name are told apart by the folders they lie in.
+# Names of files that many models share: the model is named after the folder.
 _NO_NAMES = ("model", "openvino_model", "saved_model", "inference", "best", "last")
 
 
 def find_model(path: str, weights: str | None = None) -> tuple[Path, str]:
-    """The file that ``model.path`` names and what tells whether it changed; InputError when there is none."""
+    """The model file, and a text that changes with the files of the model.
+
+    Args:
+        path: What the user gave: a path, or ``pkg://package/file``.
+        weights: The .bin file of an IR, if it does not lie beside it.
+
+    Raises:
+        InputError: There is no such file.
+    """
     file = locate(path)
     return file, file_identity(*input_files(file, weights))
 
 
 def input_files(path: Path, weights: str | None = None) -> tuple[Path, ...]:
-    """The files that the model is read from."""
+    """The files that the model is read from.
+
+    Args:
+        path: The model file.
+        weights: The .bin file of an IR, if it does not lie beside it.
+    """
     return (*model_files(path), *((locate(weights, "model.weights"),) if weights else ()))
 
 
@@ -32,11 +45,18 @@ def load_model(
     weights: str | None = None,
     name: str | None = None,
 ) -> ModelRef:
-    """Read the model of any format, name its nodes and store it as IR.
+    """The model as IR in the store, its nodes with names that last.
 
-    ``weights`` is an IR's .bin file that does not lie beside it, ``name`` what the model is called, if not like its
-    file. ``identity`` tells whether the files changed since (see :func:`find_model`). Unless ``quantized`` is true,
-    InputError is raised for a model that is quantized already.
+    Args:
+        path: The model file, of any format that OpenVINO reads.
+        identity: Changes with the files of the model (:func:`find_model`).
+        runtime: How the run works; it changes no result.
+        quantized: Whether the model may be quantized already.
+        weights: The .bin file of an IR, if it does not lie beside it.
+        name: Name of the model; None for that of its file.
+
+    Raises:
+        InputError: The file cannot be read, or the model is quantized already and must not be.
     """
     model = read_model(path, locate(weights, "model.weights") if weights else None)
     if not quantized:
@@ -45,5 +65,5 @@ def load_model(
 
 
 def _name(path: Path) -> str:
-    """What to call the model: its file, or its folder where every file is called the same."""
+    """The name of the model: that of its file, or of its folder if many files have this name."""
     return path.resolve().parent.name if path.stem in _NO_NAMES and path.resolve().parent.name else path.stem

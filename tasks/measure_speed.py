@@ -15,9 +15,17 @@ __all__ = ["Speed", "UnmeasuredError", "describe_machine", "measure_speed"]
 def measure_speed(
     models: tuple[ModelRef, ...], sample: DatasetRef, seconds: float, machine: str, runtime: Runtime
 ) -> tuple[Speed, ...]:
-    """Measure the models on one sample. ``machine`` makes the result that of one machine alone.
+    """The speed of each model on one sample.
 
-    Raises UnmeasuredError when OpenVINO does not survive it.
+    Args:
+        models: The models.
+        sample: The sample to infer, the first of these.
+        seconds: Time to spend on each model.
+        machine: Description of the machine, on which alone the result is valid.
+        runtime: How the run works; it changes no result.
+
+    Raises:
+        UnmeasuredError: OpenVINO ended the process that measures.
     """
     store = Store(runtime.home)
     values = open_source(sample.source).load(sample.indices[0], input_names(store.open_model(models[0])))

@@ -1,4 +1,4 @@
-"""Step: what MLflow has to know of a model to serve it: inputs, outputs, and a sample as an example."""
+"""Step: what MLflow needs to serve a model: inputs, outputs, and a sample as example."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,13 +10,19 @@ from tasks.graph.naming import output_names
 from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 from tasks.store import Store
 
-# MLflow keeps an example as text, 20 bytes a number.
+# MLflow keeps an example as text, 20 bytes per number.
 MOST_EXAMPLE_NUMBERS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or an output: axes of any length are -1; ``shape`` is None where not even their number is known."""
+    """An input or an output.
+
+    Attributes:
+        name: Its name.
+        type: numpy's name of the element type.
+        shape: Its shape, -1 for dynamic axes; None if their number is not known either.
+    """
 
     name: str
     type: str
@@ -25,9 +31,13 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Package:
-    """The interface of a model; ``example`` has an array for each input, None where it would be too large.
+    """The interface of a model.
 
-    ``notes`` tell what MLflow's model lacks, and why.
+    Attributes:
+        inputs: The inputs.
+        outputs: The outputs.
+        example: An array for each input; None if it would be too large.
+        notes: What MLflow's model lacks, each with the reason.
     """
 
     inputs: tuple[Tensor, ...]
@@ -38,7 +48,13 @@ class Package:
 
 @step
 def package_model(model: ModelRef, sample: DatasetRef, runtime: Runtime) -> Package:
-    """Describe inputs and outputs; the first sample is the example, with the batch axis that the model wants."""
+    """The interface of a model, with the first sample as example; it has the batch axis that the model wants.
+
+    Args:
+        model: The model.
+        sample: Samples, of which the first is the example.
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     opened = store.open_model(model)
     names = input_names(opened)
@@ -59,7 +75,13 @@ def package_model(model: ModelRef, sample: DatasetRef, runtime: Runtime) -> Pack
 
 
 def package_files(model: ModelRef, package: Package, runtime: Runtime) -> dict[str, Any]:
-    """The same as plain values, with the paths of the files."""
+    """The interface as plain values, with the paths of files.
+
+    Args:
+        model: The model.
+        package: Its interface.
+        runtime: How the run works.
+    """
     store = Store(runtime.home.resolve())
     return {
         "inputs": [asdict(tensor) for tensor in package.inputs],

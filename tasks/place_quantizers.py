@@ -1,4 +1,4 @@
-"""Step: where FakeQuantize operations belong."""
+"""Step: placement, where FakeQuantize operations belong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,16 @@ from tasks.store import Store
 
 @dataclass(frozen=True)
 class Placement:
-    """The setup of a model and what is to be observed of it, which presets and the like do not change.
+    """The quantizers of a model, and what to observe of it, which does not depend on presets and the like.
 
-    ``tensors`` are those whose statistics are needed, ``tensor_bytes`` what each takes for one sample, 0 where its
-    shape is not known beforehand. ``means`` are those of the data of layers, which bias correction needs,
-    ``alignable`` the tensors whose channels can be aligned, ``smoothable`` those whose features can be divided.
-    ``attention`` are the operations that multiply computed matrices, by name: transformers are made of them.
+    Attributes:
+        setup: The quantizers.
+        tensors: Names of the tensors to observe.
+        tensor_bytes: Bytes of each for one sample; 0 if its shape is dynamic.
+        means: Means of layers' data, which bias correction needs.
+        alignable: Names of the tensors whose channels can be aligned.
+        smoothable: Tensors whose features can be smoothed.
+        attention: Names of the operations that multiply computed matrices, as transformers do.
     """
 
     setup: QuantizerSetup
@@ -43,9 +47,12 @@ class Placement:
     def observations(
         self, quantiles: Mapping[str, tuple[Quantile, ...]], *, values: bool = False, aligned: bool = False
     ) -> tuple[Observation, ...]:
-        """What to take of each tensor: its means, ``quantiles`` of some, ``values`` for a sketch of those quantized.
+        """What to observe of each tensor.
 
-        ``aligned``: also what the alignment of channels asks for.
+        Args:
+            quantiles: Quantiles by name of the tensor.
+            values: Whether to keep a sketch of each quantized tensor.
+            aligned: Whether to observe what channel alignment needs.
         """
         quantized = {point.tensor for point in self.setup.points}
         for_alignment = dict.fromkeys(self.alignable if aligned else (), channel_alignment.QUANTILES)
@@ -60,18 +67,28 @@ class Placement:
         )
 
     def shares_scales(self, scheme: Scheme) -> bool:
-        """Whether weights of more than one channel get one scale."""
+        """Whether weights of more than one channel get one scale.
+
+        Args:
+            scheme: How the model is quantized.
+        """
         weights = (point for point in self.setup.points if point.role == Role.WEIGHTS)
         return any(choose(point, scheme).granularity == Granularity.PERTENSOR for point in weights)
 
     def peaks(self) -> tuple[Observation, ...]:
-        """What smoothing needs to know of the tensors in question."""
+        """What smoothing needs to observe."""
         return tuple(Observation(point.tensor, peaks=(point.axis,)) for point in self.smoothable)
 
     def groups(
         self, observations: tuple[Observation, ...], most_bytes: int | None
     ) -> tuple[tuple[Observation, ...], ...]:
-        """Groups of tensors of at most so many bytes a sample, or of one tensor; a single group without a limit."""
+        """Groups of tensors that are observed together, in their order.
+
+        Args:
+            observations: What to observe of each tensor.
+            most_bytes: Most bytes of a group for one sample; a larger tensor has a group of its own. None for one
+                group.
+        """
         if most_bytes is None:
             return (observations,)
         groups: list[list[Observation]] = []
@@ -90,7 +107,18 @@ class Placement:
 def place_quantizers(
     model: ModelRef, target_device: str, model_type: str | None, ignored: IgnoredScope, runtime: Runtime
 ) -> Placement:
-    """Place quantizers for a device. Raises InputError for ignored entries without effect."""
+    """The placement for a target device.
+
+    Args:
+        model: The float model.
+        target_device: Name of the target device.
+        model_type: ``"transformer"``, or None for other models.
+        ignored: Operations that stay float.
+        runtime: How the run works; it changes no result.
+
+    Raises:
+        InputError: An ignored entry has no effect.
+    """
     opened = Store(runtime.home).open_model(model)
     setup = placement.place_quantizers(opened, target_device=target_device, model_type=model_type, ignored=ignored)
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
@@ -105,7 +133,16 @@ def place_quantizers(
 
 
 def require_points(placement: Placement, model: ModelRef, target_device: str) -> Placement:
-    """The placement; raises InputError when the model has no operation that the device quantizes."""
+    """The placement, if the device quantizes something.
+
+    Args:
+        placement: The placement.
+        model: The model, for the message.
+        target_device: Name of the target device, for the message.
+
+    Raises:
+        InputError: The device quantizes no operation of the model.
+    """
     setup = placement.setup
     if not setup.points:
         left = ", ".join(f"{each.type} '{each.name}' ({each.reason})" for each in setup.float_operations[:3])

@@ -1,4 +1,4 @@
-"""Step: which layers of a quantized model are tuned, and which together."""
+"""Step: the layers of a quantized model to tune, in groups."""
 
 from tasks.algorithms import layerwise_tuning
 from tasks.algorithms.layerwise_tuning import TuningPlan
@@ -13,7 +13,18 @@ from tasks.store import Store
 def plan_tuning(
     model: ModelRef, quantized: ModelRef, ignored: IgnoredScope, passes: int | None, runtime: Runtime
 ) -> TuningPlan:
-    """Plan the tuning of a quantized model. Raises InputError for ignored entries without effect."""
+    """The layers to tune, in groups of one pass over the samples each.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model made of it.
+        ignored: Layers that are not tuned.
+        passes: Most groups; None for as many as dependencies between layers demand.
+        runtime: How the run works; it changes no result.
+
+    Raises:
+        InputError: An ignored entry has no effect.
+    """
     store = Store(runtime.home)
     try:
         return layerwise_tuning.plan_tuning(store.open_model(model), store.open_model(quantized), ignored, passes)

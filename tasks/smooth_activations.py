@@ -1,4 +1,4 @@
-"""Step: outliers of activations move into the weights that read them; the model computes the same."""
+"""Step: a float model whose outliers of activations moved into weights (SmoothQuant), and which computes the same."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ __all__ = ["SmoothedModel", "Steps", "smooth_activations"]
 
 @dataclass(frozen=True)
 class SmoothedModel:
-    """The model, and the tensors whose features were divided."""
+    """The model, and the names of the tensors whose features were smoothed; without any, the model that came in."""
 
     model: ModelRef
     tensors: tuple[str, ...] = ()
@@ -25,7 +25,14 @@ class SmoothedModel:
 def smooth_activations(
     model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...], steps: Steps, runtime: Runtime
 ) -> SmoothedModel:
-    """Smooth every tensor that products read and whose peaks ``statistics`` hold, where that lowers the error."""
+    """The float model, with every tensor smoothed where that lowers the expected error of the products that read it.
+
+    Args:
+        model: The float model.
+        statistics: The shards, in order, of each group of tensors, with the peaks of the tensors to smooth.
+        steps: Number of levels of activations and of weights on a side of zero.
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     smoothed, found = store.open_model(model), open_statistics(store, statistics)
     nodes, tensors = nodes_by_name(smoothed), []

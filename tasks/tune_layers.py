@@ -1,4 +1,4 @@
-"""Step: one group of layers of the quantized model is tuned to answer like the float model's."""
+"""Step: one group of layers of the quantized model, tuned to answer like the float model's layers."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ __all__ = ["TunedLayer", "TunedModel", "tune_layers"]
 
 @dataclass(frozen=True)
 class TunedModel:
-    """The INT8 model, and what became of each layer of the group."""
+    """The quantized model, and the error of each layer of the group before and after."""
 
     model: ModelRef
     layers: tuple[TunedLayer, ...]
@@ -33,7 +33,17 @@ def tune_layers(
     seed: int,
     runtime: Runtime,
 ) -> TunedModel:
-    """Tune a group of layers from one pass over the samples, which stay in memory for the groups to come."""
+    """The quantized model with one group of layers tuned, from one pass over the samples.
+
+    Args:
+        model: The float model.
+        quantized: The quantized model, tuned up to this group.
+        layers: Names of the layers of the group.
+        samples: The samples to infer; they stay in memory for the next group.
+        parameters: What is tuned.
+        seed: Seed of the output positions that are drawn.
+        runtime: How the run works; it changes no result.
+    """
     store = Store(runtime.home)
     opened, tuned = store.open_model(model), store.open_model(quantized)
     results = layerwise_tuning.tune_layers(
@@ -51,5 +61,6 @@ def tune_layers(
 
 @lru_cache(maxsize=1)
 def _read(samples: DatasetRef, names: tuple[str, ...]) -> tuple[Sample, ...]:
+    """The samples; those of the last call are kept."""
     source = open_source(samples.source)
     return tuple(source.load(index, names) for index in samples.indices)

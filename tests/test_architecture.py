@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 70
-# Rooms whose public functions have an Args section.
+# Rooms whose public functions have an Args section; so have modules with a step.
 ARGUMENTS_DOCUMENTED = {"tasks.numerics", "tasks.graph", "tasks.algorithms"}
 
 # What a room may import apart from the standard library, itself, tasks.errors and, for a step, what all steps may.
@@ -176,7 +176,14 @@ def described(function: ast.FunctionDef) -> set[str]:
     return set(re.findall(r"^ {4}\*{0,2}(\w+): \S", section.partition("\n\n")[0], re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, ARGUMENTS_DOCUMENTED)])
+def holds_step(tree: ast.Module) -> bool:
+    decorators = [each for node in tree.body if isinstance(node, ast.FunctionDef) for each in node.decorator_list]
+    return any(isinstance(each, ast.Name) and each.id == "step" for each in decorators)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if inside(name, ARGUMENTS_DOCUMENTED) or holds_step(TREES[name])]
+)
 def test_every_argument_is_described(name: str) -> None:
     for function in public_functions(TREES[name]):
         assert described(function) == parameters(function), function.name
