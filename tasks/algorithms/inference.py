@@ -14,7 +14,6 @@ from tasks.graph.naming import input_name
 from tasks.graph.traversal import find_output, is_constant, nodes_by_name
 
 Sample = Mapping[str, NDArray[Any]]
-
 _last_used: list[Any] = []
 
 
@@ -30,13 +29,12 @@ def input_names(model: Any) -> tuple[str, ...]:
 def compile_for_samples(
     model: ov.Model, threads: int | None = None, *, as_deployed: bool = False, snippets: bool = True
 ) -> ov.CompiledModel:
-    """The model, compiled for throughput on the CPU in float32, with one stream per thread.
+    """The model, compiled for throughput on the CPU in float32: streams of one thread each, so that no sum is split.
 
-    Each stream has one thread, so that no sum is split. OpenVINO (2026.4) needs two exceptions. Attention and Select
-    run without the code generated for them (snippets), unless ``as_deployed``: some graphs of a float and a quantized
-    copy crash with it (``tests/flows/test_calibrate.py``), some INT8 convolutions give zeros without it
-    (``tests/algorithms/test_analysis.py``). Where int8 weights are unpacked at run time one stream has all threads:
-    several may read weights without scales (``tests/algorithms/test_gna.py``).
+    OpenVINO (2026.4) needs exceptions. Unless ``as_deployed``, attention and Select run without generated code
+    (snippets), with which some graphs crash (``test_calibrate.py``), but without which INT8 convolutions may give zeros
+    (``test_analysis.py``). One stream serves weights unpacked at run time: of several some lose scales
+    (``test_gna.py``).
 
     Args:
         model: The model.
@@ -101,13 +99,11 @@ def infer(
 ) -> int:
     """The number of samples, after all were inferred. A model with a state starts each request anew.
 
-    The last request is filled up with copies of its last sample. Memory holds the samples under way only.
-
     Args:
         compiled: The compiled model.
-        samples: The samples.
+        samples: The samples; memory holds only those under way.
         receive: Gets, in any order, each request's number and outputs, which hold until it returns: it copies them.
-        batch: Samples per request.
+        batch: Samples per request; the last one is filled up with copies of its last sample.
         spare: Requests beyond those that the CPU works on, so that no stream waits for Python.
 
     Raises:
@@ -159,10 +155,7 @@ def _not_inferred(failure: RuntimeError) -> InputError:
 
 
 def _outlive(compiled: ov.CompiledModel, queue: ov.AsyncInferQueue) -> None:
-    """Keep what ran last until something else has run.
-
-    A thread of OpenVINO that lets go of the model last, after all requests, waits for itself and ends the process.
-    """
+    """Keep what ran last: a thread of OpenVINO that lets go of a model last waits for itself and ends the process."""
     _last_used[:] = [compiled, queue]
 
 
@@ -265,8 +258,7 @@ def samples_at_a_time(model: ov.Model, batch: int, whole: tuple[str, ...] = ()) 
 
     Args:
         model: The model.
-        batch: Length of the batch axes: axis 0 of inputs of rank 2 or more that is dynamic, or that all fix to one
-            length.
+        batch: Length of batch axes: axis 0 of inputs of rank 2 or more, if dynamic or of one length in all of them.
         whole: Names of the inputs without a batch axis.
 
     Raises:
