@@ -91,7 +91,7 @@ def _mlflow(port: int, experiment: str) -> Server:
     return Server(
         "MLflow",
         ("mlflow", "server", *store, "--workers", "1", "--host", HOST, "--port", str(port)),
-        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         f"http://{HOST}:{port}/health",
         f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning",
     )
