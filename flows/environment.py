@@ -34,6 +34,8 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        # Its list of fonts would lie in the user's home, whose settings of plots say nothing about ours.
+        "MPLCONFIGDIR": str(state / "matplotlib"),
     }
     profiles = Path.home() / ".prefect" / "profiles.toml"
     if profiles.is_file():
