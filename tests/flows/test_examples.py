@@ -183,10 +183,7 @@ NOT_RUN = re.compile(
     r"efficientnet_lite0|\$B|runtime=dask|ptq-schedule|ptq-ui|^ptq-\w+ \.\.\. (dataset=callable|evalu)|NAME@"
 )
 SHORTER = {
-    "experiment=search": (
-        "hydra.sweeper.n_trials=2",
-        *("model.path=M.xml", "dataset=arrays", "dataset.path=calib.npz"),
-    ),
+    "experiment=search": ("hydra.sweeper.n_trials=2",),
     "release.name": ("release.min_speedup=null", "release.max_drop=100"),
     "-m": ("evaluation.subset_size=20",),
     "output_dir=OUT": ("tracking.run_name=first",),
