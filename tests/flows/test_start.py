@@ -21,7 +21,7 @@ FIRST = dict(zip(COMMANDS, [*FILES, "conf/__init__.py"], strict=True))
 
 def run(folder: Path, command: str, *arguments: str, path: str = ".") -> Outcome:
     environment = own_environment(folder) | {"PYTHONPATH": path}
-    words = [SCRIPTS / command, *arguments]
+    words = [str(SCRIPTS / command), *arguments]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)
 

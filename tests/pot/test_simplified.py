@@ -65,6 +65,7 @@ def test_a_second_input_takes_height_width_and_channels(
             assert (list(outputs[0].shape), outputs[1].tolist()) == (shape, [[-size for size in sizes]])
             colour = cv2.IMREAD_GRAYSCALE if sizes[2] == 1 else cv2.IMREAD_COLOR
             read = cv2.imread(str(photos / f"{number}.png"), colour)
+            assert read is not None
             resized = cv2.resize(read, (sizes[1], sizes[0])).reshape(sizes).astype(np.float32)
             expected = resized if image[-1] == 3 else resized.transpose(2, 0, 1)
             np.testing.assert_array_equal(-outputs[0][0], expected)
