@@ -25,6 +25,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 # Every Ctrl-C and SIGTERM of this process, by the number of the signal.
 _interruptions: list[int] = []
+# What they did before a command took them.
+_before: dict[int, Any] = {}
 
 Flow = Callable[[Any, tuple[str, ...]], object]
 LoadFlow = Callable[[], Flow]
@@ -51,7 +53,7 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
 @contextmanager
 def _interruptions_noted() -> Iterator[None]:
     """Remember Ctrl-C and SIGTERM, whatever becomes of the exception. Where one is ignored it stays so."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    _before.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         again = number == signal.SIGTERM and number in _interruptions
@@ -59,14 +61,25 @@ def _interruptions_noted() -> Iterator[None]:
         if not again:  # `timeout` sends two, and the second one must not disturb the end
             raise KeyboardInterrupt
 
-    for number, handler in before.items():
+    for number, handler in _before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in _before.items():
             signal.signal(number, handler)
+        _before.clear()
+
+
+def _leave_forks_alone() -> None:
+    """In a forked child, which is none of ours: signals end it without a word, as if it had no handlers."""
+    for number, handler in _before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_forks_alone)
 
 
 @command

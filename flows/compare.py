@@ -26,6 +26,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("ptq-compare", description="Two runs side by side, as MLflow keeps them.")
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id, the beginning of one, or its name")
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
     return parser.parse_intermixed_args(arguments)
 

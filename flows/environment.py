@@ -30,13 +30,12 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Several temporary servers that start at once need far more than the default 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its list of fonts would lie in the user's home, whose settings of plots say nothing about ours.
+        "MPLCONFIGDIR": str(state / "matplotlib"),
     }
     profiles = Path.home() / ".prefect" / "profiles.toml"
     if profiles.is_file():

@@ -15,6 +15,8 @@ from tasks.errors import InputError
 
 # Hydra answers these itself, and repeats jobs that it keeps.
 _QUESTIONS = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+# Below these keys all names are a user's own, which Hydra takes with ++ alone.
+_FREE = tuple(f"{group}.arguments{sign}" for group in ("dataset", "validation") for sign in ".=")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def parse(arguments: Sequence[str]) -> Flags:
     Raises InputError for those that Hydra would pass over.
     """
     found = get_args_parser().parse_intermixed_args(arguments)
+    overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)
     if found.run and found.multirun:
         raise InputError("--run, --multirun: expected one of them")
     for name in ("resolve", "package"):
@@ -52,7 +55,7 @@ def parse(arguments: Sequence[str]) -> Flags:
             raise InputError(f"--{name}: expected beside --cfg, like --cfg job")
     if any(getattr(found, name) for name in _QUESTIONS):
         words = tuple(word for word in arguments if word not in found.overrides)
-        return Flags(words, tuple(found.overrides), asks=True)
+        return Flags(words, overrides, asks=True)
     path: str | None = found.config_path
     if path is not None and not path.startswith("pkg://"):
         path = str(Path(path).absolute())  # Hydra would look for it beside the code
@@ -61,7 +64,7 @@ def parse(arguments: Sequence[str]) -> Flags:
     modes = tuple(flag for flag, given in (("--run", found.run), ("--multirun", found.multirun)) if given)
     return Flags(
         (*modes, *source),
-        tuple(found.overrides),
+        overrides,
         source,
         multirun=found.multirun,
         config_path=path or "pkg://conf",

@@ -73,6 +73,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--keep-uncompressed-weights", action="store_true", help="float weights, FakeQuantize")
     parser.add_argument("--lenient", action="store_true", help="keys without meaning are named, not refused")
     parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
     return parser.parse_intermixed_args(arguments)
 

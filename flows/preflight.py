@@ -19,7 +19,7 @@ from yaml import MarkedYAMLError
 from flows.flags import Flags, initialized, parse
 from flows.points import Sweep
 from tasks.config import QuantizeConfig, from_hydra
-from tasks.errors import InputError, unknown
+from tasks.errors import InputError, longer, unknown
 from tasks.write_output import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)
@@ -234,11 +234,12 @@ def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | Non
         if node is None:
             above = ".".join(parts[:position])
             return f"{key}: {above} is null or refers to another key; give it as a whole: {above}={{{part}: ...}}"
-        if not isinstance(node, DictConfig) or part not in node:
-            allowed = sorted(map(str, node)) if isinstance(node, DictConfig) else []
-            if not position:
-                allowed = sorted({*allowed, *loader.list_groups("")} - {"hydra"})
-            return f"{'.'.join(parts[: position + 1])}: {unknown('key', part, allowed)}"
+        allowed = sorted(map(str, node)) if isinstance(node, DictConfig) else []
+        if part not in allowed:  # and not in the node, which hides keys whose value is missing
+            if position:
+                return f"{'.'.join(parts[: position + 1])}: {unknown('key', part, allowed)}"
+            allowed = sorted({*allowed, *loader.list_groups("")} - {"hydra"})
+            return f"{part}: {unknown('key', part, allowed, longer(key, OmegaConf.to_container(known)))}"
         node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
     return None
 

@@ -14,6 +14,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--cron", required=True, help="minute, hour, day, month, weekday: '0 3 * * *' is 3 o'clock")
     parser.add_argument("--timezone", default="UTC", help="of --cron, like Europe/Berlin; default: UTC")
     parser.add_argument("--name", default="quantize", help="of the deployment in Prefect; default: quantize")
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="what ptq-quantize is told")
     return parser.parse_intermixed_args(arguments)
 

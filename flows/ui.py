@@ -39,6 +39,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("ptq-ui", description="Open the pages of MLflow and Prefect; Ctrl-C ends both.")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="5000, or the next free one")
     parser.add_argument("--prefect-port", type=int, default=4200, help="4200, or the next free one")
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: runtime.home=...")
     return parser.parse_intermixed_args(arguments)
 
@@ -91,7 +92,7 @@ def _mlflow(port: int, experiment: str) -> Server:
     return Server(
         "MLflow",
         ("mlflow", "server", *store, "--workers", "1", "--host", HOST, "--port", str(port)),
-        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         f"http://{HOST}:{port}/health",
         f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning",
     )

@@ -65,3 +65,22 @@ Core: knows no Prefect, Hydra, MLflow, store or config.
     metrics/      outputs and annotations in, figures out: adapters, boxes, metrics of libraries
     digits/       the embedded example: a network for handwritten digits and the script that trained it
 """
+
+import os
+import sys
+
+# What keeps each library from telling its makers that it is used. Set here, so that it stands before any is imported.
+_SILENCE = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+def _keep_silent() -> None:
+    """No library sends events, in no process of ours, unless the user sets PTQ_TELEMETRY=1."""
+    if os.environ.get("PTQ_TELEMETRY", "").lower() in ("1", "true", "yes"):
+        return
+    for name, value in _SILENCE.items():
+        os.environ.setdefault(name, value)
+    # OpenVINO knows no such setting, but does without this package where it cannot be imported, as None says.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+_keep_silent()

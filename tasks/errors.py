@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -20,9 +21,24 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f" Did you mean {folded[found[0]]!r}?" if found else ""
 
 
-def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
-    """The text for a name that is not among the allowed ones."""
-    return f"unknown {what} '{got}'.{did_you_mean(got, allowed)} Allowed: {', '.join(allowed)}"
+def unknown(what: str, got: str, allowed: Sequence[str], meant: Sequence[str] = ()) -> str:
+    """The text for a name that is not among the allowed ones; ``meant`` are names that are known to be meant."""
+    hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else did_you_mean(got, allowed)
+    return f"unknown {what} '{got}'.{hint} Allowed: {', '.join(allowed)}"
+
+
+def longer(key: str, tree: Any, prefix: str = "") -> list[str]:
+    """Return the dotted keys of a nested dictionary that end with ``key``, which lacks a group; those of least depth.
+
+    ``prefix`` stands in front of the names of this dictionary.
+    """
+    found = []
+    for name, node in tree.items() if isinstance(tree, dict) else ():
+        whole = f"{prefix}{name}"
+        found += [whole] if whole.endswith(f".{key}") else []
+        found += longer(key, node, f"{whole}.")
+    depths = [each.count(".") for each in found]
+    return [each for each, depth in zip(found, depths, strict=True) if depth == min(depths)]
 
 
 def reason_of(failure: RuntimeError) -> str:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tasks.data.annotated_files import Converter
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
-from tasks.errors import did_you_mean, unknown
+from tasks.errors import did_you_mean, longer, unknown
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter
 from tasks.metrics.scoring import Metric
@@ -79,7 +79,8 @@ def _line(error: dict[str, Any], composed: Any, option_classes: Sequence[type[An
             parent, node = node, node[part]
     key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
-        return key, unknown("key", keys[-1], _known_keys(parent, keys))
+        meant = longer(key, composed) if len(keys) == 1 else []
+        return key, unknown("key", keys[-1], _known_keys(parent, keys), meant)
     if kind == "missing":
         return key, MISSING
     if kind in ("enum", "literal_error"):

@@ -42,7 +42,7 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
     Raises InputError for names that are not there, TrackingError when MLflow does not answer.
     """
     question = {"reference": reference, "uri": uri, "home": str(home), "known": known, "folder": str(folder)}
-    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tasks.registry"],
         input=json.dumps(question),

@@ -4,13 +4,20 @@ The artifact ``interface`` is a file that names ``inputs`` and ``outputs`` of th
 """
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
+
+# As tasks/__init__.py has it: OpenVINO sends no events, unless PTQ_TELEMETRY says so.
+if os.environ.get("PTQ_TELEMETRY", "").lower() not in ("1", "true", "yes"):
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov
 
 # Numbers as in evaluation: float32 whatever the CPU would prefer.
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -91,7 +91,7 @@ def start() -> None:
         # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
         command = [sys.executable, "-P", "-m", "tasks.tracking_process"]
         # A server that does not answer is given up after 14 s instead of four minutes.
-        settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
         _waiting.append((LineProcess(command, settings), set()))
 
 

@@ -33,3 +33,16 @@ def test_services_start_commands_of_the_image_and_wait_for_each_other(name: str)
     assert set(addresses) <= set(SERVICES)
     volumes = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["volumes"]
     assert {volume.split(":")[0] for volume in service["volumes"]} <= {*volumes, "${PWD}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "silent"),
+    [("mlflow", {"MLFLOW_DISABLE_TELEMETRY"}), ("prefect", {"PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK"})],
+)
+def test_servers_of_others_send_no_events(name: str, silent: set[str]) -> None:
+    """Our own commands see to it by themselves."""
+    assert silent <= set(SERVICES[name]["environment"])
+    assert {service for service, each in SERVICES.items() if not each["entrypoint"][0].startswith("ptq-")} == {
+        "mlflow",
+        "prefect",
+    }

@@ -29,7 +29,7 @@ from tasks.data.classified import (
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
 from tasks.data.samples import Labels, Sample, beyond, listing, require_finite
-from tasks.errors import InputError
+from tasks.errors import InputError, unknown
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
 Converter = Files | Listing
@@ -46,6 +46,7 @@ class AnnotatedFiles:
         reader: Decodes the files; None stands for OpenCV.
         preprocessing: Operations on the decoded arrays, in order.
         layout: Order of the axes of an image, without a batch axis.
+        image_info: Name of an input that takes height, width and channels of the image that another one takes.
         subsample_size: How many samples to take, or their share, like ``10%``; None takes all.
         subsample_seed: Seed for drawing them.
         shuffle: Whether they are drawn; if not, they are the first.
@@ -56,6 +57,7 @@ class AnnotatedFiles:
     reader: Reader | None = None
     preprocessing: tuple[Operation, ...] = ()
     layout: Literal["nchw", "nhwc"] = "nchw"
+    image_info: str | None = None
     subsample_size: int | str | None = None
     subsample_seed: int = DEFAULT_SEED
     shuffle: bool = True
@@ -91,18 +93,22 @@ class AnnotatedSamples:
         return len(self.annotations)
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Sample ``index`` for the only input of a model; float64 becomes float32.
+        """Sample ``index`` for the only input of a model, and that of ``image_info``; float64 becomes float32.
 
         Args:
             index: Number of the sample.
-            inputs: Names of the model's inputs, exactly one.
+            inputs: Names of the model's inputs, exactly one beside ``image_info``.
 
         Raises:
-            InputError: The model has several inputs, the file cannot be read, or an operation fails.
+            InputError: The model has other inputs, the file cannot be read, or an operation fails.
         """
-        if len(inputs) != 1:
+        info = self.spec.image_info
+        if info is not None and info not in inputs:
+            raise InputError(f"image_info: {unknown('input', info, inputs)}")
+        fed = [name for name in inputs if name != info]
+        if len(fed) != 1:
             raise InputError(
-                f"{self.spec.data_source}: annotated files feed models with one input;"
+                f"{self.spec.data_source}: annotated files feed models with one input, and one for image_info;"
                 f" this one has {len(inputs)}: {listing(inputs)}."
             )
         reader = _reader(self.spec)
@@ -116,11 +122,14 @@ class AnnotatedSamples:
             raise InputError(f"{self.names[index]}: {error}") from error
         if array.ndim == 2 and reader.type != "numpy_reader":
             array = array[:, :, None]
+        if info is not None and array.ndim != 3:
+            raise InputError(f"{self.names[index]}: image_info needs an image of three axes, got {list(array.shape)}.")
+        sizes = {} if info is None else {info: np.array(array.shape, np.int64)}
         if array.ndim == 3 and self.spec.layout == "nchw":
             array = array.transpose(2, 0, 1)
         require_finite(array, self.names[index])
         values = np.array(array, np.float32 if array.dtype == np.float64 else array.dtype, order="C")
-        return Sample(str(self._file(index)), {inputs[0]: values})
+        return Sample(str(self._file(index)), {fed[0]: values, **sizes})
 
     def digest(self, index: int) -> str:
         """The sha256, in hex, of the file's bytes and of all options that make an array of it.
@@ -130,6 +139,7 @@ class AnnotatedSamples:
         """
         operations = [asdict(operation) for operation in self.spec.preprocessing]
         options = [operations, asdict(_reader(self.spec)), self.spec.layout]
+        options += [self.spec.image_info] if self.spec.image_info else []
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode() + b"\n")
         for operation in self.spec.preprocessing:
             if isinstance(operation, CallOnImage) and (code := callable_file(operation.path)):

@@ -67,6 +67,9 @@ def translate_file(findings: Findings, file: Path, model: ImageInput | None, *, 
     """Find the settings of an Accuracy Checker file. Raises InputError for a file that cannot be read."""
     document = read_document(file, "Accuracy Checker configuration")
     top = Section.of(findings, document, (), document.content)
+    if "compression" in top:
+        top.mistake("compression", "this is a configuration of POT, which -c takes; expected an Accuracy Checker file.")
+        return
     if "evaluations" in top:
         top.mistake("evaluations", "custom evaluators are Python code of Accuracy Checker; use models.")
         return

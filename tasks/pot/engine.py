@@ -70,7 +70,9 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
     if model is None or not model.height or not model.width:
         if findings.readable:
             engine.mistake(
-                "type", "the simplified engine needs a model with one image of a fixed size, or data in a .npz."
+                "type",
+                "the simplified engine needs a model with one image of a fixed size, and besides it at most an input of"
+                " the shape [1,3] for height, width and channels; or data in a .npz.",
             )
         return
     findings.set("dataset", "annotated_files", where)
@@ -85,6 +87,8 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
     flag = "gray" if model.channels == 1 else "color"
     findings.set("dataset.reader", {"type": "opencv_imread", "reading_flag": flag}, where)
     findings.set("dataset.layout", model.layout, engine.where("layout" if layout else None))
+    if model.info is not None:
+        findings.set("dataset.image_info", model.info, where)
 
 
 def _files(source: str) -> tuple[str, dict[str, Any]]:

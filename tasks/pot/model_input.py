@@ -2,26 +2,35 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
 from tasks.errors import InputError
+from tasks.graph.naming import input_name
 
 _CHANNELS = (1, 3)
+_INFO = ov.PartialShape([1, 3])
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """Height, width and channels of the input, None where they are free, and whether channels come last."""
+    """Height, width and channels of the input, None where they are free, and whether channels come last.
+
+    ``info`` is the name of a second input, which takes those three.
+    """
 
     height: int | None
     width: int | None
     channels: int | None
     layout: str  # nchw or nhwc
+    info: str | None = None
 
 
 def image_input(model: Path, weights: Path | None, layout: str | None = None) -> ImageInput | None:
-    """The only image that the model reads; None where it reads none, several inputs or none of three or four axes.
+    """The only image that the model reads; None where it reads none of three or four axes, or other inputs too.
+
+    A second input of one row of three numbers is the image's ``info``.
 
     ``layout`` names the axes, NCHW or CHW and the like; else the model's own says, or an axis of 1 or 3 is the
     channels. Raises InputError for a file that is no model and a layout that does not fit.
@@ -31,22 +40,26 @@ def image_input(model: Path, weights: Path | None, layout: str | None = None) ->
     except RuntimeError as failure:
         reason = [line.strip() for line in str(failure).splitlines() if line.strip()][-1]
         raise InputError(f"OpenVINO cannot read '{model}': {reason}") from failure
-    if len(read.inputs) != 1 or read.input().get_partial_shape().rank.is_dynamic:
+    infos = (
+        [port for port in read.inputs if port.get_partial_shape().compatible(_INFO)] if len(read.inputs) == 2 else []
+    )
+    images = [port for port in read.inputs if port not in infos]
+    if len(images) != 1 or images[0].get_partial_shape().rank.is_dynamic:
         return None
-    shape = read.input().get_partial_shape()
+    shape = images[0].get_partial_shape()
     rank = shape.rank.get_length()
     if rank not in (3, 4):
         return None
-    axes = (layout or _own_layout(read) or _guess(shape, rank)).upper()
+    axes = (layout or _own_layout(images[0]) or _guess(shape, rank)).upper()
     if sorted(axes) != sorted("NCHW"[-rank:]):
         raise InputError(f"layout {axes!r}: expected the axes of the input {shape}, like {'NCHW'[-rank:]}.")
     lengths = {name: shape[axis].get_length() if shape[axis].is_static else None for axis, name in enumerate(axes)}
     order = "nhwc" if axes.endswith("C") else "nchw"
-    return ImageInput(lengths["H"], lengths["W"], lengths["C"], order)
+    return ImageInput(lengths["H"], lengths["W"], lengths["C"], order, input_name(infos[0]) if infos else None)
 
 
-def _own_layout(model: ov.Model) -> str | None:
-    text = model.get_parameters()[0].layout.to_string().strip("[]").replace(",", "")
+def _own_layout(port: Any) -> str | None:
+    text = port.get_node().layout.to_string().strip("[]").replace(",", "")
     return text if text and set(text) <= set("NCHW") else None
 
 

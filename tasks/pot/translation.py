@@ -13,6 +13,8 @@ from tasks.pot.overrides import as_overrides
 from tasks.pot.section import Findings, Section
 
 SECTIONS = ("model", "engine", "compression")
+# What a file of Accuracy Checker has in their place.
+_OF_CHECKER = ("models", "evaluations")
 # Without -e nothing is evaluated in POT; some outputs are compared here all the same.
 COMPARED_SAMPLES = 32
 
@@ -86,6 +88,11 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
     if not isinstance(document.content, dict):
         sections = ", ".join(SECTIONS)
         raise InputError(f"{document.where()}: expected an object with {sections}, got {document.content!r}.")
+    if mistaken := [key for key in _OF_CHECKER if key in document.content and "compression" not in document.content]:
+        raise InputError(
+            f"{document.where((mistaken[0],))}: {mistaken[0]}: this is an Accuracy Checker file; expected a"
+            f" configuration with {', '.join(SECTIONS)}, whose engine.config names it, or -q default with --ac-config."
+        )
     top = Section.of(findings, document, (), document.content)
     model, engine, compression = (top.section(key) for key in SECTIONS)
     if "optimizer" in top:

@@ -27,11 +27,12 @@ from tasks.caching import results_folder
 from tasks.config import QuantizeConfig, from_hydra
 from tasks.records import Report
 from tasks.tracking import Logged
+from tests.conftest import GUARD, REACHED
 
 SCRIPTS = Path(sys.executable).parent
 QUICK = ("evaluation.speed_seconds=0",)
 MEASURES = ("ptq-quantize", "ptq-evaluate", "ptq-plan", "ptq-pot")
-FOREIGN = ("PREFECT_", "MLFLOW_", "PTQ_", "HYDRA_", "NO_COLOR", "FORCE_COLOR")
+FOREIGN = ("PREFECT_", "MLFLOW_", "PTQ_", "HYDRA_", "DO_NOT_TRACK", "NO_COLOR", "FORCE_COLOR")
 START_SECONDS = 120
 
 
@@ -77,9 +78,9 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 
 
 def own_environment(home: Path) -> dict[str, str]:
-    """The environment without what would lead a test to the user's servers, databases and settings."""
+    """The environment without what would lead a test to the user's servers, databases, settings, or to the net."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    return kept | {"HOME": str(home), "COLUMNS": "200"}
+    return kept | {"HOME": str(home), "COLUMNS": "200", "PYTHONPATH": str(GUARD), "REACHED": str(REACHED)}
 
 
 @pytest.fixture(scope="session")

@@ -537,8 +537,18 @@ def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pyt
         (("-c", "template.json", "quantization.preset=mixed,performance"), "preset=mixed,performance: several values"),
         (("-c", "simplified_folder.json", "-e"), "-e needs annotations and metrics"),
         (("-c", "nowhere.json"), "nowhere.json: configuration does not exist"),
+        (
+            ("-c", "voc.yml"),
+            "voc.yml:1:1: models: this is an Accuracy Checker file; expected a configuration with model,",
+        ),
+        (("-c", "module.yml"), "module.yml:1:1: evaluations: this is an Accuracy Checker file"),
+        (
+            ("-q", "default", "-m", "model.xml", "--ac-config", "template.json"),
+            "compression: this is a configuration of POT, which -c takes",
+        ),
         (("-c", "labels.txt"), "labels.txt: configuration has the suffix '.txt'; expected .json, .yaml, .yml"),
         (("-c", "template.json", "quantization.bit=8"), "quantization.bit: unknown key 'bit'"),
+        (("-c", "template.json", "preset=mixed"), "preset: unknown key 'preset'. Did you mean 'quantization.preset'?"),
     ],
 )
 @pytest.mark.usefixtures("workspace")

@@ -1,0 +1,75 @@
+"""Where every command starts, under a name that no file of a user's has.
+
+``flows``, ``tasks`` and ``conf`` are names that a working directory may have as well. Where PYTHONPATH puts it in front
+of the packages, this module can still tell. It imports little, for the same reason.
+"""
+
+import os
+import sys
+from functools import partial
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+
+PACKAGES = ("flows", "tasks", "conf", "hydra_plugins")
+BAD_INPUT = 2
+
+
+def start(command: str) -> None:
+    """Run a command of ``flows.command_line``, or tell the versions.
+
+    Ends with exit code 2 and one line a file where files of the user's hide modules that the command needs.
+    """
+    if "--version" in sys.argv[1:]:
+        print("\n".join(versions()))
+        return
+    if lines := hidden(PACKAGES):
+        _refuse(lines)
+    # Processes that the command starts must not find modules in the folder that it is called from.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    try:
+        getattr(import_module("flows.command_line"), command)()
+    except (ImportError, AttributeError):
+        # A file called numpy.py or queue.py may do no harm, so that it is named only when something is missing.
+        if lines := hidden(tuple(name for name in sys.modules if "." not in name)):
+            _refuse(lines)
+        raise
+
+
+def versions() -> tuple[str, ...]:
+    """The versions of this package, of openvino and of Python, a line each."""
+    from importlib.metadata import version  # noqa: PLC0415 - it imports a lot
+
+    installed = [f"{name} {version(name)}" for name in ("openvino-ptq-flow", "openvino")]
+    return (*installed, f"Python {sys.version.partition(' ')[0]}")
+
+
+def hidden(names: tuple[str, ...]) -> list[str]:
+    """A line for each of the modules that is installed, but hidden by a file in a folder of PYTHONPATH."""
+    folders = {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
+    installed = [each for each in sys.path if each and os.path.realpath(each) not in folders]
+    lines = []
+    for name in names if folders else ():
+        own, found = PathFinder.find_spec(name, installed), _file(name)
+        if own is not None and found and found != os.path.realpath(own.origin or ""):
+            lines.append(f"'{found}' hides the module '{name}', which is needed: rename it, or change PYTHONPATH")
+    return lines
+
+
+def _file(name: str) -> str | None:
+    """The file that a module is imported from; None where there is none."""
+    try:
+        spec = find_spec(name)
+    except ValueError:  # of a module that stands in for another
+        return None
+    return os.path.realpath(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
+def _refuse(lines: list[str]) -> None:
+    print("\n".join(lines), file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+quantize, evaluate, plan, compare, schedule, ui, pot = (
+    partial(start, name) for name in ("quantize", "evaluate", "plan", "compare", "schedule", "ui", "pot")
+)
