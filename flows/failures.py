@@ -2,7 +2,7 @@
 
 import errno
 
-from tasks.errors import InputError
+from tasks.errors import InputError, readable
 from tasks.tracking import TrackingError
 
 BAD_INPUT = 2
@@ -21,6 +21,8 @@ def judge(failure: Exception) -> tuple[int, str | None]:
     if isinstance(failure, OSError) and failure.errno in _FULL:
         where = failure.filename2 or failure.filename or "a file"
         return FAILED, f"{_FULL[failure.errno]} '{where}'; an earlier output is as it was"
+    if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
+        return BAD_INPUT, readable(f"'{failure.filename}': {failure.strerror}")
     if "connect to ephemeral Prefect API server" in str(failure):
         return FAILED, "the temporary Prefect server did not start; is there space left for PTQ_HOME?"
     if str(failure).startswith("Failed to reach API"):

@@ -46,7 +46,7 @@ REFUSED_AT_ONCE = {
     ),
     "sweep without the flag": Bad("quantization.preset=mixed,accuracy", ("quantization.preset", "--multirun")),
     "broken YAML": Bad(
-        "--config-dir configurations quantization=mine", ("quantization/mine.yaml: line 2: expected YAML: ",)
+        "--config-dir configurations quantization=mine", ("quantization/mine.yaml:2:8: no YAML: ",)
     ),
     "missing mandatory value": Bad("dataset=arrays", ("dataset.path", "a value is needed")),
     "home below a file": Bad("runtime.home=file/home", ("runtime.home", "file/home", "Not a directory")),
