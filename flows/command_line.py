@@ -7,6 +7,7 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -188,6 +189,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
 def _through_hydra(config_name: str, job: Callable[[Any], object]) -> None:
     import hydra
 
+    warnings.filterwarnings("ignore", module="hydra")
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 
 

@@ -1,5 +1,6 @@
 """Hydra's composition, where a user's files may hold anything: what is wrong with them is told in a line."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,9 @@ def composed(config_name: str, overrides: Sequence[str], *, with_hydra: bool = F
     Raises InputError for files, HydraException for all else that cannot be composed.
     """
     try:
-        return compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of defaults without _self_, which stand where Hydra's documentation says
+            return compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
     except (InputError, HydraException) as failure:
         interruptions.require_none(failure)
         raise

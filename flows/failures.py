@@ -14,10 +14,8 @@ _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
 
 def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
-    if isinstance(failure, InputError):
-        return BAD_INPUT, str(failure)
-    if isinstance(failure, TrackingError):
-        return FAILED, str(failure)
+    if isinstance(failure, InputError | TrackingError):
+        return BAD_INPUT if isinstance(failure, InputError) else FAILED, str(failure)
     if isinstance(failure, OSError) and failure.errno in _FULL:
         where = failure.filename2 or failure.filename or "a file"
         return FAILED, f"{_FULL[failure.errno]} '{where}'; an earlier output is as it was"

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import FloatRange, Override, RangeSweep
 from hydra.errors import HydraException
 
-from tasks.errors import LONGEST_LINE, shortened
+from tasks.errors import LONGEST_LINE, shortened, writable
 
 # More would take a day to check.
 MOST_POINTS = 10_000
@@ -33,7 +33,9 @@ def parsed(words: Sequence[str], loader: ConfigLoader | None = None) -> tuple[li
             reason = "goes too deep" if isinstance(failure, RecursionError) else str(failure).partition(";")[0]
             lines[f"'{shown}': {reason}"] = None
             continue
-        if not override.get_key_element().lstrip("+~").partition("@")[0]:
+        if not writable(word):
+            lines[f"'{shown}': expected text that UTF-8 can spell, without NUL"] = None
+        elif not override.get_key_element().lstrip("+~").partition("@")[0]:
             lines[f"'{shown}': expected key=value; the key is missing"] = None
         else:
             overrides.append(override)

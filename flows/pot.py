@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from flows.budget import bounded
 from flows.environment import prepared, require_extra
+from flows.flags import readable_errors
 from flows.overrides import parsed
 from flows.pot_log import LEVELS, LOG, in_file, on_terminal
 from flows.preflight import check
@@ -76,7 +77,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--lenient", action="store_true", help="keys without meaning are named, not refused")
     parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
-    return parser.parse_intermixed_args(arguments)
+    return readable_errors(parser).parse_intermixed_args(arguments)
 
 
 def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -51,7 +51,8 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
         with checked_files(), initialized(flags):
             if flags.asks:
                 return _answerable(flags.config_name or config_name, flags)
-            return _check(flags.config_name or config_name, config_class, flags)
+            found = _check(flags.config_name or config_name, config_class, flags)
+            return replace(found, problems=tuple(map(readable, found.problems)))
     except InputError as mistake:
         return Checked(mistake.args)
     except OSError as failure:  # the name of a group or folder that the system does not take

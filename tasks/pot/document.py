@@ -192,6 +192,8 @@ def _construct(loader: _Loader, node: yaml.Node | None, file: Path) -> Any:
 
 
 def _broken(failure: yaml.YAMLError, file: Path) -> InputError:
+    if isinstance(failure, yaml.reader.ReaderError):
+        return InputError(f"{file}: no YAML: the character {failure.position + 1} of it, {chr(failure.character)!r}.")
     mark = getattr(failure, "problem_mark", None)
     place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
     return InputError(f"{file}{place}: no YAML: {getattr(failure, 'problem', None) or failure}.")

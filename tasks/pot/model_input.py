@@ -6,6 +6,7 @@ from pathlib import Path
 import openvino as ov
 
 from tasks.errors import InputError
+from tasks.graph.reading import why_unreadable
 
 _CHANNELS = (1, 3)
 
@@ -29,8 +30,7 @@ def image_input(model: Path, weights: Path | None, layout: str | None = None) ->
     try:
         read = ov.Core().read_model(model, weights) if weights else ov.Core().read_model(model)
     except RuntimeError as failure:
-        reason = [line.strip() for line in str(failure).splitlines() if line.strip()][-1]
-        raise InputError(f"OpenVINO cannot read '{model}': {reason}") from failure
+        raise InputError(f"OpenVINO cannot read '{model}': {why_unreadable(failure, model)}") from failure
     if len(read.inputs) != 1 or read.input().get_partial_shape().rank.is_dynamic:
         return None
     shape = read.input().get_partial_shape()
