@@ -7,26 +7,24 @@ What takes long to import is imported when it is needed, MLflow in a process of 
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from flows import interruptions
 from flows.failures import BAD_INPUT, FAILED, judge
+from flows.interruptions import INTERRUPTIONS
 from tasks import tracking
+from tasks.errors import readable
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 # MLflow would draw a bar for each small file, wherever tqdm is installed; Optuna brings it.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-# Every Ctrl-C and SIGTERM of this process, by the number of the signal.
-_interruptions: list[int] = []
-# What they did before a command took them.
-_before: dict[int, Any] = {}
 
 Flow = Callable[[Any, tuple[str, ...]], object]
 LoadFlow = Callable[[], Flow]
@@ -38,48 +36,16 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
     @wraps(body)
     def interruptible() -> None:
         try:
-            with _interruptions_noted():
+            with interruptions.noted():
                 body()
         except (KeyboardInterrupt, Exception) as failure:
             # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
-            if not isinstance(failure, KeyboardInterrupt) and not _interruptions:
+            if not isinstance(failure, KeyboardInterrupt) and not INTERRUPTIONS:
                 raise
             print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
-            sys.exit(128 + (_interruptions or [signal.SIGINT])[0])
+            sys.exit(128 + (INTERRUPTIONS or [signal.SIGINT])[0])
 
     return interruptible
-
-
-@contextmanager
-def _interruptions_noted() -> Iterator[None]:
-    """Remember Ctrl-C and SIGTERM, whatever becomes of the exception. Where one is ignored it stays so."""
-    _before.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        again = number == signal.SIGTERM and number in _interruptions
-        _interruptions.append(number)
-        if not again:  # `timeout` sends two, and the second one must not disturb the end
-            raise KeyboardInterrupt
-
-    for number, handler in _before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in _before.items():
-            signal.signal(number, handler)
-        _before.clear()
-
-
-def _leave_forks_alone() -> None:
-    """In a forked child, which is none of ours: signals end it without a word, as if it had no handlers."""
-    for number, handler in _before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-
-
-os.register_at_fork(after_in_child=_leave_forks_alone)
 
 
 @command
@@ -223,6 +189,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
 def _through_hydra(config_name: str, job: Callable[[Any], object]) -> None:
     import hydra
 
+    warnings.filterwarnings("ignore", module="hydra")
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 
 
@@ -283,11 +250,10 @@ def _failures() -> Iterator[None]:
 
 def _judge(failure: Exception) -> tuple[int, str | None]:
     """See :func:`flows.failures.judge`; raises KeyboardInterrupt if it is Ctrl-C that became another error."""
-    if _interruptions:
-        raise KeyboardInterrupt from failure
+    interruptions.require_none(failure)
     return judge(failure)
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:
-    print(message, file=sys.stderr)
+    print("\n".join(map(readable, message.splitlines())), file=sys.stderr)
     sys.exit(code)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.flags import readable_errors
 from flows.preflight import settings
 from tasks.errors import InputError
 from tasks.history import PastRun, find_runs
@@ -28,7 +29,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
-    return parser.parse_intermixed_args(arguments)
+    return readable_errors(parser).parse_intermixed_args(arguments)
 
 
 def compare(arguments: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import errno
 
-from tasks.errors import InputError
+from tasks.errors import InputError, readable
 from tasks.tracking import TrackingError
 
 BAD_INPUT = 2
@@ -14,13 +14,13 @@ _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
 
 def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
-    if isinstance(failure, InputError):
-        return BAD_INPUT, str(failure)
-    if isinstance(failure, TrackingError):
-        return FAILED, str(failure)
+    if isinstance(failure, InputError | TrackingError):
+        return BAD_INPUT if isinstance(failure, InputError) else FAILED, str(failure)
     if isinstance(failure, OSError) and failure.errno in _FULL:
         where = failure.filename2 or failure.filename or "a file"
         return FAILED, f"{_FULL[failure.errno]} '{where}'; an earlier output is as it was"
+    if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
+        return BAD_INPUT, readable(f"'{failure.filename}': {failure.strerror}")
     if "connect to ephemeral Prefect API server" in str(failure):
         return FAILED, "the temporary Prefect server did not start; is there space left for PTQ_HOME?"
     if str(failure).startswith("Failed to reach API"):

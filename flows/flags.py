@@ -1,5 +1,6 @@
 """Flags of Hydra: whether to sweep, and where the configuration is composed from."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,16 @@ from hydra._internal.utils import create_automatic_config_search_path, get_args_
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 
-from tasks.errors import InputError
+from tasks.errors import LONGEST_LINE, InputError, readable, shortened
 
 # Hydra answers these itself, and repeats jobs that it keeps.
 _QUESTIONS = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
 # Below these keys all names are a user's own, which Hydra takes with ++ alone.
 _FREE = tuple(f"{group}.arguments{sign}" for group in ("dataset", "validation") for sign in ".=")
+
+
+# The command's name stands in front.
+_COMPLAINT = LONGEST_LINE - 50
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,20 @@ def parse(arguments: Sequence[str]) -> Flags:
 
     Raises InputError for those that Hydra would pass over.
     """
-    found = get_args_parser().parse_intermixed_args(arguments)
+    found = readable_errors(get_args_parser()).parse_intermixed_args(arguments)
     overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)
     if found.run and found.multirun:
         raise InputError("--run, --multirun: expected one of them")
     for name in ("resolve", "package"):
         if getattr(found, name) and not (found.cfg or found.help):
             raise InputError(f"--{name}: expected beside --cfg, like --cfg job")
-    if any(getattr(found, name) for name in _QUESTIONS):
-        words = tuple(word for word in arguments if word not in found.overrides)
-        return Flags(words, overrides, asks=True)
     path: str | None = found.config_path
     if path is not None and not path.startswith("pkg://"):
         path = str(Path(path).absolute())  # Hydra would look for it beside the code
+    places = {"config_path": path or "pkg://conf", "config_dir": found.config_dir, "config_name": found.config_name}
+    if any(getattr(found, name) for name in _QUESTIONS):
+        words = tuple(word for word in arguments if word not in found.overrides)
+        return Flags(words, overrides, asks=True, **places)
     named = {"--config-path": path, "--config-dir": found.config_dir, "--config-name": found.config_name}
     source = tuple(f"{flag}={value}" for flag, value in named.items() if value is not None)
     modes = tuple(flag for flag, given in (("--run", found.run), ("--multirun", found.multirun)) if given)
@@ -67,10 +73,15 @@ def parse(arguments: Sequence[str]) -> Flags:
         overrides,
         source,
         multirun=found.multirun,
-        config_path=path or "pkg://conf",
-        config_dir=found.config_dir,
-        config_name=found.config_name,
+        **places,
     )
+
+
+def readable_errors(parser: ArgumentParser) -> ArgumentParser:
+    """The same parser, whose complaints are lines that can be read."""
+    complain = parser.error
+    setattr(parser, "error", lambda message: complain(readable(shortened(message, _COMPLAINT))))  # noqa: B010 - mypy minds methods being set
+    return parser
 
 
 @contextmanager

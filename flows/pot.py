@@ -15,9 +15,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from flows.budget import bounded
 from flows.environment import prepared, require_extra
+from flows.flags import readable_errors
+from flows.overrides import parsed
 from flows.pot_log import LEVELS, LOG, in_file, on_terminal
-from flows.preflight import check, parsed
+from flows.preflight import check
 from tasks.config import QuantizeConfig
 from tasks.errors import InputError
 from tasks.metrics.scoring import RESERVED
@@ -75,7 +78,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
-    return parser.parse_intermixed_args(arguments)
+    return readable_errors(parser).parse_intermixed_args(arguments)
 
 
 def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -> int:
@@ -85,7 +88,9 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -
     Raises InputError for mistakes in any of them; one that fails later does not stop the others.
     """
     with on_terminal(arguments.log_level):
-        runs = _all_checked(_translations(arguments), arguments)
+        with bounded("configuration"):
+            translations = _translations(arguments)
+        runs = _all_checked(translations, arguments)
         if arguments.to_hydra:
             if floating := [run for run in runs if not run.translation.quantizes]:
                 raise InputError(f"{floating[0].translation.origin}: quantizes nothing, which ptq-quantize cannot say")
@@ -139,21 +144,22 @@ def _translations(arguments: Namespace) -> list[Translation]:
 
 def _all(translate_file: Callable[[Path], Translation], files: Sequence[Path]) -> list[Translation]:
     """Every file translated. Raises InputError with the mistakes of all of them."""
-    found, mistakes = [], []
+    found: list[Translation] = []
+    mistakes: list[str] = []
     for file in files:
         try:
             found.append(translate_file(file))
         except InputError as mistake:
-            mistakes.append(str(mistake))
+            mistakes += mistake.args
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise InputError(*mistakes)
     return found
 
 
 def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> list[Run]:
     """Every configuration composed. Raises InputError with the mistakes of all of them."""
     runs: list[Run] = []
-    mistakes = []
+    mistakes: list[str] = []
     for translation in translations:
         folder, copies = _output_folder(translation, arguments), 1
         while not arguments.direct_dump and any(run.config.output_dir == folder for run in runs):
@@ -162,9 +168,9 @@ def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> l
         try:
             runs.append(_checked(translation, folder, arguments))
         except InputError as mistake:
-            mistakes.append(str(mistake))
+            mistakes += mistake.args
     if mistakes:
-        raise InputError("\n".join(dict.fromkeys(mistakes)))
+        raise InputError(*dict.fromkeys(mistakes))
     return runs
 
 
@@ -178,7 +184,7 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
         raise InputError(f"{several[0]}: several values at once are for ptq-quantize -m; expected one")
     checked = check("quantize", QuantizeConfig, overrides)
     if checked.problems:
-        raise InputError("\n".join(_explained(line, translation, arguments.overrides) for line in checked.problems))
+        raise InputError(*(_explained(line, translation, arguments.overrides) for line in checked.problems))
     if checked.config is None:
         raise InputError(f"{translation.origin}: settings of Hydra itself have no meaning here")
     return Run(translation, checked.config, tuple(overrides))

@@ -1,30 +1,33 @@
 """Mistakes on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from yaml import MarkedYAMLError
 
+from flows.budget import bounded
+from flows.composing import checked_files, composed, reason_of
 from flows.flags import Flags, initialized, parse
+from flows.overrides import each_value, parsed, points, sweep_problems, values
 from flows.points import Sweep
 from tasks.config import QuantizeConfig, from_hydra
-from tasks.errors import InputError, longer, unknown
+from tasks.errors import InputError, longer, readable, unknown
 from tasks.write_output import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)
 
+CONFIGURATION = "configuration"
 DIRECTIONS = ("maximize", "minimize")
+# Points with mistakes after which no other one of a sweep is looked at.
+_ENOUGH = 20
 # New keys, which are checked when all are there, and Hydra's own.
 _LEFT_ALONE = ("+", "hydra")
 
@@ -45,41 +48,58 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
     """Compose every point that the arguments describe and check it."""
     try:
         flags = parse(arguments)
-        if flags.asks:
-            return Checked()
-        with initialized(flags):
-            return _check(flags.config_name or config_name, config_class, flags)
+        with checked_files(), initialized(flags):
+            if flags.asks:
+                return _answerable(flags.config_name or config_name, flags)
+            found = _check(flags.config_name or config_name, config_class, flags)
+            return replace(found, problems=tuple(map(readable, found.problems)))
     except InputError as mistake:
-        return Checked((str(mistake),))
-    except MarkedYAMLError as mistake:  # in a file of the user's
-        place = mistake.problem_mark or mistake.context_mark
-        where = f"{place.name}: line {place.line + 1}" if place else "configuration"
-        return Checked((f"{where}: expected YAML: {mistake.problem or mistake.context}",))
+        return Checked(mistake.args)
+    except OSError as failure:  # the name of a group or folder that the system does not take
+        return Checked((readable(f"'{failure.filename}': {failure.strerror}"),))
+
+
+def _answerable(config_name: str, flags: Flags) -> Checked[Any]:
+    """Whether Hydra, which answers the question itself, can read the files for it."""
+    with bounded(CONFIGURATION):
+        overrides, _ = parsed(flags.overrides)
+        if not any(override.is_sweep_override() for override in overrides):
+            with suppress(HydraException):  # as Hydra tells it
+                composed(config_name, [str(override.input_line) for override in overrides])
+    return Checked()
 
 
 def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
-    overrides, lines = parsed(flags.overrides)
-    configs: list[T] = []
     loader = GlobalHydra.instance().config_loader()
-    settings = _settings_of_hydra(config_name, overrides)
-    sweeps = flags.multirun or settings.get("mode") == RunMode.MULTIRUN
-    for override in overrides:
-        if override.is_sweep_override() and not sweeps:
-            lines[f"{override.get_key_element()}: a sweep of several values needs --multirun"] = None
-        lines |= dict.fromkeys(_group_problems(loader, override))
-    searches = sweeps and "objectives" in settings.sweeper
-    varied = overrides
-    if sweeps:
-        params = settings.sweeper.get("params") or {}
-        parameters, mistaken = parsed([f"{key}={value}" for key, value in params.items()])
-        varied = [*parameters, *overrides]
-        lines |= mistaken | dict.fromkeys(_sweep_problems(settings, varied))
-    if not lines:
-        for point in _each_value(varied) if searches else _points(varied):
-            try:
+    with bounded(CONFIGURATION):
+        overrides, lines = parsed(flags.overrides, loader)
+        settings = _settings_of_hydra(config_name, overrides)
+        sweeps = flags.multirun or settings.get("mode") == RunMode.MULTIRUN
+        varied = overrides
+        if sweeps:
+            params = settings.sweeper.get("params") or {}
+            parameters, mistaken = parsed([f"{key}={value}" for key, value in params.items()], loader)
+            varied = [*parameters, *overrides]
+            lines |= mistaken
+        searches = sweeps and "objectives" in settings.sweeper
+        lines |= dict.fromkeys(sweep_problems(varied, sweeps=sweeps, searches=searches))
+        for override in overrides:
+            lines |= dict.fromkeys(_group_problems(loader, override))
+        if sweeps:
+            lines |= dict.fromkeys(_sweep_problems(settings, varied))
+    if lines:
+        return Checked(tuple(lines))
+    configs: list[T] = []
+    refused = 0
+    for point in each_value(varied) if searches else points(varied):
+        try:
+            with bounded(CONFIGURATION):
                 configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
-            except InputError as mistake:
-                lines |= dict.fromkeys(str(mistake).splitlines())
+        except InputError as mistake:
+            lines |= dict.fromkeys(mistake.args)
+            refused += 1
+            if refused == _ENOUGH:
+                break
     if lines:
         return Checked(tuple(lines))
     if sweeps:
@@ -91,11 +111,21 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
 def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictConfig:
     """Hydra's own part of the configuration of the first point; empty where it cannot be composed."""
     try:
-        composed = compose(config_name, overrides=next(_points(overrides)), return_hydra_config=True)
-    except (HydraException, ValueError, TypeError):  # how it refuses null, and a list that holds no names
+        settings: DictConfig = composed(config_name, _first(overrides), with_hydra=True).hydra
+    except HydraException:
         return OmegaConf.create({"sweeper": {}})
-    settings: DictConfig = composed.hydra
     return settings
+
+
+def _first(overrides: Sequence[Override]) -> list[str]:
+    """Those of one value, and the first value of each of the others that can be listed."""
+    words = []
+    for override in overrides:
+        if not override.is_sweep_override():
+            words.append(str(override.input_line))
+        elif override.is_discrete_sweep() and not isinstance(override.value(), RangeSweep):
+            words += [f"{override.get_key_element()}={value}" for value in values(override)[:1]]
+    return words
 
 
 def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterator[str]:
@@ -140,45 +170,8 @@ def settings(overrides: Sequence[str]) -> QuantizeConfig:
     """
     checked = check("quantize", QuantizeConfig, overrides)
     if checked.config is None:
-        raise InputError("\n".join(checked.problems) or f"expected key=value, got {' '.join(overrides)}")
+        raise InputError(*checked.problems or [f"expected key=value, got {' '.join(overrides)}"])
     return checked.config
-
-
-def parsed(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
-    """The overrides, and a line for each word that is none."""
-    parser = OverridesParser.create()
-    overrides: list[Override] = []
-    lines: dict[str, None] = {}
-    for word in words:
-        try:
-            override = parser.parse_overrides([word])[0]
-        except HydraException:
-            lines[f"'{word}': expected key=value; special characters of a value need quotes: key='value'"] = None
-            continue
-        if override.get_key_element().lstrip("+~").partition("@")[0]:
-            overrides.append(override)
-        else:
-            lines[f"'{word}': expected key=value; the key is missing"] = None
-    return overrides, lines
-
-
-def _points(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Every combination of the values given, as overrides. Continuous sweeps are left out: their sweeper knows them."""
-    choices = []
-    for override in overrides:
-        if not override.is_sweep_override():
-            choices.append([str(override.input_line)])
-        elif override.is_discrete_sweep():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-    return (list(point) for point in product(*choices))
-
-
-def _each_value(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Every value given, each at least once, as a search may need years for every combination of them."""
-    choices = [list(_points([override])) for override in overrides]
-    for row in range(max((len(each) for each in choices), default=1)):
-        yield [word for each in choices if each for word in each[min(row, len(each) - 1)]]
 
 
 def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
@@ -188,12 +181,12 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
     if not options or override.is_delete():
         return
     if override.is_sweep_override():
-        values = [str(value) for value in override.sweep_string_iterator()] if override.is_discrete_sweep() else []
+        names = [] if isinstance(override.value(), RangeSweep) else values(override)
     else:
         # A group whose default is one name takes several as well: experiment=[mine,search].
         given = override.value()
-        values = [str(each) for each in given] if isinstance(given, list) else [override.get_value_element_as_str()]
-    for value in values:
+        names = [str(each) for each in given] if isinstance(given, list) else [override.get_value_element_as_str()]
+    for value in names:
         if value not in options:
             yield f"{group}: {unknown('value', value, options)}"
 
@@ -203,9 +196,9 @@ def _compose(
 ) -> T:
     """One point, checked; InputError with a line for each of its mistakes."""
     try:
-        config = from_hydra(compose(config_name, overrides=point), config_class, point=point_of_sweep)
+        config = from_hydra(composed(config_name, point), config_class, point=point_of_sweep)
     except HydraException as mistake:
-        raise InputError("\n".join(_lines(config_name, point, loader, mistake))) from mistake
+        raise InputError(*_lines(config_name, point, loader, mistake)) from mistake
     require_writable(config.runtime.home, "runtime.home")
     return config
 
@@ -215,15 +208,15 @@ def _lines(config_name: str, point: list[str], loader: ConfigLoader, mistake: Hy
     groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
     keys = [word.split("=")[0].lstrip("~") for word in point if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
-        known = compose(config_name, overrides=groups)
+        known = composed(config_name, groups)
     except HydraException:
-        return [_first_line(mistake)]
-    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in _first_line(mistake)]:
+        return [reason_of(mistake)]
+    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in reason_of(mistake)]:
         value = [word for word in point if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
         return [
             f"{twice[0]}: given twice, and the second value, {value}, has keys that the first has not; give it once"
         ]
-    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [_first_line(mistake)]
+    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [reason_of(mistake)]
 
 
 def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | None:
@@ -242,7 +235,3 @@ def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | Non
             return f"{part}: {unknown('key', part, allowed, longer(key, OmegaConf.to_container(known)))}"
         node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
     return None
-
-
-def _first_line(mistake: Exception) -> str:
-    return str(mistake).strip().splitlines()[0]

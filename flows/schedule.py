@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from flows.environment import prepared
+from flows.flags import readable_errors
 from flows.preflight import settings
 
 
@@ -16,7 +17,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--name", default="quantize", help="of the deployment in Prefect; default: quantize")
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="what ptq-quantize is told")
-    return parser.parse_intermixed_args(arguments)
+    return readable_errors(parser).parse_intermixed_args(arguments)
 
 
 def schedule(arguments: Namespace) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.environment import prepared
+from flows.flags import readable_errors
 from flows.preflight import settings
 from tasks import tracking
 from tasks.errors import InputError
@@ -41,7 +42,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--prefect-port", type=int, default=4200, help="4200, or the next free one")
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: runtime.home=...")
-    return parser.parse_intermixed_args(arguments)
+    return readable_errors(parser).parse_intermixed_args(arguments)
 
 
 def ui(arguments: Namespace) -> None:

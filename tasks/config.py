@@ -18,7 +18,7 @@ from tasks.data.digits import Digits
 from tasks.data.image_folder import ImageFolder
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
-from tasks.errors import InputError
+from tasks.errors import InputError, writable
 from tasks.graph.presets import TensorOptions
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter, Classification
@@ -184,20 +184,20 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
-    if empty := dict.fromkeys(_empty("", plain), f"{MISSING}, got ''"):
-        raise InputError("\n".join(told_once(empty)))
+    if unusable := dict(_unusable("", plain)):
+        raise InputError(*told_once(unusable))
     settle(plain, point=point)
     try:
         config: T = _adapter(config_class).validate_python(plain)
     except ValidationError as failure:
-        raise InputError("\n".join(lines_of(failure, plain, OPTION_CLASSES))) from failure
+        raise InputError(*lines_of(failure, plain, OPTION_CLASSES)) from failure
     mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
     if config.evaluation.scoring:
         mistakes += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
     if scheme := unknown_scheme(config.tracking.uri or ""):
         mistakes.append(f"tracking.uri: {scheme}")
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise InputError(*mistakes)
     return config
 
 
@@ -213,10 +213,19 @@ def _unresolved(failure: OmegaConfBaseException) -> str:
     return f"{key}: {reason}, for example {key}=..."
 
 
-def _empty(prefix: str, node: Any) -> Iterator[str]:
-    """Keys with empty text, which stands for nothing anywhere; as a path it would be the working directory."""
+def _unusable(key: str, node: Any) -> Iterator[tuple[str, str]]:
+    """Keys and what is wrong with their texts: nothing can be called so; as a path, '' would be the working folder."""
     if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _empty(f"{prefix}.{key}" if prefix else str(key), value)
+        for name, value in node.items():
+            inner = f"{key}.{name}" if key else str(name)
+            if not writable(inner):
+                yield inner, "expected a key without NUL and half characters"
+            yield from _unusable(inner, value)
+    elif isinstance(node, list):
+        for value in node:
+            if value != "":
+                yield from _unusable(key, value)
     elif node == "":
-        yield prefix
+        yield key, f"{MISSING}, got ''"
+    elif isinstance(node, str) and not writable(node):
+        yield key, f"expected text without NUL and half characters, got {node!r}"

@@ -4,9 +4,39 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+# Characters of a line that people still read.
+LONGEST_LINE = 300
+
 
 class InputError(ValueError):
-    """Input that cannot be used; the message says what, its value and what was expected. Exit code 2."""
+    """Input that cannot be used; each line says what, its value and what was expected. Exit code 2."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*map(readable, lines))
+
+    def __str__(self) -> str:
+        """All lines."""
+        return "\n".join(self.args)
+
+
+def readable(line: str) -> str:
+    """Return a line that a terminal shows as one: what it cannot show is escaped, the middle of a long one left out."""
+    line = shortened(line, 2 * LONGEST_LINE)  # what is escaped only gets longer
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+    return shortened(line, LONGEST_LINE)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the beginning and the end of a text of more than so many characters."""
+    gap = " ... "
+    end = (most - len(gap)) // 2
+    return text if len(text) <= most else f"{text[: most - len(gap) - end]}{gap}{text[-end:]}"
+
+
+def writable(text: str) -> bool:
+    """Return whether UTF-8 can spell the text, and the system take it for a name: no half of a character, no NUL."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
@@ -24,7 +54,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def unknown(what: str, got: str, allowed: Sequence[str], meant: Sequence[str] = ()) -> str:
     """The text for a name that is not among the allowed ones; ``meant`` are names that are known to be meant."""
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else did_you_mean(got, allowed)
-    return f"unknown {what} '{got}'.{hint} Allowed: {', '.join(allowed)}"
+    known = f" Allowed: {', '.join(allowed)}" if allowed else ""
+    return f"unknown {what} '{got}'.{hint}{known}"
 
 
 def longer(key: str, tree: Any, prefix: str = "") -> list[str]:

@@ -146,8 +146,8 @@ def _broken(pattern: str) -> str:
     """Why a pattern is no regular expression; empty for one that is."""
     try:
         re.compile(pattern)
-    except re.error as failure:
-        return str(failure)
+    except (re.error, RecursionError, OverflowError) as failure:
+        return "it goes too deep" if isinstance(failure, RecursionError) else str(failure)
     return ""
 
 

@@ -398,7 +398,7 @@ ARGUMENTS = {
             "dataset.annotation={converter: ...}",
         ),
     ),
-    "key of a text": Mistake("model.path.x=1", ("model.path.x: unknown key 'x'. Allowed: ",)),
+    "key of a text": Mistake("model.path.x=1", ("model.path.x: unknown key 'x'.",)),
     "brackets": Mistake("model.path=[a.xml", ("'model.path=[a.xml': expected key=value;",)),
     "all unreadable words": Mistake("x =5", ("'x': expected", "'=5': expected")),
     "group in another package": Mistake("dataset@x=arrays", ("Could not override 'dataset@x'.",)),

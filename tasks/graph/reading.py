@@ -1,22 +1,27 @@
 """From a model file to a model that can be quantized, or to an error of one line."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree
 
 import openvino as ov
 from openvino._offline_transformations import apply_fused_names_cleanup, apply_moc_transformations
 
-from tasks.errors import InputError, did_you_mean, reason_of
+from tasks.errors import InputError, did_you_mean, reason_of, shortened
 from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
 # Operations that OpenVINO's converter always replaces.
 _UNFUSED = {"BatchNormInference", "Identity"}
+# What C++ says of text that is no number: the name of its function alone.
+_CONVERSIONS = {"stoi", "stol", "stoll", "stoul", "stoull", "stof", "stod"}
+_NUMBERS = {"id", "offset", "size", "from-layer", "from-port", "to-layer", "to-port"}
 _LOW_PRECISION = {"i8", "u8", "i4", "u4", "u1", "u2", "u3", "u6", "nf4", "f8e4m3", "f8e5m2", "f4e2m1"}
 
 
@@ -122,11 +127,37 @@ def _read(path: Path, weights: Path | None = None) -> ov.Model:
             return ov.Core().read_model(path, weights) if weights else ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
-        reason = reason_of(failure)
-        if reason.startswith("Unable to read the model"):
-            reason = "it is of no format that OpenVINO knows, or damaged"
-        msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
+        msg = f"model.path: OpenVINO cannot read '{path}': {why_unreadable(failure, path)}.{hint}"
         raise InputError(msg) from failure
+
+
+def why_unreadable(failure: RuntimeError, path: Path) -> str:
+    """What of a model's file OpenVINO could not read."""
+    reason = reason_of(failure)
+    if reason.startswith("Unable to read the model"):
+        return "it is of no format that OpenVINO knows, or damaged"
+    if reason in _CONVERSIONS:
+        return _broken_number(path) or f"one of its numbers is none, or beyond 64 bits (C++: {reason})"
+    return reason
+
+
+def _broken_number(path: Path) -> str:
+    """Where an IR has something else than a whole number; empty where that cannot be found."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes())  # noqa: S314 - expat refuses entities that grow
+    except (ElementTree.ParseError, ValueError, LookupError, OSError):
+        return ""
+    layer = ""
+    for node in root.iter():
+        layer = f" of the layer '{node.get('name')}'" if node.tag == "layer" else layer
+        found = {name: value for name, value in node.items() if name in _NUMBERS}
+        found |= {"dim": node.text or ""} if node.tag == "dim" else {}
+        for name, value in found.items():
+            number = re.match(r"\s*[-+]?\d{1,20}(?!\d)", value)  # as much as C++ asks for
+            if not number or abs(int(number[0])) >= 2**63:
+                inside = layer if node.tag != "edge" else ""
+                return f"{name} of <{node.tag}>{inside} is {shortened(value, 40)!r}; expected a whole number"
+    return ""
 
 
 def require_float(model: ov.Model, path: Path) -> None:

@@ -9,10 +9,14 @@ from typing import Any
 
 import yaml
 
-from tasks.errors import InputError, did_you_mean
+from tasks.errors import InputError, did_you_mean, writable
 
 SUFFIXES = (".json", ".yaml", ".yml")
 Place = tuple[Hashable, ...]
+# What a configuration may have at most: levels, and values once every alias is a copy.
+DEEPEST, MOST_VALUES = 50, 100_000
+# Types of keys by the end of their tags.
+_KEYS = ("str", "int", "merge")
 
 # A string, or a comment outside of strings.
 _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -56,14 +60,34 @@ def read_document(file: Path, what: str) -> Document:
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         found = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"{file}: {what} {found}.{did_you_mean(file.name, siblings)}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as failure:
-        raise InputError(f"{file}: {what} cannot be read as UTF-8 text ({failure}).") from failure
+    text = _read(file, what)
     try:
         return _document(text, file)
     except RecursionError as failure:
         raise InputError(f"{file}: {what} goes too deep, or has an alias that holds itself.") from failure
+
+
+def read_nodes(file: Path, what: str) -> yaml.Node | None:
+    """Read a YAML file that something else makes values of; None for an empty one.
+
+    Raises InputError, with line and column, for what is no YAML, and as :func:`require_plain` does.
+    """
+    text = _read(file, what)
+    try:
+        node, _ = _compose(text, file)
+        require_plain(node, file)
+    except RecursionError as failure:
+        raise InputError(f"{file}: {what} goes too deep, or has an alias that holds itself.") from failure
+    return node
+
+
+def _read(file: Path, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as failure:
+        raise InputError(f"{file}: {what} is no UTF-8 text at byte {failure.start}.") from failure
+    except OSError as failure:
+        raise InputError(f"{file}: {what} cannot be read: {failure.strerror}.") from failure
 
 
 def _document(text: str, file: Path) -> Document:
@@ -72,8 +96,62 @@ def _document(text: str, file: Path) -> Document:
     content = _load_json(text, file) if is_json else None
     # Tabs may indent JSON but not YAML, which tells where things are.
     node, loader = _compose(text.replace("\t", " ") if is_json else text, file)
+    require_plain(node, file)
     marks = dict(_marks(node, (), file)) if node else {}
-    return Document(file, content if is_json else _construct(loader, node, file), marks)
+    if not is_json:
+        content = _construct(loader, node, file)
+    if wrong := next(_unwritable(content), None):
+        raise InputError(f"{file}: the text {wrong!r} has characters that no file can hold.")
+    return Document(file, content, marks)
+
+
+def _unwritable(content: Any) -> Iterator[str]:
+    """Texts with NUL or half of a character: no name of a file, no setting."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _unwritable(key)
+            yield from _unwritable(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _unwritable(value)
+    elif isinstance(content, str) and not writable(content):
+        yield content
+
+
+def require_plain(root: yaml.Node | None, file: Path) -> None:
+    """Raise InputError for what would have no end, or be too much, once all aliases are copies, and for odd keys."""
+    sizes: dict[int, int] = {}
+    around: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        name = id(node)
+        if name in sizes:
+            return sizes[name]
+        if name in around or len(around) > DEEPEST:
+            why = "holds itself" if name in around else f"goes deeper than {DEEPEST} levels"
+            raise InputError(f"{_at(file, node)}: {why}.")
+        around.add(name)
+        total = 1
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                _require_key(key, file)
+                total += size(value)
+        elif isinstance(node, yaml.SequenceNode):
+            total += sum(map(size, node.value))
+        around.discard(name)
+        if total > MOST_VALUES:
+            raise InputError(f"{_at(file, node)}: stands for more than {MOST_VALUES:,} values, as aliases repeat them.")
+        sizes[name] = total
+        return total
+
+    if root is not None:
+        size(root)
+
+
+def _require_key(key: yaml.Node, file: Path) -> None:
+    if not isinstance(key, yaml.ScalarNode) or key.tag.rpartition(":")[2] not in _KEYS:
+        got = repr(key.value) if isinstance(key, yaml.ScalarNode) and key.value else "null or a list"
+        raise InputError(f"{_at(file, key)}: expected a name as key, got {got}; texts may need quotes.")
 
 
 def without_comments(text: str) -> str:
@@ -114,6 +192,8 @@ def _construct(loader: _Loader, node: yaml.Node | None, file: Path) -> Any:
 
 
 def _broken(failure: yaml.YAMLError, file: Path) -> InputError:
+    if isinstance(failure, yaml.reader.ReaderError):
+        return InputError(f"{file}: no YAML: the character {failure.position + 1} of it, {chr(failure.character)!r}.")
     mark = getattr(failure, "problem_mark", None)
     place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
     return InputError(f"{file}{place}: no YAML: {getattr(failure, 'problem', None) or failure}.")
@@ -125,11 +205,9 @@ def _marks(node: yaml.Node, place: Place, file: Path) -> Iterator[tuple[Place, t
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
         for key, value in node.value:
-            name, (line, column) = key.value, _position(key)
-            if not isinstance(key, yaml.ScalarNode):
-                raise InputError(f"{file}:{line}:{column}: no YAML: expected a name as key.")
+            name = key.value
             if name in seen:
-                raise InputError(f"{file}:{line}:{column}: the key {name!r} stands here a second time.")
+                raise InputError(f"{_at(file, key)}: the key {name!r} stands here a second time.")
             seen.add(name)
             yield (*place, name), _position(key)
             yield from _marks(value, (*place, name), file)
@@ -137,6 +215,11 @@ def _marks(node: yaml.Node, place: Place, file: Path) -> Iterator[tuple[Place, t
         for index, item in enumerate(node.value):
             yield (*place, index), _position(item)
             yield from _marks(item, (*place, index), file)
+
+
+def _at(file: Path, node: yaml.Node) -> str:
+    line, column = _position(node)
+    return f"{file}:{line}:{column}"
 
 
 def _position(node: yaml.Node) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import openvino as ov
 
 from tasks.errors import InputError
 from tasks.graph.naming import input_name
+from tasks.graph.reading import why_unreadable
 
 _CHANNELS = (1, 3)
 _INFO = ov.PartialShape([1, 3])
@@ -38,8 +39,7 @@ def image_input(model: Path, weights: Path | None, layout: str | None = None) ->
     try:
         read = ov.Core().read_model(model, weights) if weights else ov.Core().read_model(model)
     except RuntimeError as failure:
-        reason = [line.strip() for line in str(failure).splitlines() if line.strip()][-1]
-        raise InputError(f"OpenVINO cannot read '{model}': {reason}") from failure
+        raise InputError(f"OpenVINO cannot read '{model}': {why_unreadable(failure, model)}") from failure
     infos = (
         [port for port in read.inputs if port.get_partial_shape().compatible(_INFO)] if len(read.inputs) == 2 else []
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.errors import did_you_mean
+from tasks.errors import did_you_mean, readable
 from tasks.pot.document import Document, Place
 
 
@@ -92,7 +92,7 @@ class Section:
 
     def notice(self, key: str | None, text: str) -> None:
         """Something to know about the value of a key, or about the section."""
-        self.findings.notices.append(f"{self.where(key)}: {text}")
+        self.findings.notices.append(readable(f"{self.where(key)}: {text}"))
 
     def unknown_name(self, key: str, name: Any, supported: Sequence[str], what: str) -> None:
         """The mistake for a name that is not among those there are."""

@@ -39,11 +39,8 @@ class Translation:
         """The settings on Hydra's command line."""
         return as_overrides(self.settings)
 
-    def explain(self, mistakes: str) -> str:
-        """Mistakes found in the composed configuration, one a line, with the lines of POT's file in front."""
-        return "\n".join(self._explained(line) for line in mistakes.splitlines())
-
-    def _explained(self, line: str) -> str:
+    def explain(self, line: str) -> str:
+        """A mistake found in the composed configuration, with the line of POT's file in front."""
         named, _, text = line.partition(": ")
         key = named
         while key and key not in self.origins:
@@ -112,14 +109,14 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
         try:
             translate_engine(engine, read, evaluate=evaluate)
         except InputError as mistake:
-            findings.mistakes.append(f"{engine.where('config')}: {mistake}")
+            findings.mistakes += [f"{engine.where('config')}: {line}" for line in mistake.args]
     algorithms: tuple[str, ...] = ()
     if compression is None:
         top.mistake("compression", "expected the section with the algorithms; without it nothing would be quantized.")
     else:
         algorithms = translate_compression(compression)
     if findings.mistakes:
-        raise InputError("\n".join(dict.fromkeys(findings.mistakes)))
+        raise InputError(*dict.fromkeys(findings.mistakes))
     if not evaluate:
         findings.settings |= {"evaluation.subset_size": COMPARED_SAMPLES, "evaluation.metrics": []}
     notices = tuple(dict.fromkeys(findings.notices))

@@ -45,9 +45,7 @@ REFUSED_AT_ONCE = {
         "quantization.preset=mixed,accurcy --multirun", ("quantization.preset", "Did you mean 'accuracy'?")
     ),
     "sweep without the flag": Bad("quantization.preset=mixed,accuracy", ("quantization.preset", "--multirun")),
-    "broken YAML": Bad(
-        "--config-dir configurations quantization=mine", ("quantization/mine.yaml: line 2: expected YAML: ",)
-    ),
+    "broken YAML": Bad("--config-dir configurations quantization=mine", ("quantization/mine.yaml:2:8: no YAML: ",)),
     "missing mandatory value": Bad("dataset=arrays", ("dataset.path", "a value is needed")),
     "home below a file": Bad("runtime.home=file/home", ("runtime.home", "file/home", "Not a directory")),
     "empty folder": Bad("output_dir=", ("output_dir", "a value is needed")),

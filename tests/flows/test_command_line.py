@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,9 +11,17 @@ from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import command_line
+from flows.interruptions import INTERRUPTIONS
 from tasks.config import QuantizeConfig
 from tasks.errors import InputError
 from tasks.tracking import TrackingError
+
+
+@pytest.fixture(autouse=True)
+def no_interruptions() -> Iterator[None]:
+    INTERRUPTIONS.clear()
+    yield
+    INTERRUPTIONS.clear()
 
 
 def interrupt() -> None:
@@ -101,7 +109,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PTQ_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("flows.environment.prepared", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(command_line, "_interruptions", [])
     monkeypatch.setattr("sys.argv", ["ptq-quantize"])
 
     def run(flow: Callable[[], None], code: int) -> str:
@@ -120,8 +127,7 @@ def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, messa
     assert run(flow, code) == message
 
 
-def test_ctrl_c_during_the_first_imports(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command_line, "_interruptions", [])
+def test_ctrl_c_during_the_first_imports(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         command_line.command(interrupt)()
     assert end.value.code == 130

@@ -1,5 +1,6 @@
 """Models of any format are read, or one readable reason says why not."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_a_damaged_ir_is_refused_with_the_reason(saved: Path, damage: Callable[[
     assert str(caught.value).startswith("model.path: ")
     assert str(saved) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damaged", "reason"),
+    [
+        (r'<layer id="\d+"', '<layer id="no"', r"id of <layer> of the layer '[^']+' is 'no'; expected a whole number"),
+        (r'from-layer="\d+"', 'from-layer=""', "from-layer of <edge> is ''; expected a whole number"),
+        (
+            r'offset="\d+"',
+            f'offset="{"9" * 400}"',
+            r"offset of <data> of the layer '[^']+' is '9+ \.\.\. 9+'",
+        ),
+    ],
+)
+def test_a_number_that_is_none_is_told_with_its_place(saved: Path, pattern: str, damaged: str, reason: str) -> None:
+    """OpenVINO says ``stoll``, the function that C++ reads numbers with."""
+    saved.write_text(re.sub(pattern, damaged, saved.read_text(), count=1))
+    with pytest.raises(InputError, match=reason):
+        read_model(saved)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01 no model"], ids=["empty", "other"])

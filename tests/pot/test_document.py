@@ -1,5 +1,6 @@
 """Files with the place of everything in them; settings in Hydra's grammar; what a model reads; float weights again."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,19 @@ def test_yaml_is_the_same_and_has_numbers_of_json(tmp_path: Path) -> None:
         ("a.json", "", "a.json:1:1: no JSON"),
         ("a.yml", "a: [1, 2", "a.yml:1:9: no YAML"),
         ("a.yml", "a: !!python/object:os.system x", "a.yml:1:4: no YAML: could not determine a constructor"),
-        ("a.yml", "a: 1\n? [b, c]\n: 2", "a.yml:2:3: no YAML: expected a name as key"),
+        ("a.yml", "a: 1\n? [b, c]\n: 2", "a.yml:2:3: expected a name as key, got null or a list"),
         ("a.yml", "a: 2020-13-45", "a.yml: no YAML: month must be in 1..12; texts may need quotes"),
-        ("a.yml", "a: &x [*x]", "a.yml: configuration goes too deep, or has an alias that holds itself"),
+        ("a.yml", "a: &x [*x]", "a.yml:1:4: holds itself"),
         ("a.json", "[" * 2000 + "]" * 2000, "a.json: configuration goes too deep"),
+        ("a.yml", "a: " + "[" * 60 + "]" * 60, "a.yml:1:54: goes deeper than 50 levels"),
+        ("a.yml", "a: &x {b: {c: *x}}", "a.yml:1:4: holds itself"),
+        ("a.yml", "a: &x\n  <<: *x\n  b: 1", "holds itself"),
+        ("a.yml", "~: 1", "a.yml:1:1: expected a name as key, got '~'; texts may need quotes"),
+        ("a.yml", "on: 1", "expected a name as key, got 'on'; texts may need quotes"),
+        ("a.yml", 'a: ["\\ud800"]', "a.yml: the text '\\ud800' has characters that no file can hold"),
+        ("a.json", '{"a": "b\\u0000"}', "a.json: the text 'b\\x00' has characters that no file can hold"),
+        ("a.json", '{"\\udfff": 1}', "a.json: the text '\\udfff' has characters that no file can hold"),
+        ("a.yml", "a: \0", r"a.yml: no YAML: the character 4 of it, '\x00'"),
         ("a.json", f'{{"a": {"1" * 5000}}}', "a.json: no JSON: Exceeds the limit"),
         ("a.toml", "a = 1", "the suffix '.toml'; expected .json, .yaml, .yml"),
     ],
@@ -88,6 +98,24 @@ def test_broken_files_are_named(tmp_path: Path, name: str, text: str, message: s
     with pytest.raises(InputError) as caught:
         written(tmp_path, name, text)
     assert message in str(caught.value)
+
+
+def test_aliases_count_as_copies(tmp_path: Path) -> None:
+    """Nine lines that stand for 9^9 values, and the same that are not too many."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+    start = time.process_time()
+    with pytest.raises(InputError, match=r"a.yml:6:5: stands for more than 100,000 values, as aliases repeat them"):
+        written(tmp_path, "a.yml", "\n".join(lines))
+    assert time.process_time() - start < 5
+    document = written(tmp_path, "a.yml", "\n".join(lines[:4]))
+    assert np.size(document.content["a3"]) == 9**3
+
+
+def test_text_in_other_encodings_is_refused_and_pairs_of_halves_are_not(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_bytes(b"a: \xff")
+    with pytest.raises(InputError, match=r"a.yml: configuration is no UTF-8 text at byte 3"):
+        read_document(tmp_path / "a.yml", "configuration")
+    assert written(tmp_path, "a.json", '{"a": "\\ud83d\\ude00"}').content == {"a": "\U0001f600"}
 
 
 def test_missing_files_are_named_with_the_nearest(tmp_path: Path) -> None:
