@@ -1,8 +1,11 @@
 """What a failure means to the user: an exit code and, where that says all, one line."""
 
 import errno
+import os
+import resource
+from pathlib import Path
 
-from tasks.errors import InputError
+from tasks.errors import InputError, shortened
 from tasks.tracking import TrackingError
 
 BAD_INPUT = 2
@@ -10,6 +13,8 @@ FAILED = 1
 
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "no space is left for")
 _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
+# What a database says when the system does not let it write.
+_UNWRITTEN = ("disk I/O error", "database or disk is full")
 
 
 def judge(failure: Exception) -> tuple[int, str | None]:
@@ -17,12 +22,30 @@ def judge(failure: Exception) -> tuple[int, str | None]:
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
     if isinstance(failure, TrackingError):
-        return FAILED, str(failure)
-    if isinstance(failure, OSError) and failure.errno in _FULL:
-        where = failure.filename2 or failure.filename or "a file"
-        return FAILED, f"{_FULL[failure.errno]} '{where}'; an earlier output is as it was"
+        return FAILED, str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
+    if isinstance(failure, OSError) and (failure.filename or failure.errno in _FULL):
+        return FAILED, f"{_refused(failure)}; an earlier output is as it was"
+    if isinstance(failure, MemoryError):
+        return FAILED, f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
     if "connect to ephemeral Prefect API server" in str(failure):
-        return FAILED, "the temporary Prefect server did not start; is there space left for PTQ_HOME?"
+        return FAILED, f"the temporary Prefect server did not start; is there space left for PTQ_HOME?{_limit()}"
     if str(failure).startswith("Failed to reach API"):
         return FAILED, f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
     return FAILED, None
+
+
+def _limit() -> str:
+    """That files may not grow as they like, where that is so."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if limit == resource.RLIM_INFINITY else f"; files must not grow beyond {limit / 1e6:.3g} MB (ulimit -f)"
+
+
+def _refused(failure: OSError) -> str:
+    """Which file the system refused, and why; of one that is gone the highest folder that is gone with it."""
+    name = failure.filename2 or failure.filename or "a file"
+    if failure.errno in _FULL:
+        return f"{_FULL[failure.errno]} '{name}'"
+    if failure.errno == errno.ENOENT and not isinstance(name, int):
+        path = Path(os.fsdecode(name)).absolute()
+        return f"'{next(each for each in (*reversed(path.parents), path) if not os.path.lexists(each))}' is gone"
+    return f"cannot use '{name}': {failure.strerror}"

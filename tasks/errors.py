@@ -1,6 +1,7 @@
 """The one error for what a user can mend: bad configuration, bad files, bad data."""
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 
 
@@ -28,4 +29,19 @@ def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
 def reason_of(failure: RuntimeError) -> str:
     """Return the line of OpenVINO's message that says what is wrong: the last one, without its source location."""
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return (lines[-1] if lines else "unknown reason").rstrip(".!")
+    reason = (lines[-1] if lines else "unknown reason").rstrip(".!")
+    return "there is not enough memory" if reason == "std::bad_alloc" else reason
+
+
+def shortened(text: str, longest: int = 120) -> str:
+    """Return a text in one line of at most so many characters; what does not fit is cut off in its midst."""
+    line = " ".join(text.split())
+    half = (longest - 5) // 2
+    return line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}"
+
+
+def require_memory(what: str, size: int) -> None:
+    """Raise InputError, beginning with ``what``, if that takes more bytes than this machine has memory."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > there:
+        raise InputError(f"{what} would take {size / 2**30:.1f} GiB; this machine has {there / 2**30:.1f} GiB of memory.")

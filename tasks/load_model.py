@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.caching import step
-from tasks.graph.reading import locate, model_files, read_model, require_float
+from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store, file_identity
 
@@ -36,9 +36,10 @@ def load_model(
 
     ``weights`` is an IR's .bin file that does not lie beside it, ``name`` what the model is called, if not like its
     file. ``identity`` tells whether the files changed since (see :func:`find_model`). Unless ``quantized`` is true,
-    InputError is raised for a model that is quantized already.
+    InputError is raised for a model that is quantized already. So it is for inputs that no memory holds.
     """
     model = read_model(path, locate(weights, "model.weights") if weights else None)
+    require_room(model)
     if not quantized:
         require_float(model, path)
     return Store(runtime.home).put_model(model, name or _name(path))

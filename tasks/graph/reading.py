@@ -1,5 +1,6 @@
 """From a model file to a model that can be quantized, or to one readable reason why not."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 import openvino as ov
 from openvino._offline_transformations import apply_fused_names_cleanup, apply_moc_transformations
 
-from tasks.errors import InputError, did_you_mean, reason_of
-from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
+from tasks.errors import InputError, did_you_mean, reason_of, require_memory
+from tasks.graph.naming import input_name, kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
@@ -98,6 +99,15 @@ def _read(path: Path, weights: Path | None = None) -> ov.Model:
             reason = "it is of no format that OpenVINO knows, or damaged"
         msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
         raise InputError(msg) from failure
+
+
+def require_room(model: ov.Model) -> None:
+    """Raise InputError for an input of which one sample alone is larger than the memory of this machine."""
+    for port in model.inputs:
+        shape = port.get_partial_shape()
+        lengths = [axis.get_min_length() for axis in shape] if shape.rank.is_static else []
+        size = math.prod(lengths) * port.get_element_type().size
+        require_memory(f"model.path: a sample of input '{input_name(port)}' of shape {shape}", size)
 
 
 def require_float(model: ov.Model, path: Path) -> None:
