@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -243,6 +244,19 @@ def test_a_limit_of_file_sizes_is_told_from_a_full_disk(store: Store, kind: str)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(store.root / kind))
     assert list((store.root / kind).iterdir()) == []
+
+
+def test_a_full_disk_is_told_from_a_limit_of_file_sizes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("Exception from ...:\nbasic_ios::clear: iostream error\n")
+
+    monkeypatch.setattr("tasks.store.ov.save_model", full)
+    with pytest.raises(OSError, match="No space left"):
+        put(store, "models")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (10**6, 10**6))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="No space left"):
+        put(store, "models")
 
 
 def put_often(root: Path, start: Any, answers: Any) -> None:
