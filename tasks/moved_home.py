@@ -20,8 +20,8 @@ _COLUMNS = (
 def follow(home: Path) -> None:
     """Have ``mlflow.db`` in ``home`` name the artifacts there, if it still names those of where the home was before.
 
-    What has no artifacts here stays as it is: an earlier version wrote them into the old home. The caller holds the
-    lock of the database. One that is damaged or in use is left alone: MLflow, which opens it next, says so.
+    A run whose artifacts lie there and not here keeps them: an earlier version wrote them into the old home. The caller
+    holds the lock of the database. One that is damaged or in use is left alone: MLflow, which opens it next, says so.
     """
     root = home.resolve()
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(root / "mlflow.db")) as database, database:
@@ -32,7 +32,7 @@ def follow(home: Path) -> None:
 
 
 def _rename(database: sqlite3.Connection, old: str, new: str) -> None:
-    """Let locations below ``old`` be below ``new``, those of runs and models where something lies there."""
+    """Let locations below ``old`` be below ``new``, but for those of runs and models that lie in the old place only."""
     for name in (f"/{ARTIFACTS}", "/mlruns/0"):
         change = "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?"
         database.execute(change, (new + name, old + name))
@@ -40,6 +40,10 @@ def _rename(database: sqlite3.Connection, old: str, new: str) -> None:
         below = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"  # noqa: S608 - names above
         for (location,) in database.execute(below, (len(old) + 1, f"{old}/")).fetchall():
             moved = new + location[len(old) :]
-            if Path(unquote(urlsplit(moved).path) if moved.startswith("file:") else moved).is_dir():
+            if _path(moved).is_dir() or not _path(location).is_dir():
                 change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608
                 database.execute(change, (moved, location))
+
+
+def _path(location: str) -> Path:
+    return Path(unquote(urlsplit(location).path) if location.startswith("file:") else location)
