@@ -44,4 +44,6 @@ def require_memory(what: str, size: int) -> None:
     """Raise InputError, beginning with ``what``, if that takes more bytes than this machine has memory."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > there:
-        raise InputError(f"{what} would take {size / 2**30:.1f} GiB; this machine has {there / 2**30:.1f} GiB of memory.")
+        raise InputError(
+            f"{what} would take {size / 2**30:.1f} GiB; this machine has {there / 2**30:.1f} GiB of memory."
+        )

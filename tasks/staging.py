@@ -61,7 +61,9 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as failure:
-        raise NotADirectoryError(errno.ENOTDIR, "a file or a link without target, not a folder", failure.filename) from failure
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a file or a link without target, not a folder", failure.filename
+        ) from failure
     return folder
 
 

@@ -262,9 +262,7 @@ IN_THE_WAY: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("place", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
-def test_what_is_in_the_way_of_a_record_gives_way(
-    store: Store, results: Path, place: Callable[[Path], object]
-) -> None:
+def test_what_is_in_the_way_of_a_record_gives_way(store: Store, results: Path, place: Callable[[Path], object]) -> None:
     place(results / "step-1")
     with like_anybody():
         forget_damaged("step-1", store, results)

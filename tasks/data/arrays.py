@@ -12,6 +12,7 @@ import numpy as np
 from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
 from tasks.errors import InputError, did_you_mean, require_memory, shortened
 
+
 @dataclass(frozen=True)
 class Arrays:
     """A ``.npz`` archive or a ``.npy`` file.

@@ -162,7 +162,9 @@ def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, messa
 @pytest.mark.parametrize(
     "failure",
     [
-        TrackingError("the database in 'home': MLflow could not log the run: (sqlite3.OperationalError) disk I/O error"),
+        TrackingError(
+            "the database in 'home': MLflow could not log the run: (sqlite3.OperationalError) disk I/O error"
+        ),
         RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server."),
     ],
     ids=["database", "server"],

@@ -31,9 +31,7 @@ def share_told(classes: int, count: int, skill: float, trials: int = 300) -> flo
     ("right", "count", "probability"), [(0, 20, 0.1), (3, 20, 0.1), (20, 20, 0.5), (250, 1000, 0.3)]
 )
 def test_the_tail_is_that_of_the_binomial_distribution(right: int, count: int, probability: float) -> None:
-    exact = math.fsum(
-        math.comb(count, k) * probability**k * (1 - probability) ** (count - k) for k in range(right + 1)
-    )
+    exact = math.fsum(math.comb(count, k) * probability**k * (1 - probability) ** (count - k) for k in range(right + 1))
     assert _at_most(right, count, probability) == pytest.approx(exact, rel=1e-9)
 
 

@@ -248,7 +248,10 @@ def spoiled(path: Path, spoil: Callable[[Any], Any], count: int = 200) -> Arrays
 
 
 SPOILED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "constant": (np.zeros_like, r"where guessing gives \d+\.\d %; it answers class \d for every sample; check mean, scale"),
+    "constant": (
+        np.zeros_like,
+        r"where guessing gives \d+\.\d %; it answers class \d for every sample; check mean, scale",
+    ),
     "other samples": (lambda x: np.roll(x, 7, axis=0), r"check mean, scale, channel_order and layout .* their labels"),
 }
 
