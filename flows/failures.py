@@ -21,17 +21,21 @@ def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
+    return FAILED, _line(failure)
+
+
+def _line(failure: Exception) -> str | None:
     if isinstance(failure, TrackingError):
-        return FAILED, str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
+        return str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
     if isinstance(failure, OSError) and (failure.filename or failure.errno in _FULL):
-        return FAILED, f"{_refused(failure)}; an earlier output is as it was"
+        return f"{_refused(failure)}; an earlier output is as it was"
     if isinstance(failure, MemoryError):
-        return FAILED, f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
+        return f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
     if "connect to ephemeral Prefect API server" in str(failure):
-        return FAILED, f"the temporary Prefect server did not start; is there space left for PTQ_HOME?{_limit()}"
+        return f"the temporary Prefect server did not start; is there space left for PTQ_HOME?{_limit()}"
     if str(failure).startswith("Failed to reach API"):
-        return FAILED, f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
-    return FAILED, None
+        return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
+    return None
 
 
 def _limit() -> str:
@@ -47,5 +51,6 @@ def _refused(failure: OSError) -> str:
         return f"{_FULL[failure.errno]} '{name}'"
     if failure.errno == errno.ENOENT and not isinstance(name, int):
         path = Path(os.fsdecode(name)).absolute()
-        return f"'{next(each for each in (*reversed(path.parents), path) if not os.path.lexists(each))}' is gone"
+        gone = [each for each in (*reversed(path.parents), path) if not os.path.lexists(each)]
+        return f"'{gone[0] if gone else path}' is gone"
     return f"cannot use '{name}': {failure.strerror}"

@@ -13,9 +13,9 @@ def like_anybody() -> Iterator[None]:
     """Give up the right to ignore the permissions of files, for this thread and what it does in here."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_VERSION, 0)
-    before, within = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    before = (ctypes.c_uint32 * 6)()
     assert libc.capget(header, before) == 0
-    within[:] = before[:]
+    within = (ctypes.c_uint32 * 6)(*before)
     within[0] &= ~(1 << _DAC_OVERRIDE | 1 << _DAC_READ_SEARCH)
     assert libc.capset(header, within) == 0
     try:

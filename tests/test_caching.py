@@ -254,10 +254,10 @@ def test_unreadable_records_are_forgotten(store: Store, results: Path, corrupt: 
 
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {
     "a folder": Path.mkdir,
-    "a folder of files": lambda file: (file.mkdir(), (file / "x").write_text("x")),
+    "a folder of files": lambda file: shutil.copytree(Path(__file__).parent / "shapes", file),
     "a loop": lambda file: file.symlink_to(file.name),
     "a link to nowhere": lambda file: file.symlink_to("nowhere/at/all"),
-    "forbidden": lambda file: (file.write_text("x"), file.chmod(0)),
+    "forbidden": lambda file: file.touch(0),
 }
 
 

@@ -68,7 +68,7 @@ def test_artifacts_go_to_the_home_in_use_and_are_read_there(
     assert text_of(new, later, monkeypatch) == "later"
     assert sorted(old.rglob("*")) == before
     found = locations(new)
-    assert all(each.startswith((new.as_uri(), str(new))) for each in sum(found.values(), []))
+    assert all(each.startswith((new.as_uri(), str(new))) for table in found.values() for each in table)
     assert {table: len(each) for table, each in found.items()} == {
         "experiments": 2,
         "runs": 3,

@@ -55,6 +55,15 @@ def as_link(file: Path, target: str) -> None:
     file.symlink_to(target)
 
 
+def away(folder: Path) -> Path:
+    folder.rename(folder.with_name("moved"))
+    return folder
+
+
+def as_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "null": lambda file: file.write_text("null"),
     "a number": lambda file: file.write_text("7"),
@@ -70,8 +79,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a loop": lambda file: as_link(file, file.name),
     "a link to nowhere": lambda file: as_link(file, "nowhere/at/all"),
     "forbidden": lambda file: file.chmod(0),
-    "a file for its folder": lambda file: (file.parent.rename(file.parents[1] / "moved"), file.parent.write_text("x")),
-    "a loop for its folder": lambda file: (file.parent.rename(file.parents[1] / "moved"), file.parent.symlink_to("a")),
+    "a file for its folder": lambda file: away(file.parent).write_text("x"),
+    "a loop for its folder": lambda file: as_loop(away(file.parent)),
 }
 
 

@@ -154,9 +154,10 @@ def guessing(outputs: Outputs, labels: NDArray[np.int64]) -> tuple[str, ...]:
     if level is None:
         return ()
     same = f"; it answers class {answers[0]} for every sample" if (answers == answers[0]).all() else ""
+    right = 100 * (answers == labels).mean()
     return (
-        f"the model guesses: top-1 is {100 * (answers == labels).mean():.1f} % of {len(labels)} samples, where guessing"
-        f" gives {100 * level:.1f} %{same}; check mean, scale, channel_order and layout of the samples, and their labels",
+        f"the model guesses: top-1 is {right:.1f} % of {len(labels)} samples, where guessing gives {100 * level:.1f} %"
+        f"{same}; check mean, scale, channel_order and layout of the samples, and their labels",
     )
 
 

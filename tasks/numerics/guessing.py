@@ -13,11 +13,12 @@ _KNOWS = 1 / 3
 def chance_level(answers: NDArray[np.integer], labels: NDArray[np.integer], classes: int) -> float | None:
     """Return the share of right answers that guessing would have, if these are no better; otherwise None.
 
-    Guesses keep how often each class is answered and asked for, and no more. They are right with a probability of p, the
-    sum of the products of both shares over all classes (the chance agreement of Cohen, 1960), but at least 1 / classes:
-    a constant answer is right as often as its class is asked for. Two binomial tests decide, so that neither a few
-    samples of a good model are taken for guesses nor many samples of a poor one: as many right answers are common among
-    guesses (above 5 %), and as few are rare (below 0.1 %) for a model that is right with p + (1 - p) / 3.
+    Guesses keep how often each class is answered and asked for, and no more. They are right with a probability of p,
+    the sum of the products of both shares over all classes (the chance agreement of Cohen, 1960), but at least
+    1 / classes: a constant answer is right as often as its class is asked for. Two binomial tests decide, so that
+    neither a few samples of a good model nor many samples of a poor one are taken for guesses: as many right answers
+    are common among guesses (above 5 %), and as few are rare (below 0.1 %) for a model that is right with
+    p + (1 - p) / 3.
 
     Args:
         answers: (samples,), classes of the largest scores.
