@@ -26,7 +26,7 @@ def unknown(what: str, got: str, allowed: Sequence[str]) -> str:
     return f"unknown {what} '{got}'.{did_you_mean(got, allowed)} Allowed: {', '.join(allowed)}"
 
 
-def reason_of(failure: RuntimeError) -> str:
+def reason_of(failure: Exception) -> str:
     """Return the line of OpenVINO's message that says what is wrong: the last one, without its source location."""
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     reason = (lines[-1] if lines else "unknown reason").rstrip(".!")

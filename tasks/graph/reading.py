@@ -11,7 +11,7 @@ from pathlib import Path
 import openvino as ov
 from openvino._offline_transformations import apply_fused_names_cleanup, apply_moc_transformations
 
-from tasks.errors import InputError, did_you_mean, reason_of, require_memory
+from tasks.errors import InputError, did_you_mean, reason_of, require_memory, shortened
 from tasks.graph.naming import input_name, kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
@@ -74,6 +74,14 @@ def read_model(path: Path, weights: Path | None = None) -> ov.Model:
     if is_ir and not weights and not path.with_suffix(".bin").is_file():
         msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
         raise InputError(msg)
+    try:
+        return _named(path, weights)
+    except UnicodeError as failure:
+        raise InputError(f"model.path: OpenVINO cannot read '{path}': a name in it is not UTF-8") from failure
+
+
+def _named(path: Path, weights: Path | None) -> ov.Model:
+    is_ir = path.suffix == ".xml"
     # Names that OpenVINO counts up are other ones when it reads the file again; an IR has its own.
     known = None if is_ir else kinds_by_name(_read(path))
     model = _read(path, weights)
@@ -94,7 +102,7 @@ def _read(path: Path, weights: Path | None = None) -> ov.Model:
             return ov.Core().read_model(path, weights) if weights else ov.Core().read_model(path)
     except RuntimeError as failure:
         hint = "" if path.is_dir() or path.suffix in SUFFIXES else f" Known suffixes: {', '.join(SUFFIXES)}."
-        reason = reason_of(failure)
+        reason = shortened(reason_of(failure))
         if reason.startswith("Unable to read the model"):
             reason = "it is of no format that OpenVINO knows, or damaged"
         msg = f"model.path: OpenVINO cannot read '{path}': {reason}.{hint}"
@@ -105,7 +113,7 @@ def require_room(model: ov.Model) -> None:
     """Raise InputError for an input of which one sample alone is larger than the memory of this machine."""
     for port in model.inputs:
         shape = port.get_partial_shape()
-        lengths = [axis.get_min_length() for axis in shape] if shape.rank.is_static else []
+        lengths = [max(axis.get_min_length(), 1) for axis in shape] if shape.rank.is_static else []
         size = math.prod(lengths) * port.get_element_type().size
         require_memory(f"model.path: a sample of input '{input_name(port)}' of shape {shape}", size)
 

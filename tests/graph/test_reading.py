@@ -9,7 +9,7 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.errors import InputError
-from tasks.graph.reading import locate, model_files, read_model, require_float
+from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
 from tests import models as m
 from tests.graph.onnx_file import write_convolution, write_normalized
 
@@ -114,6 +114,31 @@ def test_a_damaged_ir_is_refused_with_the_reason(saved: Path, damage: Callable[[
     assert str(caught.value).startswith("model.path: ")
     assert str(saved) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [b'name="stem_relu"', b'names="image"'], ids=["node", "tensor"])
+def test_a_name_that_is_no_unicode_is_refused_in_one_line(saved: Path, name: bytes) -> None:
+    text = saved.read_bytes()
+    saved.write_bytes(text.replace(name, name[:-2] + b'\xd0("'))
+    assert saved.read_bytes() != text
+    with pytest.raises(InputError, match=r"^model\.path: OpenVINO cannot read '.*': a name in it is not UTF-8$"):
+        read_model(saved)
+
+
+def test_long_reasons_are_shown_shortened(saved: Path) -> None:
+    saved.write_text(saved.read_text().replace('type="Convolution"', f'type="{"Conv" * 1000}"'))
+    with pytest.raises(InputError) as caught:
+        read_model(saved)
+    assert len(str(caught.value)) < 250 + len(str(saved))
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 10**7, 10**7), (-1, 1, 10**7, 10**7)], ids=["fixed", "free batch"])
+def test_inputs_that_no_memory_holds_are_refused_before_anything_is_made_of_them(lengths: tuple[int, ...]) -> None:
+    data = m.named(ops.parameter(ov.PartialShape(list(lengths)), ov.Type.f32), "image")
+    words = r"a sample of input 'image' of shape \[.*10000000,10000000\] would take \d{5,}\.\d GiB; this machine has"
+    with pytest.raises(InputError, match=words):
+        require_room(m.build(m.relu(data, "relu")))
+    require_room(m.convnet())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01 no model"], ids=["empty", "other"])
