@@ -106,10 +106,7 @@ def damaged_arrays(chance: random.Random, folder: Path) -> None:
     kind = chance.choice(("<f4", ">f8", "<i2", "|u1", "<f2"))
     np.save(buffer, np.arange(3 * np.prod(INPUT)).reshape(3, *INPUT).astype(kind))
     content = buffer.getvalue()
-    if chance.random() < 0.7:
-        content = with_any_header(chance, content)
-    else:
-        content = mutated(chance, content, BYTES)
+    content = with_any_header(chance, content) if chance.random() < 0.7 else mutated(chance, content, BYTES)
     path = folder / chance.choice(("data.npy", "data.npz"))
     path.write_bytes(content)
     if path.suffix == ".npz":

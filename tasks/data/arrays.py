@@ -133,8 +133,9 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 def _read_archive(path: Path) -> dict[str, Array]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not a zip archive, or cut off")
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not a zip archive, or cut off")
     with np.load(path, allow_pickle=False) as archive:
         unpacked = sum(entry.file_size for entry in archive.zip.infolist())
         require_memory(f"{path}: the arrays, which are unpacked at once (a .npy file is not),", unpacked)

@@ -52,7 +52,8 @@ def model_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     try:
         neighbours = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path]
-        text = path.read_bytes() if path.suffix == ".onnx" else b""
+        with path.open("rb") as file:
+            text = file.read() if path.suffix == ".onnx" else b""
     except OSError as failure:
         raise InputError(f"model.path: '{failure.filename}' cannot be read: {failure.strerror}") from failure
     # Beside a model of another format, an IR of its name is what an earlier run wrote.

@@ -15,6 +15,7 @@ import pytest
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.samples import listing
 from tasks.errors import InputError, did_you_mean
+from tests.privileges import like_anybody
 
 X = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 Y = np.array([3, 0, 1, 3], np.int32)
@@ -293,6 +294,13 @@ def test_bad_file_is_refused_when_opened(bad: Bad, tmp_path: Path) -> None:
     assert message.startswith(str(spec.path))
     for word in bad.words:
         assert word in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_without_permission_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch(0)
+    with like_anybody(), pytest.raises(InputError, match=r"is not a readable .*Permission denied"):
+        open_arrays(Arrays(tmp_path / f"a{suffix}"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -11,6 +11,7 @@ from openvino import opset13 as ops
 from tasks.errors import InputError
 from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
 from tests import models as m
+from tests.privileges import like_anybody
 from tests.graph.onnx_file import write_convolution, write_normalized
 
 SOME_PATH = Path("some.xml")
@@ -157,6 +158,14 @@ def test_foreign_files_leave_nothing_on_the_terminal(tmp_path: Path, capfd: pyte
     with pytest.raises(InputError, match=r"it is of no format that OpenVINO knows, or damaged\.$"):
         read_model(tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".onnx", ".tflite"])
+def test_a_model_without_permission_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.touch(0)
+    with like_anybody(), pytest.raises(InputError, match=rf"model\.path: '{path}' cannot be read: Permission denied"):
+        model_files(path)
 
 
 def test_neighbours_that_cannot_be_read_are_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
