@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.errors import InputError
 from tasks.records import Runtime
+from tasks.staging import make_folder
 
 
 def require_extra(runtime: Runtime) -> None:
@@ -26,7 +27,8 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
     ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
     """
     state = home.resolve()
-    state.mkdir(parents=True, exist_ok=True)
+    for folder in (state, state / "results", state / "prefect"):
+        make_folder(folder)
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),

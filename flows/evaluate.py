@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from flows.speed import compare_speed
 from flows.stages import Stages
-from flows.summary import metrics_table
+from flows.summary import metrics_table, print_warnings
 from tasks.config import EvaluateConfig
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.fetch_model import fetched
@@ -51,6 +51,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     metrics: dict[str, dict[str, float | None]] = {}
     reference: Evaluation | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     for role, model in models.items():
         evaluation = stages.run(
             evaluate_model,
@@ -64,6 +65,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
         )
         metrics[role], reference = dict(evaluation.metrics), evaluation
         notes += evaluation.notes
+        warnings += evaluation.warnings
     speeds, unmeasured = compare_speed(stages, tuple(models.values()), samples, options.speed_seconds, run)
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
@@ -72,12 +74,14 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     content = {
         "metrics": metrics,
         "samples": len(samples),
+        "warnings": warnings,
         "notes": notes,
         "configuration": asdict(config),
         "overrides": overrides,
     }
     write_evaluation(config.output_dir, content)
     console = Console()
+    print_warnings(console, warnings)
     console.print(metrics_table(f"{models['model'].name} on {len(samples)} samples", metrics))
     for note in notes:
         console.print(f"Note: {escape(note)}", highlight=False)

@@ -287,6 +287,7 @@ def _log_report(run: Run, report: Report, arguments: Namespace) -> None:
         *(("info", f"setting: {word}") for word in run.overrides),
         *(("warning", notice) for notice in run.translation.notices),
         *(("info", f"{stage.name}: {stage.state}, {stage.seconds:.2f} s") for stage in report.stages),
+        *(("info", f"warning: {warning}") for warning in report.warnings),
         *(("info", f"note: {note}") for note in report.notes),
     ]
     if arguments.evaluate:

@@ -12,7 +12,7 @@ from flows.report import make_report
 from flows.review import draw_report, find_layer_errors
 from flows.speed import compare_speed
 from flows.stages import Stages
-from flows.summary import print_summary
+from flows.summary import print_summary, print_warnings
 from tasks.config import QuantizeConfig
 from tasks.data.source import source_files
 from tasks.evaluate_model import evaluate_model, scoring_identity
@@ -87,6 +87,8 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     if not config.tracking.sweep:  # which shows all its points in one table
         places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
         print_summary(Console(), report, places)
+    else:
+        print_warnings(console, report.warnings)
     return report
 
 

@@ -62,6 +62,7 @@ def make_report(
         layers=review.layers,
         quantizer_list=review.quantizers,
         promotion=promotion,
+        warnings=evaluations[0].warnings,
     )
 
 

@@ -1,6 +1,6 @@
 """What a user sees at the end: float beside INT8, and where everything is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +27,8 @@ _MOST_ROWS = 24
 
 
 def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
-    """Print the table of metrics, what was quantized, the notes and the places."""
+    """Print the warnings, the table of metrics, what was quantized, the notes and the places."""
+    print_warnings(console, report.warnings)
     table = metrics_table(f"{report.model}: {_titles(report)}", report.metrics)
     sizes = [size["bin"] for size in report.sizes.values()]
     change = f"{sizes[1] / sizes[0]:.3f} x" if sizes[0] else ""
@@ -45,6 +46,12 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
     for name, place in places.items():
         if place:
             console.print(f"{name}: {escape(place)}", highlight=False, soft_wrap=True)
+
+
+def print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    """Print what has to be read before any figure."""
+    for warning in warnings:
+        console.print(f"[bold red]Warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def _titles(report: Report) -> str:

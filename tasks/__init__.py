@@ -48,6 +48,7 @@ Plumbing: what steps and flows stand on.
     history       runs that MLflow has, by what people call them
     monitoring    what a run takes of the machine
     tracking      MLflow, by a process of its own
+    moved_home    artifacts that MLflow has in a home that was moved or copied
     tracking_process   what that process does
     speed_process measures speed where a crash harms nothing else
     line_process  a process that answers lines of JSON

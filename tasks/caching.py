@@ -26,6 +26,7 @@ from prefect.transactions import IsolationLevel
 
 from tasks.locking import FileLocks
 from tasks.records import Runtime
+from tasks.staging import remove
 from tasks.store import Store, referenced
 
 _PACKAGE = Path(__file__).parent
@@ -82,6 +83,8 @@ def forget_damaged(key: str, store: Store, results: Path) -> None:
     """Drop a cached result that cannot be served: unreadable, another step's, or naming an artifact that is damaged."""
     record = results / key
     if not record.is_file():
+        if record.is_symlink() or record.is_dir():  # Prefect could neither read nor replace it
+            remove(record)
         return
     try:
         found = get_result_store().read(key)

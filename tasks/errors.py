@@ -1,6 +1,7 @@
 """The one error for what a user can mend: bad configuration, bad files, bad data."""
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,14 +22,18 @@ class InputError(ValueError):
 
 def readable(line: str) -> str:
     """Return a line that a terminal shows as one: what it cannot show is escaped, the middle of a long one left out."""
-    line = shortened(line, 2 * LONGEST_LINE)  # what is escaped only gets longer
+    line = _cut(line, 2 * LONGEST_LINE)  # what is escaped only gets longer
     if not line.isprintable():
         line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
-    return shortened(line, LONGEST_LINE)
+    return _cut(line, LONGEST_LINE)
 
 
-def shortened(text: str, most: int) -> str:
-    """Return the beginning and the end of a text of more than so many characters."""
+def shortened(text: str, most: int = 120) -> str:
+    """Return a text in one line of at most so many characters; what does not fit is cut off in its midst."""
+    return _cut(" ".join(text.split()), most)
+
+
+def _cut(text: str, most: int) -> str:
     gap = " ... "
     end = (most - len(gap)) // 2
     return text if len(text) <= most else f"{text[: most - len(gap) - end]}{gap}{text[-end:]}"
@@ -72,7 +77,17 @@ def longer(key: str, tree: Any, prefix: str = "") -> list[str]:
     return [each for each, depth in zip(found, depths, strict=True) if depth == min(depths)]
 
 
-def reason_of(failure: RuntimeError) -> str:
+def reason_of(failure: Exception) -> str:
     """Return the line of OpenVINO's message that says what is wrong: the last one, without its source location."""
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return (lines[-1] if lines else "unknown reason").rstrip(".!")
+    reason = (lines[-1] if lines else "unknown reason").rstrip(".!")
+    return "there is not enough memory" if reason == "std::bad_alloc" else reason
+
+
+def require_memory(what: str, size: int) -> None:
+    """Raise InputError, beginning with ``what``, if that takes more bytes than this machine has memory."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > there:
+        raise InputError(
+            f"{what} would take {size / 2**30:.1f} GiB; this machine has {there / 2**30:.1f} GiB of memory."
+        )

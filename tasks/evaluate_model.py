@@ -12,6 +12,7 @@ from tasks.algorithms.evaluation import (
     collect_rows,
     comparison_metrics,
     compile_alone,
+    guessing,
     not_compared,
     sample_outputs,
     stack,
@@ -95,10 +96,12 @@ def evaluate_model(
     if final:
         again = _loaded(samples, dataset, names, [], runtime.keep_samples)
         notes += written_otherwise(opened, islice(again, 1), first)
+    warnings: tuple[str, ...] = ()
     if scoring is None and annotations.labels is not None and dataset.labels is not None:
         metrics |= classification_metrics(outputs, annotations.labels)
+        warnings = guessing(outputs, annotations.labels) if reference is None else ()
     if reference is None:
-        return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes, logits)
+        return Evaluation(metrics, len(dataset), store.put_arrays(outputs), notes, logits, warnings=warnings)
     if reference.outputs is None:
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
     wanted = store.open_arrays(reference.outputs)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.caching import step
-from tasks.graph.reading import locate, model_files, read_model, require_float
+from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
 from tasks.records import ModelRef, Runtime
 from tasks.store import Store, file_identity
 
@@ -56,9 +56,10 @@ def load_model(
         name: Name of the model; None for that of its file.
 
     Raises:
-        InputError: The file cannot be read, or the model is quantized already and must not be.
+        InputError: The file cannot be read, no memory holds an input, or the model is quantized and must not be.
     """
     model = read_model(path, locate(weights, "model.weights") if weights else None)
+    require_room(model)
     if not quantized:
         require_float(model, path)
     return Store(runtime.home).put_model(model, name or _name(path))

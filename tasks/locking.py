@@ -16,6 +16,8 @@ from typing import Any
 from prefect.locking.protocol import LockManager
 from prefect.settings import get_current_settings
 
+from tasks.staging import make_folder, remove
+
 _POLL_SECONDS = 0.05
 
 
@@ -90,8 +92,14 @@ class FileLocks(LockManager):
 
     def _open(self, key: str) -> int:
         folder = Path(get_current_settings().results.local_storage_path) / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / sha256(key.encode()).hexdigest(), os.O_RDWR | os.O_CREAT, 0o644)
+        file = make_folder(folder) / sha256(key.encode()).hexdigest()
+        try:
+            return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            if not (file.is_symlink() or file.is_dir()):
+                raise
+            remove(file)
+            return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
 
 
 def _locked(file: int) -> bool:

@@ -74,7 +74,9 @@ def _summary(report: Report) -> str:
         for name, value in after.items()
         if "/" not in name  # values of every class are among the metrics
     ]
-    return "\n".join(["| | float | INT8 |", "|---|---|---|", *rows, "", *(f"- {note}" for note in report.notes)])
+    warnings = [f"**Warning:** {warning}\n" for warning in report.warnings]
+    notes = [f"- {note}" for note in report.notes]
+    return "\n".join([*warnings, "| | float | INT8 |", "|---|---|---|", *rows, "", *notes])
 
 
 def _number(value: float | None) -> str:

@@ -109,7 +109,7 @@ class Evaluation:
     """Metrics of one model on one data set.
 
     ``outputs`` are to be compared with those of other models; None for one that was compared itself. ``logits``: some
-    are what a last softmax or sigmoid reads.
+    are what a last softmax or sigmoid reads. ``warnings`` say why the metrics may mean nothing.
     """
 
     metrics: dict[str, float | None]
@@ -117,6 +117,7 @@ class Evaluation:
     outputs: ArraysRef | None
     notes: tuple[str, ...] = ()
     logits: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Report:
     error of each before and after layer-wise tuning, in units of its output's variance. ``layers`` tell of each layer,
     in topological order, ``sqnr_db`` after each step, and the noise and its parts in units of the signal's energy;
     ``quantizer_list`` what each quantizer is (see ``algorithms.quantizers``). ``promotion``: None if not registered.
+    ``warnings`` come before all else: why the figures may mean nothing.
     """
 
     model: str
@@ -187,6 +189,7 @@ class Report:
     layers: tuple[dict[str, Any], ...] = field(default=())
     quantizer_list: tuple[dict[str, Any], ...] = field(default=())
     promotion: Promotion | None = None
+    warnings: tuple[str, ...] = field(default=())
 
 
 def flatten(config: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.numerics.statistics import StackedStatistics, Statistics, to_arrays
 from tasks.records import ArraysRef
+from tasks.staging import make_folder, remove
 from tasks.store import Store
 
 Arrays = dict[str, NDArray[Any]]
@@ -54,7 +55,9 @@ def _longest(store: Store, folder: Path, digests: tuple[str, ...]) -> tuple[Arra
     notes = sorted(_notes(folder, digests), key=lambda note: -note[0])
     for count, ref in notes:
         if count and store.is_intact(ref):
-            return {name: rows[:count] for name, rows in store.open_arrays(ref).items()}, count
+            arrays = store.open_arrays(ref)
+            if all(len(rows) >= count for rows in arrays.values()):
+                return {name: rows[:count] for name, rows in arrays.items()}, count
     return {}, 0
 
 
@@ -62,14 +65,20 @@ def _notes(folder: Path, digests: tuple[str, ...]) -> Iterator[tuple[int, Arrays
     for file in folder.glob("*.json"):
         try:
             samples = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
+            samples = None
+        if not isinstance(samples, list):
+            remove(file)  # damaged: nothing is known of what was collected
             continue
         same = takewhile(lambda pair: pair[0] == pair[1], zip(samples, digests, strict=False))
         yield sum(1 for _ in same), ArraysRef(file.stem)
 
 
 def _note(folder: Path, digests: tuple[str, ...], ref: ArraysRef) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    for named_by_digest in (folder.parent, folder):
+        if not named_by_digest.is_dir():
+            remove(named_by_digest)
+    make_folder(folder)
     with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".incomplete", delete=False, encoding="utf-8") as file:
         json.dump(digests, file)
     os.replace(file.name, folder / f"{ref.digest}.json")  # noqa: PTH105 - whole or not there at all

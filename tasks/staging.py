@@ -5,6 +5,7 @@ a killed run left behind is told from what another run is filling right now.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -53,6 +54,27 @@ def _is_untouched(path: Path, seconds: float) -> bool:
         return path.is_dir() and time.time() - path.stat().st_mtime >= seconds
     except FileNotFoundError:  # its process has just finished
         return False
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made unless it is there. Raises OSError, also for what stands in its place, which is left alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as failure:
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a file or a link without target, not a folder", failure.filename
+        ) from failure
+    return folder
+
+
+def remove(path: Path) -> None:
+    """Remove what lies under a name, be it a file, a link or a folder of files, as far as that is allowed."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        path.chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def exchange(first: Path, second: Path) -> None:

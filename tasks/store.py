@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.records import ArraysRef, ModelRef
-from tasks.staging import abandoned, staged
+from tasks.staging import abandoned, make_folder, remove, staged
 
 _ARRAYS = "arrays.safetensors"
 # The entry of a file that lists its arrays: the format keeps them in an order of its own.
@@ -52,8 +53,16 @@ class Store:
         return self._folder(ref)
 
     def open_model(self, ref: ModelRef) -> ov.Model:
-        """Read a model back; the caller may change it."""
-        return ov.Core().read_model(self.model_folder(ref) / "model.xml")
+        """Read a model back; the caller may change it. Raises OSError if its files are gone or damaged."""
+        folder = self.model_folder(ref)
+        try:
+            return ov.Core().read_model(folder / "model.xml")
+        except RuntimeError as failure:
+            for file in _model_files(folder):
+                file.open("rb").close()  # OSError tells why not
+            if self.is_intact(ref):
+                raise
+            raise OSError(errno.EIO, "damaged; the next run makes it again", str(folder)) from failure
 
     def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ArraysRef:
         """Save named arrays of numbers; raises ValueError for one that holds something else."""
@@ -81,24 +90,26 @@ class Store:
         return _StoredArrays(self.arrays_file(ref))
 
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
-        """Whether the files are there and still have the digest they were stored under."""
+        """Whether the files are there, can be read and still have the digest they were stored under."""
         folder = self._folder(ref)
         files = _model_files(folder) if isinstance(ref, ModelRef) else (folder / _ARRAYS,)
-        return all(file.is_file() for file in files) and _digest(*files) == ref.digest
+        try:
+            return all(file.is_file() for file in files) and _digest(*files) == ref.digest
+        except OSError:
+            return False
 
     def discard(self, ref: ModelRef | ArraysRef) -> None:
         """Remove what is left of a damaged artifact, so that it can be made again."""
-        shutil.rmtree(self._folder(ref), ignore_errors=True)
+        remove(self._folder(ref))
 
     def _folder(self, ref: ModelRef | ArraysRef) -> Path:
         return self.root / ("models" if isinstance(ref, ModelRef) else "arrays") / ref.digest
 
     @contextmanager
     def _temporary(self, kind: str) -> Iterator[Path]:
-        parent = self.root / kind
-        parent.mkdir(parents=True, exist_ok=True)
+        parent = make_folder(self.root / kind)
         for left in abandoned(parent, _TEMPORARY, _ABANDONED_SECONDS):
-            shutil.rmtree(left, ignore_errors=True)
+            remove(left)
         with _told_by_python(parent), staged(parent, _TEMPORARY) as folder:
             yield folder
 
@@ -122,8 +133,15 @@ def _told_by_python(folder: Path) -> Iterator[None]:
         number = re.search(r"os error (\d+)", str(failure))
         if not number and "iostream error" not in str(failure):
             raise
-        code = int(number[1]) if number else errno.ENOSPC
+        code = int(number[1]) if number else _why_not_written(folder)
         raise OSError(code, os.strerror(code), str(folder)) from failure
+
+
+def _why_not_written(folder: Path) -> int:
+    """The limit of file sizes (ulimit -f), if there is one and more room than it allows a file; else a full disk."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    limited = limit != resource.RLIM_INFINITY and shutil.disk_usage(folder).free > limit
+    return errno.EFBIG if limited else errno.ENOSPC
 
 
 class _StoredArrays(Mapping[str, NDArray[Any]]):

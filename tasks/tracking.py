@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks import moved_home
 from tasks.errors import unknown
 from tasks.line_process import LineProcess
 
@@ -180,6 +181,7 @@ def created_once(uri: str | None, home: Path) -> Iterator[str]:
             # A relative path, because a home may hold characters that mean something else in a URI.
             os.chdir(home)
             _create_database()
+            moved_home.follow(home)
         yield uri or "sqlite:///mlflow.db"
 
 
@@ -200,7 +202,7 @@ def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
 
     def open_it() -> Any:
         found = client.get_experiment_by_name(name)
-        location = None if uri else (home / "mlartifacts").as_uri()
+        location = None if uri else (home / moved_home.ARTIFACTS).as_uri()
         return found.experiment_id if found else client.create_experiment(name, artifact_location=location)
 
     return str(asked_again(open_it))

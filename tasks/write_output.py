@@ -31,7 +31,7 @@ def require_writable(folder: Path, key: str = "output_dir") -> None:
     """Raise InputError, naming the ``key``, unless files can be created in the folder. It is not created here."""
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        with tempfile.TemporaryFile(dir=there.resolve()):
+        with tempfile.TemporaryFile(dir=os.path.realpath(there)):
             pass
     except OSError as failure:
         reason = failure.strerror if there.is_dir() else "Not a directory"

@@ -27,6 +27,7 @@ from tasks.load_model import load_model
 from tasks.place_quantizers import place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef, Runtime
 from tasks.store import Store
+from tests.privileges import like_anybody
 
 STEPS: list[Any] = [load_model, load_dataset, place_quantizers, collect_statistics, estimate_ranges, evaluate_model]
 INPUTS: dict[str, Any] = {
@@ -249,6 +250,26 @@ def test_unreadable_records_are_forgotten(store: Store, results: Path, corrupt: 
     assert (results / "step-1").read_bytes() != before
     forget_damaged("step-1", store, results)
     assert not (results / "step-1").exists()
+
+
+IN_THE_WAY: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a folder of files": lambda file: shutil.copytree(Path(__file__).parent / "shapes", file),
+    "a loop": lambda file: file.symlink_to(file.name),
+    "a link to nowhere": lambda file: file.symlink_to("nowhere/at/all"),
+    "forbidden": lambda file: file.touch(0),
+}
+
+
+@pytest.mark.parametrize("place", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+def test_what_is_in_the_way_of_a_record_gives_way(store: Store, results: Path, place: Callable[[Path], object]) -> None:
+    place(results / "step-1")
+    with like_anybody():
+        forget_damaged("step-1", store, results)
+        record(evaluation(store.put_arrays({"x": np.ones(3)})), results)
+        forget_damaged("step-1", store, results)
+    assert (results / "step-1").is_file()
+    assert not (results / "step-1").is_symlink()
 
 
 @pytest.mark.parametrize("damage", ["cut off", "gone"])

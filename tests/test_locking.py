@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,17 @@ def test_a_copy_holds_nothing(travel: object) -> None:
     other = travel(locks)
     assert not other.is_lock_holder("key", "a")
     locks.release_lock("key", "a")
+
+
+@pytest.mark.parametrize("place", [Path.mkdir, lambda file: file.symlink_to(file.name)], ids=["folder", "loop"])
+def test_what_is_in_the_way_of_a_lock_gives_way(folder: Path, place: Callable[[Path], object]) -> None:
+    locks = FileLocks()
+    assert locks.acquire_lock("key", "me")
+    locks.release_lock("key", "me")
+    (file,) = (folder / ".locks").iterdir()
+    file.unlink()
+    place(file)
+    assert locks.acquire_lock("key", "me")
+    assert file.is_file()
+    assert FileLocks().is_locked("key")
+    locks.release_lock("key", "me")

@@ -4,10 +4,12 @@ import errno
 import multiprocessing
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef
 from tasks.store import Store, file_identity, referenced
 from tests import models
+from tests.privileges import like_anybody
 
 Ref = ModelRef | ArraysRef
 ARRAYS: dict[str, NDArray[Any]] = {
@@ -114,7 +117,38 @@ def to_folder(file: Path) -> None:
     file.mkdir()
 
 
-DAMAGES = [truncate, flip_bit, Path.unlink, to_folder]
+def to_loop(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.name)
+
+
+def to_dangling_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere/at/all")
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0)
+
+
+def forbid_folder(file: Path) -> None:
+    forbid(file.parent)
+
+
+def replace_folder(file: Path) -> None:
+    folder = file.parent
+    folder.rename(folder.with_name("moved"))
+    folder.write_text("a file")
+
+
+def link_folder_to_nothing(file: Path) -> None:
+    folder = file.parent
+    folder.rename(folder.with_name("moved"))
+    folder.symlink_to("nowhere")
+
+
+DAMAGES = [truncate, flip_bit, Path.unlink, to_folder, to_loop, to_dangling_link]
+DAMAGES += [forbid, forbid_folder, replace_folder, link_folder_to_nothing]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -122,10 +156,51 @@ DAMAGES = [truncate, flip_bit, Path.unlink, to_folder]
 def test_damage_is_seen_and_mended(store: Store, kind: str, number: int, damage: Callable[[Path], None]) -> None:
     ref = put(store, kind)
     damage(files(store, ref)[number])
-    assert not store.is_intact(ref)
-    # Whoever makes the content again, for whatever reason, finds it whole afterwards.
-    assert put(store, kind) == ref
-    assert store.is_intact(ref)
+    with like_anybody():
+        assert not store.is_intact(ref)
+        # Whoever makes the content again, for whatever reason, finds it whole afterwards.
+        assert put(store, kind) == ref
+        assert store.is_intact(ref)
+
+
+@pytest.mark.parametrize("replace", [Path.write_text, Path.symlink_to], ids=["file", "link to nowhere"])
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_what_stands_in_place_of_a_folder_is_named_and_kept(
+    store: Store, kind: str, replace: Callable[[Path, str], object]
+) -> None:
+    store.root.mkdir()
+    replace(store.root / kind, "nowhere")
+    with pytest.raises(NotADirectoryError, match="a file or a link without target") as caught:
+        put(store, kind)
+    assert caught.value.filename == str(store.root / kind)
+    assert os.path.lexists(store.root / kind)
+
+
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_a_folder_that_may_not_be_written_is_named(store: Store, kind: str) -> None:
+    (store.root / kind).mkdir(parents=True)
+    (store.root / kind).chmod(0o555)
+    with like_anybody(), pytest.raises(PermissionError, match=f"/{kind}/"):
+        put(store, kind)
+
+
+LOSSES: dict[str, tuple[Callable[[Path], object], type[OSError], str]] = {
+    "the home": (lambda folder: shutil.rmtree(folder.parents[1]), FileNotFoundError, "No such file"),
+    "its weights": (lambda folder: (folder / "model.bin").unlink(), FileNotFoundError, "No such file"),
+    "permission": (lambda folder: (folder / "model.xml").chmod(0), PermissionError, "Permission denied"),
+    "its second half": (lambda folder: truncate(folder / "model.xml"), OSError, "damaged; the next run makes it again"),
+}
+
+
+@pytest.mark.parametrize(("lose", "error", "words"), LOSSES.values(), ids=LOSSES.keys())
+def test_a_model_that_is_lost_while_a_run_needs_it_is_named(
+    store: Store, lose: Callable[[Path], object], error: type[OSError], words: str
+) -> None:
+    ref = store.put_model(models.convnet(), "tiny")
+    lose(store.model_folder(ref))
+    with like_anybody(), pytest.raises(error, match=words) as caught:
+        store.open_model(ref)
+    assert str(caught.value.filename).startswith(str(store.model_folder(ref)))
 
 
 @pytest.mark.parametrize("kind", ["models", "arrays"])
@@ -158,8 +233,8 @@ def test_a_failing_put_leaves_nothing(store: Store, kind: str, monkeypatch: pyte
     assert list((store.root / kind).iterdir()) == []
 
 
-@pytest.mark.parametrize(("kind", "code"), [("models", errno.ENOSPC), ("arrays", errno.EFBIG)])
-def test_libraries_that_cannot_write_say_so_as_python_does(store: Store, kind: str, code: int) -> None:
+@pytest.mark.parametrize("kind", ["models", "arrays"])
+def test_a_limit_of_file_sizes_is_told_from_a_full_disk(store: Store, kind: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -167,8 +242,21 @@ def test_libraries_that_cannot_write_say_so_as_python_does(store: Store, kind: s
             put(store, kind)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (caught.value.errno, caught.value.filename) == (code, str(store.root / kind))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(store.root / kind))
     assert list((store.root / kind).iterdir()) == []
+
+
+def test_a_full_disk_is_told_from_a_limit_of_file_sizes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("Exception from ...:\nbasic_ios::clear: iostream error\n")
+
+    monkeypatch.setattr("tasks.store.ov.save_model", full)
+    with pytest.raises(OSError, match="No space left"):
+        put(store, "models")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (10**6, 10**6))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="No space left"):
+        put(store, "models")
 
 
 def put_often(root: Path, start: Any, answers: Any) -> None:

@@ -19,6 +19,7 @@ from tasks.algorithms.inference import (
 from tasks.errors import InputError
 from tasks.graph.logits import take_logits
 from tasks.graph.naming import output_names
+from tasks.numerics.guessing import chance_level
 from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
 
 Outputs = dict[str, NDArray[Any]]
@@ -187,6 +188,34 @@ def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[
     Raises:
         InputError: A label is no class of the output.
     """
+    scores = _class_scores(outputs, labels)
+    metrics = {"top1": 100 * top_k(scores, labels, 1)}
+    if scores.shape[1] > 5:
+        metrics["top5"] = 100 * top_k(scores, labels, 5)
+    return metrics
+
+
+def guessing(outputs: Outputs, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """A warning if the classes of the first output are no better than guesses (see ``numerics.guessing``).
+
+    Args:
+        outputs: Outputs by name, (samples, ...).
+        labels: Class of each sample, (samples,), int64.
+    """
+    answers, classes = (scores := _class_scores(outputs, labels)).argmax(axis=1), scores.shape[1]
+    level = chance_level(answers, labels, classes)
+    if level is None:
+        return ()
+    same = f"; it answers class {answers[0]} for every sample" if (answers == answers[0]).all() else ""
+    right = 100 * (answers == labels).mean()
+    return (
+        f"the model guesses: top-1 is {right:.1f} % of {len(labels)} samples, where guessing gives {100 * level:.1f} %"
+        f"{same}; check mean, scale, channel_order and layout of the samples, and their labels",
+    )
+
+
+def _class_scores(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray[Any]:
+    """The first output as (samples, classes)."""
     whole = (item for item in outputs.items() if f"{item[0]}{_SHAPES}" not in outputs and _SHAPES not in item[0])
     name, scores = next(whole, (None, np.empty((0,))))
     scores = scores.reshape(len(labels), -1) if len(scores) == len(labels) else scores
@@ -194,10 +223,7 @@ def classification_metrics(outputs: Outputs, labels: NDArray[np.int64]) -> dict[
         classes = scores.shape[1] if scores.ndim == 2 else 0
         msg = f"labels go up to {labels.max()}, but the first output ('{name}') has {classes} classes"
         raise InputError(msg)
-    metrics = {"top1": 100 * top_k(scores, labels, 1)}
-    if scores.shape[1] > 5:
-        metrics["top5"] = 100 * top_k(scores, labels, 5)
-    return metrics
+    return scores
 
 
 def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:

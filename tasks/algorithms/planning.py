@@ -65,5 +65,6 @@ def _noise(model: ov.Model) -> Sample:
     for port in model.inputs:
         shape, dtype = tuple(port.get_shape()), port.get_element_type().to_dtype()
         real = np.issubdtype(dtype, np.floating)
-        sample[input_name(port)] = generator.random(shape).astype(dtype) if real else np.zeros(shape, dtype)
+        noise = generator.random(shape, np.float32) if real else np.zeros(shape, dtype)
+        sample[input_name(port)] = noise.astype(dtype, copy=False)
     return sample

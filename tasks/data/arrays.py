@@ -1,7 +1,7 @@
 """Samples from NumPy files: one array per model input, samples along axis 0."""
 
+import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
-from tasks.errors import InputError, did_you_mean
-
-# What numpy and zipfile raise for files that are damaged or are something else; RuntimeError stands for encrypted
-# archives and unknown compression, MemoryError for a header that claims an absurd shape.
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+from tasks.errors import InputError, did_you_mean, require_memory, shortened
 
 
 @dataclass(frozen=True)
@@ -123,23 +119,30 @@ def _read(path: Path) -> dict[str, Array]:
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path}: {found}; expected a {path.suffix} file.{_near_file(path)}")
     try:
-        return _read_archive(path) if path.suffix == ".npz" else {"x": np.lib.format.open_memmap(path, mode="r")}
-    except UNREADABLE as error:
+        # numpy warns of headers that Python 2 wrote, and of sizes that overflow before it refuses them.
+        with warnings.catch_warnings(action="ignore"):
+            return _read_archive(path) if path.suffix == ".npz" else {"x": np.lib.format.open_memmap(path, mode="r")}
+    except InputError:
+        raise
+    except Exception as error:  # a header is parsed as Python: numpy passes on whatever that raises
         if "bject" in str(error):  # numpy: "Object arrays cannot be loaded ...", "... Python objects in dtype."
             message = "holds Python objects; expected numbers (unpickling objects could run foreign code)."
         else:
-            message = f"is not a readable {path.suffix} file ({' '.join(str(error).split()) or type(error).__name__})."
+            message = f"is not a readable {path.suffix} file ({shortened(str(error)) or type(error).__name__})."
         raise InputError(f"{path}: {message}") from error
 
 
 def _read_archive(path: Path) -> dict[str, Array]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not a zip archive, or cut off")
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not a zip archive, or cut off")
     with np.load(path, allow_pickle=False) as archive:
+        unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+        require_memory(f"{path}: the arrays, which are unpacked at once (a .npy file is not),", unpacked)
         arrays = {name: archive[name] for name in archive.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise ValueError(f"its entry {name!r} is not an array")
+            raise ValueError(f"its entry {shortened(name)!r} is not an array")
     return arrays
 
 
@@ -158,17 +161,16 @@ def _count(origin: str, arrays: Mapping[str, Array]) -> int:
     if not arrays:
         raise InputError(f"{origin}: holds no array of samples; expected an array 'x' or one per model input.")
     for name, array in arrays.items():
+        called = f"{origin}: array {shortened(name)!r}"
         if array.dtype.kind not in "biuf":
-            raise InputError(f"{origin}: array {name!r} is of type {array.dtype}; expected real numbers.")
+            raise InputError(f"{called} is of type {shortened(str(array.dtype))}; expected real numbers.")
         if not array.shape:
-            raise InputError(f"{origin}: array {name!r} is a single number; expected samples on axis 0.")
+            raise InputError(f"{called} is a single number; expected samples on axis 0.")
         if 0 in array.shape:
-            raise InputError(
-                f"{origin}: array {name!r} of shape {array.shape} is empty; expected at least one sample on axis 0."
-            )
+            raise InputError(f"{called} of shape {array.shape} is empty; expected at least one sample on axis 0.")
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        pairs = ", ".join(f"{name!r} {length}" for name, length in sorted(lengths.items()))
+        pairs = shortened(", ".join(f"{name!r} {length}" for name, length in sorted(lengths.items())))
         raise InputError(
             f"{origin}: arrays of different lengths ({pairs}); expected the same number of samples in each."
         )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import InputError
+from tasks.errors import InputError, shortened
 
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -69,7 +69,7 @@ class Samples(Protocol):
 
 def listing(names: Sequence[str], shown: int = 5) -> str:
     """Return the first names, quoted, and how many more there are."""
-    text = ", ".join(repr(name) for name in names[:shown])
+    text = ", ".join(repr(shortened(name)) for name in names[:shown])
     return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
 
 

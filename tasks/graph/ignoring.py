@@ -14,6 +14,8 @@ from tasks.graph.scope import IgnoredOperation, IgnoredScope
 # keep it float would only take the quantization of the layers behind it.
 TRANSFORMER_TYPES = frozenset({"Add", "Power", "Subtract", "ReduceMean", "SquaredDifference", "MVN", "Multiply"})
 
+_MOST_NAMED = 3
+
 
 def find_ignored(
     operations: tuple[Operation, ...], ignored: IgnoredScope, why_never: Callable[[Operation], str | None]
@@ -38,9 +40,9 @@ def find_ignored(
                 f"quantization.ignored.scope: {name!r} has no effect: bodies of {by_name[outer].type} stay float anyway"
             )
         if name not in by_name:
-            raise InputError(
-                f"quantization.ignored.scope: the model has no operation {name!r}{_nearest(name, by_name)}"
-            )
+            parts = [each.name for each in operations if each.name.startswith(f"{name}/") and not why_never(each)]
+            hint = f"; it became {', '.join(map(repr, parts[:_MOST_NAMED]))}" if parts else _nearest(name, by_name)
+            raise InputError(f"quantization.ignored.scope: the model has no operation {name!r}{hint}")
         found |= _useful(f"quantization.ignored.scope: {name!r}", [by_name[name]], why_never)
     for pattern in ignored.patterns:
         try:
@@ -71,8 +73,16 @@ def _useful(
         raise InputError(
             f"{entry} has no effect: {first.type} {first.name!r} is never quantized here ({reasons[first]})"
             + (f", nor are {len(reasons) - 1} others that match" if len(reasons) > 1 else "")
+            + _layer_of(first, reasons[first], why_never)
         )
     return useful
+
+
+def _layer_of(operation: Operation, reason: str | None, why_never: Callable[[Operation], str | None]) -> str:
+    """Of a bias, which layer it belongs to: in ONNX both are one operation, whose name the bias has got."""
+    sources = [source.operation for source in operation.sources if source is not None] if reason == "bias" else []
+    layers = [source.name for source in sources if why_never(source) is None]
+    return f"; its layer is {layers[0]!r}" if layers else ""
 
 
 def _of_type(operations: Iterable[Operation], entry: IgnoredOperation) -> list[Operation]:
@@ -134,5 +144,5 @@ def spell(entry: IgnoredOperation) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     """The names nearest to ``name``, as the end of a message; empty if none is near."""
     folded = {each.casefold(): each for each in known}
-    near = difflib.get_close_matches(name.casefold(), folded, n=3)
+    near = difflib.get_close_matches(name.casefold(), folded, n=_MOST_NAMED)
     return f"; nearest: {', '.join(folded[each] for each in near)}" if near else ""

@@ -1,5 +1,6 @@
 """From a model file to a model that can be quantized, or to an error of one line."""
 
+import math
 import os
 import re
 import sys
@@ -12,8 +13,8 @@ from xml.etree import ElementTree
 import openvino as ov
 from openvino._offline_transformations import apply_fused_names_cleanup, apply_moc_transformations
 
-from tasks.errors import InputError, did_you_mean, reason_of, shortened
-from tasks.graph.naming import kinds_by_name, name_nodes, name_outputs
+from tasks.errors import InputError, did_you_mean, reason_of, require_memory, shortened
+from tasks.graph.naming import input_name, kinds_by_name, name_nodes, name_outputs
 
 PACKAGED = "pkg://"
 SUFFIXES = (".xml", ".onnx", ".tflite", ".pb", ".pdmodel", ".json")
@@ -68,7 +69,8 @@ def model_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     try:
         neighbours = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path]
-        text = path.read_bytes() if path.suffix == ".onnx" else b""
+        with path.open("rb") as file:
+            text = file.read() if path.suffix == ".onnx" else b""
     except OSError as failure:
         raise InputError(f"model.path: '{failure.filename}' cannot be read: {failure.strerror}") from failure
     # An IR beside a model of another format and of its name is the output of an earlier run.
@@ -107,6 +109,14 @@ def read_model(path: Path, weights: Path | None = None) -> ov.Model:
     if is_ir and not weights and not path.with_suffix(".bin").is_file():
         msg = f"model.path: '{path}' has no weights: '{path.with_suffix('.bin').name}' is missing beside it"
         raise InputError(msg)
+    try:
+        return _named(path, weights)
+    except UnicodeError as failure:
+        raise InputError(f"model.path: OpenVINO cannot read '{path}': a name in it is not UTF-8") from failure
+
+
+def _named(path: Path, weights: Path | None) -> ov.Model:
+    is_ir = path.suffix == ".xml"
     # Names from a counter change when OpenVINO reads the file again; those of an IR are in the file.
     known = None if is_ir else kinds_by_name(_read(path))
     model = _read(path, weights)
@@ -132,8 +142,13 @@ def _read(path: Path, weights: Path | None = None) -> ov.Model:
 
 
 def why_unreadable(failure: RuntimeError, path: Path) -> str:
-    """What of a model's file OpenVINO could not read."""
-    reason = reason_of(failure)
+    """What of a model's file OpenVINO could not read, in a few words.
+
+    Args:
+        failure: What OpenVINO raised.
+        path: The file.
+    """
+    reason = shortened(reason_of(failure))
     if reason.startswith("Unable to read the model"):
         return "it is of no format that OpenVINO knows, or damaged"
     if reason in _CONVERSIONS:
@@ -158,6 +173,19 @@ def _broken_number(path: Path) -> str:
                 inside = layer if node.tag != "edge" else ""
                 return f"{name} of <{node.tag}>{inside} is {shortened(value, 40)!r}; expected a whole number"
     return ""
+
+
+def require_room(model: ov.Model) -> None:
+    """Raise InputError for an input of which one sample alone is larger than the memory of this machine.
+
+    Args:
+        model: The model as it was read.
+    """
+    for port in model.inputs:
+        shape = port.get_partial_shape()
+        lengths = [max(axis.get_min_length(), 1) for axis in shape] if shape.rank.is_static else []
+        size = math.prod(lengths) * port.get_element_type().size
+        require_memory(f"model.path: a sample of input '{input_name(port)}' of shape {shape}", size)
 
 
 def require_float(model: ov.Model, path: Path) -> None:

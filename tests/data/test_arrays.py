@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.samples import listing
 from tasks.errors import InputError, did_you_mean
+from tests.privileges import like_anybody
 
 X = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 Y = np.array([3, 0, 1, 3], np.int32)
@@ -159,6 +161,73 @@ class Bad:
     options: tuple[tuple[str, Any], ...] = ()
 
 
+HEADER = "{'descr': %s, 'fortran_order': False, 'shape': %s, }\n"
+FLOAT = "'<f4'"
+
+
+def with_header(path: Path, text: str) -> Path:
+    """A .npy file of 64 zeros with any header; as .npz the same inside."""
+    header = text.encode("latin1")
+    data = b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + bytes(64)
+    if path.suffix == ".npy":
+        return written(path, data)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", data)
+    return path
+
+
+# Each is another error of numpy, or of the parser of Python that it calls.
+HEADERS = {
+    "negative": HEADER % (FLOAT, "(-1, 4)"),
+    "all negative": HEADER % (FLOAT, "(-4, -4)"),
+    "beyond 64 bits": HEADER % (FLOAT, f"({10**23}, 4)"),
+    "beyond all memory": HEADER % (FLOAT, f"({10**12}, 4)"),
+    "overflowing": HEADER % (FLOAT, f"({2**62}, 4)"),
+    "overflowing times zero": HEADER % (FLOAT, f"({2**62}, 0)"),
+    "nested": HEADER % (FLOAT, "(" * 300 + ")" * 300),
+    "nested signs": "-" * 9000 + "1",
+    "never closed": "[" * 90,
+    "longer than numpy parses": HEADER % (FLOAT, "(" * 5000 + ")" * 5000),
+    "a truth as a length": HEADER % (FLOAT, "(True,)"),
+    "a fraction as a length": HEADER % (FLOAT, "(2.0,)"),
+    "more axes than numpy has": HEADER % (FLOAT, "(" + "1," * 70 + ")"),
+    "no dictionary": "[]",
+    "zeros": "\0" * 20,
+    "no type": HEADER % ("None", "(4,)"),
+    "no names of fields": HEADER % ("['a']", "(4,)"),
+    "nested fields": HEADER % ("[('a', " * 60 + FLOAT + ")]" * 60, "(4,)"),
+    "long fields": HEADER % ("('<f4', (1000000000000,))", "(4,)"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
+def test_any_header_that_numpy_cannot_use_is_refused_in_one_line(tmp_path: Path, header: str, suffix: str) -> None:
+    path = with_header(tmp_path / f"a{suffix}", header)
+    with pytest.raises(InputError) as caught:
+        open_arrays(Arrays(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_headers_of_python_2_are_read_without_a_warning(tmp_path: Path, suffix: str) -> None:
+    samples = open_arrays(Arrays(with_header(tmp_path / f"a{suffix}", HEADER % (FLOAT, "(4L, 3L)"))))
+    np.testing.assert_array_equal(samples.load(3, ("images",))["images"], np.zeros(3, np.float32))
+
+
+def test_an_archive_that_unpacks_to_more_than_there_is_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.zeros(10**6))
+    sizes = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr("os.sysconf", sizes.__getitem__)
+    with pytest.raises(InputError, match=r"a\.npz: the arrays, .* would take 0\.0 GiB; this machine has 0\.0 GiB"):
+        open_arrays(Arrays(path))
+
+
 OBJECTS = np.array([{}, {}], object)
 BAD = (
     Bad("missing", lambda d: d / "data.npz", ("data.npz", "does not exist")),
@@ -225,6 +294,13 @@ def test_bad_file_is_refused_when_opened(bad: Bad, tmp_path: Path) -> None:
     assert message.startswith(str(spec.path))
     for word in bad.words:
         assert word in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_without_permission_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch(0)
+    with like_anybody(), pytest.raises(InputError, match=r"is not a readable .*Permission denied"):
+        open_arrays(Arrays(tmp_path / f"a{suffix}"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

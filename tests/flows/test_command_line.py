@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import command_line
+from flows.failures import judge
 from flows.interruptions import INTERRUPTIONS
 from tasks.config import QuantizeConfig
 from tasks.errors import InputError
+from tasks.staging import make_folder
 from tasks.tracking import TrackingError
 
 
@@ -64,6 +67,25 @@ def exceed_a_limit() -> None:
     raise OSError(27, "File too large", "home/models")
 
 
+def lose_a_file() -> None:
+    Path("here").mkdir()
+    Path("here/gone/model.xml").read_bytes()
+
+
+def read_a_loop() -> None:
+    Path("loop").symlink_to("loop")
+    Path("loop").read_bytes()
+
+
+def write_into_a_file() -> None:
+    Path("file").touch()
+    make_folder(Path("file/models"))
+
+
+def ask_for_too_much() -> None:
+    np.zeros((10**8, 10**8))
+
+
 def wait_for_a_server() -> None:
     raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
 
@@ -89,6 +111,23 @@ ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
         exceed_a_limit,
         1,
         "files must not become as large (ulimit -f) as 'home/models'; an earlier output is as it was\n",
+    ),
+    "a folder that is gone": (lose_a_file, 1, "'{}/here/gone' is gone; an earlier output is as it was\n"),
+    "a loop of links": (
+        read_a_loop,
+        1,
+        "cannot use 'loop': Too many levels of symbolic links; an earlier output is as it was\n",
+    ),
+    "a file for a folder": (
+        write_into_a_file,
+        1,
+        "cannot use 'file/models': Not a directory; an earlier output is as it was\n",
+    ),
+    "too much memory": (
+        ask_for_too_much,
+        1,
+        "there is not enough memory: Unable to allocate 71.1 PiB for an array with shape (100000000, 100000000) and"
+        " data type float64\n",
     ),
     "no temporary server": (
         wait_for_a_server,
@@ -124,7 +163,29 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize(("flow", "code", "message"), ENDS.values(), ids=ENDS.keys())
 def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, message: str) -> None:
-    assert run(flow, code) == message
+    assert run(flow, code) == message.format(Path.cwd())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        TrackingError(
+            "the database in 'home': MLflow could not log the run: (sqlite3.OperationalError) disk I/O error"
+        ),
+        RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server."),
+    ],
+    ids=["database", "server"],
+)
+def test_a_limit_of_file_sizes_is_named_beside_what_it_may_have_caused(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "ulimit" not in str(judge(failure))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (700 * 1024, 700 * 1024))
+    code, line = judge(failure)
+    assert code == 1
+    assert line
+    assert line.endswith("; files must not grow beyond 0.717 MB (ulimit -f)")
+    assert judge(TrackingError("refused")) == (1, "refused")
 
 
 def test_ctrl_c_during_the_first_imports(capfd: pytest.CaptureFixture[str]) -> None:

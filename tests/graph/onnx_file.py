@@ -71,3 +71,16 @@ def write_normalized(path: Path) -> Path:
     )
     vectors = (weights(name, 4) for name in ("scale", "shift", "mean", "variance"))
     return write(path, nodes, (weights("w", 4, 4, 1, 1), *vectors), (1, 4, 8, 8))
+
+
+def write_classifier(path: Path) -> Path:
+    """``conv1`` with a bias, ``relu1``, ``flat``, the Gemm ``fc`` with a bias and a softmax."""
+    nodes = (
+        node("Conv", ("x", "w", "b"), "c", "conv1"),
+        node("Relu", ("c",), "r", "relu1"),
+        node("Flatten", ("r",), "f", "flat"),
+        node("Gemm", ("f", "v", "a"), "g", "fc"),
+        node("Softmax", ("g",), "y"),
+    )
+    constants = (weights("w", 4, 4, 1, 1), weights("b", 4), weights("v", 256, 4), weights("a", 4))
+    return write(path, nodes, constants, (1, 4, 8, 8))

@@ -1,12 +1,17 @@
 """What an ignored scope leaves float, and which entries are mistakes."""
 
+import re
+from pathlib import Path
+
 import openvino as ov
 import pytest
 
 from tasks.errors import InputError
 from tasks.graph.placement import place_quantizers
+from tasks.graph.reading import read_model
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tests import models as m
+from tests.graph.onnx_file import write_classifier
 from tests.graph.placed import activations, floats, points, weights
 
 
@@ -131,8 +136,34 @@ def test_entries_without_effect_are_errors(ignored: IgnoredScope, message: str) 
 
 
 def test_the_reason_why_an_entry_has_no_effect_is_told() -> None:
-    with pytest.raises(InputError, match=r"'stem_bias' has no effect: Add 'stem_bias'.*\(bias\)"):
+    with pytest.raises(InputError, match=r"'stem_bias' has no effect: Add 'stem_bias'.*\(bias\); its layer is 'stem'"):
         place_quantizers(m.convnet(), ignored=IgnoredScope(scope=("stem_bias",)))
+
+
+ONNX_NAMES = {
+    "convolution with a bias": (
+        "conv1",
+        r"Add 'conv1' is never quantized here \(bias\); its layer is 'conv1/WithoutBias",
+    ),
+    "Gemm": ("fc", r"Add 'fc' is never quantized here \(bias\); its layer is 'fc/WithoutBiases'"),
+    "pattern": ({"re": "conv."}, r"\(bias\); its layer is 'conv1/WithoutBiases'"),
+    "activation": ("relu1", r"'relu1' has no effect: Relu 'relu1' is never quantized here \([^;]*\)$"),
+    "folder of TensorFlow": ("block", r"no operation 'block'; it became 'block/Conv2D', 'block/dense/MatMul'$"),
+}
+
+
+@pytest.mark.parametrize(("name", "message"), ONNX_NAMES.values(), ids=ONNX_NAMES.keys())
+def test_what_an_operation_of_the_file_became_is_told(name: str | dict[str, str], message: str, tmp_path: Path) -> None:
+    if name == "block":
+        layer = m.relu(m.convolution(m.relu_image(), "block/Conv2D"), "block/Relu")
+        model = m.build(m.matmul(layer, "block/dense/MatMul"))
+    else:
+        model = read_model(write_classifier(tmp_path / "model.onnx"))
+    ignored = IgnoredScope(scope=(name,)) if isinstance(name, str) else IgnoredScope(patterns=(name["re"],))
+    with pytest.raises(InputError, match=message) as caught:
+        place_quantizers(model, ignored=ignored)
+    for suggested in re.findall("'([^']*)'", str(caught.value).partition("; ")[2]):
+        assert left(model, IgnoredScope(scope=(suggested,))) == {suggested}
 
 
 def test_operations_in_bodies_stay_float_anyway() -> None:

@@ -10,9 +10,10 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.errors import InputError
-from tasks.graph.reading import locate, model_files, read_model, require_float
+from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
 from tests import models as m
 from tests.graph.onnx_file import write_convolution, write_normalized
+from tests.privileges import like_anybody
 
 SOME_PATH = Path("some.xml")
 
@@ -136,6 +137,31 @@ def test_a_number_that_is_none_is_told_with_its_place(saved: Path, pattern: str,
         read_model(saved)
 
 
+@pytest.mark.parametrize("name", [b'name="stem_relu"', b'names="image"'], ids=["node", "tensor"])
+def test_a_name_that_is_no_unicode_is_refused_in_one_line(saved: Path, name: bytes) -> None:
+    text = saved.read_bytes()
+    saved.write_bytes(text.replace(name, name[:-2] + b'\xd0("'))
+    assert saved.read_bytes() != text
+    with pytest.raises(InputError, match=r"^model\.path: OpenVINO cannot read '.*': a name in it is not UTF-8$"):
+        read_model(saved)
+
+
+def test_long_reasons_are_shown_shortened(saved: Path) -> None:
+    saved.write_text(saved.read_text().replace('type="Convolution"', f'type="{"Conv" * 1000}"'))
+    with pytest.raises(InputError) as caught:
+        read_model(saved)
+    assert len(str(caught.value)) < 250 + len(str(saved))
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 10**7, 10**7), (-1, 1, 10**7, 10**7)], ids=["fixed", "free batch"])
+def test_inputs_that_no_memory_holds_are_refused_before_anything_is_made_of_them(lengths: tuple[int, ...]) -> None:
+    data = m.named(ops.parameter(ov.PartialShape(list(lengths)), ov.Type.f32), "image")
+    words = r"a sample of input 'image' of shape \[.*10000000,10000000\] would take \d{5,}\.\d GiB; this machine has"
+    with pytest.raises(InputError, match=words):
+        require_room(m.build(m.relu(data, "relu")))
+    require_room(m.convnet())
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00\x01 no model"], ids=["empty", "other"])
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".pb"])
 def test_a_damaged_file_of_a_known_format_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
@@ -152,6 +178,14 @@ def test_foreign_files_leave_nothing_on_the_terminal(tmp_path: Path, capfd: pyte
     with pytest.raises(InputError, match=r"it is of no format that OpenVINO knows, or damaged\.$"):
         read_model(tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".onnx", ".tflite"])
+def test_a_model_without_permission_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.touch(0)
+    with like_anybody(), pytest.raises(InputError, match=rf"model\.path: '{path}' cannot be read: Permission denied"):
+        model_files(path)
 
 
 def test_neighbours_that_cannot_be_read_are_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

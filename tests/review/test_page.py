@@ -3,11 +3,14 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from flows.summary import print_summary
 from tasks.algorithms.analysis import Analysis, LayerError
 from tasks.algorithms.quantizers import Quantizer
 from tasks.make_page import plot_images, render_page
@@ -209,3 +212,13 @@ def test_a_short_name_does_not_hide_what_tells_long_ones_apart() -> None:
     svg = drawn(quantizers=[quantizer(name) for name in names])["ranges"].svg
     labels = [text for text in re.findall(r">([^<>]+)</text>", svg) if text == "inputs" or text.endswith("Add")]
     assert len(labels) == len(set(labels)) == 1 + 12
+
+
+def test_what_makes_the_figures_worthless_comes_before_them(runtime: Runtime) -> None:
+    text = page(runtime, {}, warnings=(f"it guesses {HOSTILE}",))
+    assert text.index("it guesses") < text.index('class="cards"')
+    assert HOSTILE not in text
+    console = Console(file=StringIO(), width=200)
+    print_summary(console, report(warnings=("it guesses [0, 1]",)), {})
+    assert isinstance(console.file, StringIO)
+    assert console.file.getvalue().splitlines()[0] == "Warning: it guesses [0, 1]"

@@ -1,6 +1,7 @@
 """What MLflow shows of a run before anything else."""
 
 import posixpath
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ def test_the_description_has_both_models_and_the_notes() -> None:
         "int8": {"top1": 79.12345678, "top1/cat": 60.0, "sqnr_db": 20.5, "agreement": None},
     }
     report = Report("m", metrics, {}, (), {}, (), {}, {}, (), notes=("something was skipped: why",))
+    assert _summary(replace(report, warnings=("it guesses",))) == f"**Warning:** it guesses\n\n{_summary(report)}"
     assert _summary(report).splitlines() == [
         "| | float | INT8 |",
         "|---|---|---|",

@@ -1,7 +1,9 @@
 """Steps as plain functions on the built-in digits: what they return, what they store, what they refuse."""
 
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,47 @@ def test_accuracy_is_that_of_the_outputs(runtime: Runtime, store: Store) -> None
     assert evaluation.metrics["top1"] == pytest.approx(
         100 * np.mean(answers == open_digits(Digits("validation")).labels)
     )
+
+
+def spoiled(path: Path, spoil: Callable[[Any], Any], count: int = 200) -> Arrays:
+    """The digits of validation with their labels, and what was done to the pictures."""
+    digits = open_digits(Digits("validation"))
+    assert digits.labels is not None
+    np.savez(path, x=spoil(digits.arrays["x"][:count]).astype(np.float32), y=digits.labels[:count])
+    return Arrays(path)
+
+
+SPOILED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "constant": (
+        np.zeros_like,
+        r"where guessing gives \d+\.\d %; it answers class \d for every sample; check mean, scale",
+    ),
+    "other samples": (lambda x: np.roll(x, 7, axis=0), r"check mean, scale, channel_order and layout .* their labels"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILED.values(), ids=SPOILED.keys())
+def test_a_model_that_guesses_is_told(
+    runtime: Runtime, tmp_path: Path, spoil: Callable[[Any], Any], words: str
+) -> None:
+    data = load_dataset.fn(spoiled(tmp_path / "a.npz", spoil), "", None, runtime)
+    evaluation = evaluate_model.fn(loaded(runtime), data, None, runtime)
+    (warning,) = evaluation.warnings
+    assert re.search(rf"^the model guesses: top-1 is [\d.]+ % of 200 samples, .*{words}", warning)
+    assert len(warning) < 300
+    assert evaluate_model.fn(loaded(runtime), data, evaluation, runtime).warnings == ()
+
+
+def test_a_fine_model_few_samples_or_no_labels_give_no_warning(runtime: Runtime, tmp_path: Path) -> None:
+    model = loaded(runtime)
+    for count in (1, 2, 5, 200):
+        data = load_dataset.fn(spoiled(tmp_path / f"{count}.npz", lambda x: x, count), "", None, runtime)
+        assert evaluate_model.fn(model, data, None, runtime).warnings == ()
+    few = load_dataset.fn(spoiled(tmp_path / "few.npz", np.zeros_like, 5), "", None, runtime)
+    assert evaluate_model.fn(model, few, None, runtime).warnings == ()
+    np.savez(tmp_path / "unlabelled.npz", x=np.zeros((200, 1, 8, 8), np.float32))
+    unlabelled = load_dataset.fn(Arrays(tmp_path / "unlabelled.npz"), "", None, runtime)
+    assert evaluate_model.fn(model, unlabelled, None, runtime).warnings == ()
 
 
 def test_data_without_labels_have_no_accuracy(runtime: Runtime, tmp_path: Path) -> None:
