@@ -10,7 +10,7 @@ from tasks.errors import InputError
 from tasks.graph import placement
 from tasks.graph.alignment import find_pairs
 from tasks.graph.layers import ChannelMean, find_layers
-from tasks.graph.operations import read_operations
+from tasks.graph.operations import Operation, read_operations
 from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
@@ -100,8 +100,12 @@ def place_quantizers(
     operations = read_operations(opened)
     means = sorted({layer.mean for layer in find_layers(operations)})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    attention = tuple(each.name for each in operations if is_product(each) or each.type == "ScaledDotProductAttention")
+    attention = tuple(each.name for each in operations if not each.constant and _multiplies_computed(each))
     return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)
+
+
+def _multiplies_computed(operation: Operation) -> bool:
+    return is_product(operation) or operation.type == "ScaledDotProductAttention"
 
 
 def require_points(placement: Placement, model: ModelRef, target_device: str) -> Placement:

@@ -7,17 +7,21 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.errors import InputError, reason_of
 from tasks.graph.traversal import is_constant, tensor_name
 
+# The sums of one thread depend on no other.
+_ONE_THREAD_OF_F32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "SNIPPETS_MODE": "DISABLE"}
 _OF_NUMPY = {ov.Type.f16: np.float16, ov.Type.f32: np.float32, ov.Type.f64: np.float64, ov.Type.i8: np.int8}
 
 
 def constant_value(output: ov.Output) -> NDArray[Any]:
     """The value of a constant tensor, in the tensor's shape; float32 for every floating-point type.
 
-    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node; the value of a
-    Constant itself is read-only. Raises ValueError for a tensor that depends on the model's inputs and for an operation
-    that OpenVINO cannot evaluate.
+    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node, and inferred on the
+    CPU where one of the operations has no such evaluation (attention, recurrent layers); the value of a Constant itself
+    is read-only. Raises ValueError for a tensor that depends on the model's inputs, InputError for one that OpenVINO
+    cannot compute.
     """
     node = output.get_node()
     if node.get_type_name() == "Constant":
@@ -27,7 +31,7 @@ def constant_value(output: ov.Output) -> NDArray[Any]:
     elif (scaled := _scaled(node)) is not None:
         values = scaled
     else:
-        values = _evaluate(output, {}).data
+        values = _numbers(ov.op.Constant(_evaluate(output, {}) or _infer(output)))
     return values.astype(np.float32, copy=False) if output.get_element_type().is_real() else values
 
 
@@ -77,7 +81,8 @@ def _scaled(node: ov.Node) -> NDArray[np.float32] | None:
     return values
 
 
-def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor:
+def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor | None:
+    """The value of a tensor, None where it takes an operation that cannot be evaluated; ``known`` are those so far."""
     name = tensor_name(output)
     if name not in known:
         node = output.get_node()
@@ -85,8 +90,29 @@ def _evaluate(output: ov.Output, known: dict[str, ov.Tensor]) -> ov.Tensor:
             known[name] = node.get_tensor_view()
         else:
             inputs = [_evaluate(node.input_value(port), known) for port in range(node.get_input_size())]
-            results = [ov.Tensor(each.get_element_type(), ov.Shape([])) for each in node.outputs()]
-            if not node.evaluate(results, inputs):
-                raise ValueError(f"{node.get_type_name()} {node.get_friendly_name()!r} cannot be evaluated")
+            # Some evaluations write beyond tensors that are too small (MVN, DepthToSpace, MaxPool; OpenVINO 2026.4).
+            if None in inputs or any(each.get_partial_shape().is_dynamic for each in node.outputs()):
+                return None
+            results = [ov.Tensor(each.get_element_type(), each.get_shape()) for each in node.outputs()]
+            if not _evaluates(node, results, inputs):
+                return None
             known |= {tensor_name(each): result for each, result in zip(node.outputs(), results, strict=True)}
     return known[name]
+
+
+def _evaluates(node: ov.Node, results: list[ov.Tensor], inputs: list[ov.Tensor | None]) -> bool:
+    try:
+        return bool(node.evaluate(results, inputs))
+    except RuntimeError:
+        return False
+
+
+def _infer(output: ov.Output) -> ov.Tensor:
+    try:
+        compiled = ov.Core().compile_model(ov.Model([output], [], "constant"), "CPU", _ONE_THREAD_OF_F32)
+        request = compiled.create_infer_request()
+        request.infer()
+    except RuntimeError as failure:
+        named = f"{output.get_node().get_type_name()} {output.get_node().get_friendly_name()!r}"
+        raise InputError(f"OpenVINO cannot compute the constant {named}: {reason_of(failure)}") from failure
+    return request.get_output_tensor()
