@@ -88,11 +88,22 @@ class Placement:
 
 @step
 def place_quantizers(
-    model: ModelRef, target_device: str, model_type: str | None, ignored: IgnoredScope, runtime: Runtime
+    model: ModelRef,
+    target_device: str,
+    model_type: str | None,
+    ignored: IgnoredScope,
+    runtime: Runtime,
+    *,
+    left_float: tuple[tuple[str, str], ...] = (),
 ) -> Placement:
-    """Place quantizers for a device. Raises InputError for ignored entries without effect."""
+    """Place quantizers for a device. Raises InputError for ignored entries without effect.
+
+    ``left_float`` are operations that stay float besides, each with the reason.
+    """
     opened = Store(runtime.home).open_model(model)
-    setup = placement.place_quantizers(opened, target_device=target_device, model_type=model_type, ignored=ignored)
+    setup = placement.place_quantizers(
+        opened, target_device=target_device, model_type=model_type, ignored=ignored, left_float=dict(left_float)
+    )
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
     tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
     quantized = {point.tensor for point in setup.points}

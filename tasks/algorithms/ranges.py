@@ -75,6 +75,32 @@ def estimate_parameters(
     return parameters
 
 
+def without_range(setup: QuantizerSetup, statistics: Statistics, scheme: Scheme) -> dict[str, str]:
+    """The activation tensors whose samples leave them no range, each with the reason.
+
+    Whatever else they hold later would be cut off. A tensor that shares a range with others has theirs.
+    """
+    reasons = {
+        point.tensor: reason
+        for point in setup.points
+        if point.role == Role.ACTIVATIONS and (reason := _why_no_range(statistics[point.tensor], point, scheme))
+    }
+    ranged = {point.group for point in setup.points if point.group and point.tensor not in reasons}
+    kept = {point.tensor for point in setup.points if point.group in ranged}
+    return {tensor: reason for tensor, reason in reasons.items() if tensor not in kept}
+
+
+def _why_no_range(statistic: TensorStatistic, point: QuantizationPoint, scheme: Scheme) -> str | None:
+    if not (np.nan_to_num(statistic.maximum).any() or np.nan_to_num(statistic.minimum).any()):
+        empty = np.isnan(statistic.maximum).all()
+        return f"'{point.tensor}' " + ("had no values in any sample" if empty else "was zero in all samples")
+    if wants_values(scheme):
+        return None
+    config = choose(point, scheme)
+    values = estimate_range(statistic, config, complete(scheme.options(point.role).range_estimator, config))
+    return None if values.low.any() or values.high.any() else f"its estimator leaves '{point.tensor}' no range"
+
+
 def wants_values(scheme: Scheme) -> bool:
     """Whether a scheme needs sketches of the activation tensors."""
     return scheme.activations.range_estimator.preset.minimises_error

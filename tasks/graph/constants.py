@@ -18,8 +18,8 @@ _OF_NUMPY = {ov.Type.f16: np.float16, ov.Type.f32: np.float32, ov.Type.f64: np.f
 def constant_value(output: ov.Output) -> NDArray[Any]:
     """The value of a constant tensor, in the tensor's shape; float32 for every floating-point type.
 
-    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node, and inferred on the
-    CPU where one of the operations has no such evaluation (attention, recurrent layers); the value of a Constant itself
+    Constants behind Convert, Reshape, Multiply, ... (compressed weights) are evaluated node by node, or inferred on the
+    CPU where one of the operations has no such evaluation (attention, recurrent layers). The value of a Constant itself
     is read-only. Raises ValueError for a tensor that depends on the model's inputs, InputError for one that OpenVINO
     cannot compute.
     """

@@ -32,6 +32,8 @@ better model or fewer surprises:
   keep their own quantizers. Entries without effect are errors.
 - **transformer**: Squeeze is not kept out, which took the quantization of every operation behind one. A tensor becomes
   symmetric if any consumer is a product of two computed matrices, not only if the last one looked at is.
+- **Tensors without a range**, zero in all samples, stay float, as does all that would read them quantized
+  (``left_float``); POT cut off whatever they hold later.
 - **CPU_SPR**: in front of an Add only the Add's own input becomes float, not every consumer of the tensor.
 - **Shape arithmetic** counts as constant in patterns for dynamic shapes as well as for static ones.
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
@@ -40,6 +42,7 @@ better model or fewer surprises:
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 import openvino as ov
 
@@ -76,7 +79,9 @@ class QuantizationPoint:
     the inputs that read the quantized tensor as ``"<operation>:<input port>"``, sorted. ``candidates`` are the
     configurations that the target device offers for all of these consumers, in the order of its table: the preset
     chooses among them later, so that placement does not depend on it. ``channel_axes`` are the axes of the tensor
-    that hold the channels of a per-channel configuration. Points with the same ``group`` share one range.
+    that hold the channels of a per-channel configuration. Points with the same ``group`` share one range. ``targets``
+    are the operations for whose sake the tensor is quantized, by name: consumers, or what lies behind those that pass
+    quantized values through.
     """
 
     name: str
@@ -86,6 +91,7 @@ class QuantizationPoint:
     candidates: tuple[QuantizerConfig, ...]
     channel_axes: tuple[int, ...]
     group: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,17 +128,19 @@ def place_quantizers(
     target_device: str = "ANY",
     model_type: str | None = None,
     ignored: IgnoredScope = NOTHING_IGNORED,
+    left_float: Mapping[str, str] = MappingProxyType({}),
 ) -> QuantizerSetup:
     """Decide where a float model is to be quantized for a device. The model is not changed; its names must be unique.
 
     ``model_type`` ``"transformer"`` leaves normalizations and element-wise arithmetic float and quantizes products of
     two computed matrices symmetrically. ``ignored`` operations stay float, with their weights; quantization does not
-    move over an ignored pass-through operation either. Raises InputError for an unknown device or model type, an
-    ignored entry without effect and a model that is quantized already.
+    move over an ignored pass-through operation either. ``left_float`` are further operations by name, each with the
+    reason why it stays float. Raises InputError for an unknown device or model type, an ignored entry without effect
+    and a model that is quantized already.
     """
     if model_type is not None and model_type not in MODEL_TYPES:
         raise InputError(unknown("model_type", model_type, MODEL_TYPES))
-    return _place(_read(model, target_device), model_type, ignored)
+    return _place(_read(model, target_device), model_type, ignored, left_float)
 
 
 def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
@@ -144,7 +152,7 @@ def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str
     pass-through operations.
     """
     starts = _read(model, target_device)
-    setups = (setup, _place(starts, None, NOTHING_IGNORED))
+    setups = (setup, _place(starts, None, NOTHING_IGNORED, {}))
     placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
     read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
     written = map(str, quantized_outputs(starts.edges, starts.device, starts.skipped, ()))
@@ -177,9 +185,12 @@ def _read(model: ov.Model, target_device: str) -> _Starts:
     return _Starts(device, operations, skipped, edges, reasons)
 
 
-def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> QuantizerSetup:
+def _place(
+    starts: _Starts, model_type: str | None, ignored: IgnoredScope, left_float: Mapping[str, str]
+) -> QuantizerSetup:
     device, operations = starts.device, starts.operations
     left_out = _leave_out(starts, model_type, ignored)
+    left_out |= {each: left_float[each.name] for each in operations if each.name in left_float}
     edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
     propagated = propagate(operations, edges, device, {*starts.skipped, *left_out})
     if device.name == "CPU_SPR":
@@ -241,4 +252,5 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         candidates=tensor.candidates,
         channel_axes=tensor.channel_axes,
         group=tensor.group,
+        targets=tuple(sorted(target.name for target in tensor.targets)),
     )

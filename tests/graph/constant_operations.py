@@ -1,8 +1,9 @@
-"""Operations of opset 1 to 16 built on constants alone, by the name of their factory, for tests of constant branches."""
+"""Operations of opset 1 to 16 built on constants alone, by the name of their factory: for constant branches."""
 
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,14 +102,27 @@ _POOL = {"strides": [1, 1], "pads_begin": [0, 0], "pads_end": [0, 0]}
 _CONV = {"strides": [1, 1], "pads_begin": [0, 0], "pads_end": [0, 0], "dilations": [1, 1]}
 _STATE, _LENGTHS = (2, 4), [5, 3]
 _DETECTION = {
-    "num_classes": 2, "background_label_id": 0, "top_k": 4, "keep_top_k": [4], "nms_threshold": 0.5, "code_type": "caffe.PriorBoxParameter.CORNER",
-    "variance_encoded_in_target": True, "normalized": True, "share_location": True, "confidence_threshold": 0.0,
-}  # fmt: skip
+    "num_classes": 2,
+    "background_label_id": 0,
+    "top_k": 4,
+    "keep_top_k": [4],
+    "nms_threshold": 0.5,
+    "code_type": "caffe.PriorBoxParameter.CORNER",
+    "variance_encoded_in_target": True,
+    "normalized": True,
+    "share_location": True,
+    "confidence_threshold": 0.0,
+}
 _PROPOSAL = {
-    "base_size": np.uint64(16), "pre_nms_topn": np.uint64(8), "post_nms_topn": np.uint64(4), "nms_thresh": 0.7,
-    "feat_stride": np.uint64(16), "min_size": np.uint64(1),
-    "ratio": np.array([1.0], np.float32), "scale": np.array([8.0], np.float32),
-}  # fmt: skip
+    "base_size": np.uint64(16),
+    "pre_nms_topn": np.uint64(8),
+    "post_nms_topn": np.uint64(4),
+    "nms_thresh": 0.7,
+    "feat_stride": np.uint64(16),
+    "min_size": np.uint64(1),
+    "ratio": np.array([1.0], np.float32),
+    "scale": np.array([8.0], np.float32),
+}
 
 _LIKE_ABS = (
     "abs absolute acos acosh asin asinh atan atanh ceil ceiling cos cosh erf exp floor hsigmoid hswish is_finite "
@@ -129,8 +143,12 @@ def _truth(*values: bool) -> ov.Node:
     return opset13.constant(np.array(values))
 
 
+def _make(name: str, arguments: Callable[[], tuple[Any, ...]]) -> Make:
+    return lambda op: getattr(op, name)(*arguments())
+
+
 def _named(names: str, arguments: Callable[[], tuple[Any, ...]]) -> dict[str, Make]:
-    return {name: lambda op, name=name: getattr(op, name)(*arguments()) for name in names.split()}
+    return {name: _make(name, arguments) for name in names.split()}
 
 
 BUILT: dict[str, Make] = {
@@ -363,5 +381,4 @@ def built() -> Iterator[tuple[str, int, Callable[[], ov.Node]]]:
     for name, versions in factories().items():
         for opset in versions if name in BUILT else ():
             module = importlib.import_module(f"openvino.opset{opset}")
-            space = SimpleNamespace(number=opset, **vars(module))
-            yield name, opset, lambda name=name, space=space: BUILT[name](space)
+            yield name, opset, partial(BUILT[name], SimpleNamespace(number=opset, **vars(module)))
