@@ -1,6 +1,6 @@
 """From statistics and weights to the limits of every FakeQuantize of a setup."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import InputError
 from tasks.graph.constants import constant_value
-from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
+from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role, place_quantizers
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
@@ -43,13 +43,15 @@ def estimate_parameters(
     halved: frozenset[str],
     smallest_scale: float | None = None,
     caution: float = 1.0,
+    target_device: str = "ANY",
 ) -> Parameters:
     """Limits of every point, by its name. Points of one group share the range that holds all of theirs.
 
     ``halved`` are the operations whose weights use half of their levels (see ``graph.saturation``), ``smallest_scale``
     replaces the floor of small channels (see :func:`~tasks.numerics.affine.weight_parameters`), ``caution`` is for
     activations whose ranges are those of least error. Raises KeyError when ``statistics`` lack a tensor or a quantile
-    that the scheme needs (see :func:`wanted_quantiles`), InputError for a tensor with infinite values.
+    that the scheme needs (see :func:`wanted_quantiles`), InputError for a tensor with infinite values, which says what
+    leaves it float on ``target_device``.
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
@@ -59,15 +61,16 @@ def estimate_parameters(
         if point.role == Role.ACTIVATIONS:
             statistic = statistics[point.tensor]
             size = _size(find_output(nodes, point.tensor), statistic)
-            values = _finite(estimate_range(statistic, config, estimator, size, caution), point)
+            values = estimate_range(statistic, config, estimator, size, caution)
+            _require_finite(values, point, model, target_device, (statistic.minimum, statistic.maximum))
             smallest = smallest_range(values) if wants_values(scheme) else SMALLEST_RANGE
             parameters[point.name] = activation_parameters(values, config, smallest)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32, copy=False)
-            limits = weight_parameters(
-                _finite(weight_range(weights, axes, config, estimator), point), config, smallest_scale
-            )
+            values = weight_range(weights, axes, config, estimator)
+            _require_finite(values, point, model, target_device, (weights,))
+            limits = weight_parameters(values, config, smallest_scale)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():
@@ -133,15 +136,23 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Q
     return {tensor: tuple(sorted(quantiles)) for tensor, quantiles in sorted(wanted.items())}
 
 
-def _finite(values: Range, point: QuantizationPoint) -> Range:
-    """The range, if it can be quantized: masks hold infinities, or the largest number instead."""
-    for border in (values.low, values.high):
-        # Also false for NaN.
-        if not np.all(np.abs(border) < LARGEST_VALUE):
-            consumers = ", ".join(consumer.rpartition(":")[0] for consumer in point.consumers)
-            msg = f"'{point.tensor}' reaches {border.flat[np.abs(border).argmax()]}: no levels can cover that;"
-            raise InputError(f"{msg} keep what reads it float: quantization.ignored.scope ({consumers})")
-    return values
+def _require_finite(
+    values: Range, point: QuantizationPoint, model: ov.Model, target_device: str, seen: Sequence[NDArray[np.float32]]
+) -> None:
+    """Raise InputError for a range that cannot be quantized: masks hold infinities, or the largest number instead."""
+    # Also false for NaN.
+    if np.all(np.abs(values.low) < LARGEST_VALUE) and np.all(np.abs(values.high) < LARGEST_VALUE):
+        return
+    extremes = np.concatenate([each.reshape(-1) for each in seen])
+    reached = extremes[np.nanargmax(np.abs(extremes))] if not np.isnan(extremes).all() else np.nan
+    float_ones = f"quantization.ignored.scope=[{','.join(point.targets)}]"
+    usual = place_quantizers(model, target_device=target_device, model_type="transformer")
+    if point.tensor not in {each.tensor for each in usual.points}:
+        float_ones = f"quantization=transformer, or {float_ones}"
+    raise InputError(
+        f"'{point.tensor}' reaches {reached:.4g}, as masks do: no levels can cover that; "
+        f"keep what reads it float: {float_ones}"
+    )
 
 
 def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:

@@ -47,13 +47,24 @@ def write_constant(node: ov.Node, port: int, values: NDArray[np.float64], suffix
 
 
 def make_constant(name: str, values: NDArray[Any], element_type: ov.Type) -> ov.Output:
-    """A new Constant with a copy of ``values``, rounded to float32 first where they are float64."""
-    values = np.asarray(values, np.float32 if values.dtype == np.float64 else None, order="C")
+    """A new Constant with a copy of ``values``, rounded to float32 first where they are float64.
+
+    What the element type cannot hold becomes its largest number.
+    """
+    values = np.asarray(_rounded(values, np.float32) if values.dtype == np.float64 else values, order="C")
     # The maker of the opset takes 20 us even where there is nothing to convert.
     kind = _OF_NUMPY.get(element_type)
-    node = ops.constant(values, dtype=element_type) if kind is None else ov.op.Constant(values.astype(kind, copy=False))
+    node = ops.constant(values, dtype=element_type) if kind is None else ov.op.Constant(_rounded(values, kind))
     node.set_friendly_name(name)
     return node.output(0)
+
+
+def _rounded(values: NDArray[Any], kind: type) -> NDArray[Any]:
+    wanted = np.dtype(kind)
+    if wanted.kind == "f" and values.dtype.kind == "f" and wanted.itemsize < values.dtype.itemsize:
+        largest = np.finfo(wanted).max
+        values = np.where(np.isinf(values), values, np.clip(values, -largest, largest))
+    return values.astype(wanted, copy=False)
 
 
 def _numbers(node: ov.Node) -> NDArray[Any]:

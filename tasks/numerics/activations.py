@@ -1,0 +1,27 @@
+"""Functions that turn outputs of networks into shares and sizes, numbers for whatever they read but NaN."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+# exp of more passes float64; as a share or a size of boxes it makes no difference.
+_LARGEST_EXPONENT = 700.0
+
+
+def sigmoid(values: Array) -> NDArray[np.float64]:
+    """``1 / (1 + exp(-values))``, of the shape of ``values``."""
+    return np.asarray(1 / (1 + exponential(-values)))
+
+
+def exponential(values: Array) -> NDArray[np.float64]:
+    """``exp(values)``, of the shape of ``values``, with exponents of 700 at most."""
+    return np.exp(np.minimum(values, _LARGEST_EXPONENT, dtype=np.float64))
+
+
+def softmax(scores: Array, axis: int = -1) -> Array:
+    """Shares along an axis, in the precision of ``scores``; infinite scores share all between them."""
+    largest = scores.max(axis=axis, keepdims=True)
+    below = np.subtract(scores, largest, out=np.zeros_like(scores), where=scores != largest)
+    exponents = np.exp(below)
+    return np.asarray(exponents / exponents.sum(axis=axis, keepdims=True))
