@@ -20,8 +20,8 @@ def exponential(values: Array) -> NDArray[np.float64]:
 
 
 def softmax(scores: Array, axis: int = -1) -> Array:
-    """Shares along an axis, in the precision of ``scores``; infinite scores share all between them."""
+    """Shares along an axis, of the type of ``scores``; infinite scores share all between them."""
     largest = scores.max(axis=axis, keepdims=True)
-    below = np.subtract(scores, largest, out=np.zeros_like(scores), where=scores != largest)
-    exponents = np.exp(below)
-    return np.asarray(exponents / exponents.sum(axis=axis, keepdims=True))
+    differ = scores != largest
+    exponents = np.exp(np.subtract(scores, largest, out=np.zeros(scores.shape), where=differ, dtype=np.float64))
+    return np.asarray(exponents / exponents.sum(axis=axis, keepdims=True), scores.dtype)
