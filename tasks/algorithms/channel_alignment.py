@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair, aligned_name
 from tasks.graph.biases import Channels
 from tasks.graph.traversal import find_output, nodes_by_name, tensor_name
-from tasks.numerics.affine import LARGEST_FLOAT32, Granularity, as_float32
+from tasks.numerics.affine import Granularity
+from tasks.numerics.float32 import LARGEST_FLOAT32, as_float32
 from tasks.numerics.statistics import Quantile, Rows, Statistics, StatisticType, TensorStatistic
 
 # Share of a channel's values that may lie outside of its width, at each end.

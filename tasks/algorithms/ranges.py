@@ -82,6 +82,11 @@ def without_range(setup: QuantizerSetup, statistics: Statistics, scheme: Scheme)
     """The activation tensors whose samples leave them no range, each with the reason.
 
     Whatever else they hold later would be cut off. A tensor that shares a range with others has theirs.
+
+    Args:
+        setup: The points that are to be quantized.
+        statistics: What was observed of the tensors of all activation points.
+        scheme: How ranges are estimated: a quantile or a median may leave none either.
     """
     reasons = {
         point.tensor: reason

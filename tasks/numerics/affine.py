@@ -19,7 +19,6 @@ Array = NDArray[np.float32]
 SMALLEST_RANGE = 8e-4
 # The inverse of a step of a smaller range would pass float32, and a step itself soon.
 LEAST_RANGE = 1e-30
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 # The magnitude of a symmetric channel is at least this share of that of the largest channel, as in POT.
 CHANNEL_FLOOR = 0.01
 
@@ -230,12 +229,6 @@ def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: f
         np.where(move_low, new_low, low).astype(np.float32),
         np.where(move_low, high, new_high).astype(np.float32),
     )
-
-
-def as_float32(values: NDArray[np.float64]) -> Array:
-    """Rounded to float32: beyond its largest number that one, infinite where it is not even near."""
-    near = np.clip(values, -LARGEST_FLOAT32, LARGEST_FLOAT32)
-    return np.where(np.abs(values) > 2 * LARGEST_FLOAT32, np.copysign(np.inf, values), near).astype(np.float32)
 
 
 def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:

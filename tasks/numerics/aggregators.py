@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.numerics.affine import as_float32
+from tasks.numerics.float32 import as_float32
 
 Rows = NDArray[np.float32]
 

@@ -38,13 +38,24 @@ def sqnr(reference: Values, quantized: Values) -> float:
 
 
 def signal_energy(values: Values) -> float:
-    """Sum of squares of what is not infinite, in float64."""
+    """The sum of the squares of all values that are not infinite, formed in float64.
+
+    Args:
+        values: Output of a model, of any shape.
+    """
     exact = _float64(values)
     return float(np.square(exact, out=np.zeros_like(exact), where=~np.isinf(exact)).sum())
 
 
 def noise_energy(reference: Values, found: Values) -> float:
-    """Sum of squared differences in float64: none between equal infinities, inf between one and another value."""
+    """The sum of the squared differences, formed in float64.
+
+    Equal infinities do not differ, an infinity and another value do infinitely.
+
+    Args:
+        reference: Output of the float model, of any shape.
+        found: Output of another model, of the same shape.
+    """
     exact, inexact = _float64(reference), _float64(found)
     difference = np.subtract(exact, inexact, out=np.zeros_like(exact), where=exact != inexact)
     return float(np.square(difference, out=difference).sum())
@@ -58,7 +69,12 @@ def _float64(values: Values) -> NDArray[np.float64]:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """``10 log10(signal / noise)`` of two energies; inf without noise, -inf without a signal, NaN of NaN."""
+    """The ratio of two energies in dB, 10 log10(signal / noise); inf without noise, -inf without a signal, NaN of NaN.
+
+    Args:
+        signal: Energy of the signal, not negative.
+        noise: Energy of the noise, not negative, in the same unit.
+    """
     if isnan(signal) or isnan(noise):
         return nan
     if noise == 0:

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, Range, as_float32, count_levels
+from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, Range, count_levels
+from tasks.numerics.float32 import as_float32
 from tasks.numerics.statistics import Rows, TensorStatistic
 
 Values = NDArray[np.float64]

@@ -17,7 +17,6 @@ from tasks.algorithms.channel_alignment import HIGH, LOW, centre_and_width, scal
 from tasks.graph.constants import constant_value, make_constant
 from tasks.numerics.activations import exponential, sigmoid, softmax
 from tasks.numerics.affine import (
-    LARGEST_FLOAT32,
     Granularity,
     Mode,
     QuantizerConfig,
@@ -29,6 +28,7 @@ from tasks.numerics.affine import (
 from tasks.numerics.aggregators import Aggregator, aggregate
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator, complete, estimate_range, needed_quantiles
 from tasks.numerics.estimators import weight_range as estimate_weights
+from tasks.numerics.float32 import LARGEST_FLOAT32
 from tasks.numerics.metrics import cosine_similarity, decibels, expected_agreement, noise_energy, signal_energy, sqnr
 from tasks.numerics.moments import measure
 from tasks.numerics.quantiles import sample_quantiles
