@@ -125,7 +125,11 @@ def _with_model_type(this: _Calibration, model: ModelRef) -> tuple[_Calibration,
         return plain, (f"model_type: auto is null: {refusal}",)
     if tried.placement.setup == usual.placement.setup:
         return plain, ("model_type: auto is null: transformer would leave nothing else float",)
-    before, after = _fit(plain, usual).best, _fit(transformer, tried).best
+    try:
+        before = _fit(plain, usual).best
+    except InputError as refusal:
+        return transformer, (f"model_type: auto is transformer: {str(refusal).partition(';')[0]}",)
+    after = _fit(transformer, tried).best
     return (transformer if this.gate.choose("model_type=transformer", before, after) == after else plain), ()
 
 

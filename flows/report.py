@@ -6,6 +6,7 @@ from typing import Any
 from flows.calibrate import Calibrated
 from flows.review import Review
 from tasks.config import QuantizeConfig
+from tasks.find_unranged import NO_RANGE
 from tasks.measure_speed import Speed
 from tasks.metrics.differences import Error
 from tasks.place_quantizers import Placement
@@ -74,6 +75,11 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef, placement: Placement
         notes.append(
             f"quantization.stat_subset_size is {asked}, the data set has {calibration.available} samples: all are used"
         )
+    notes += [
+        f"{each.type} '{each.name}' stays float: {each.reason}"
+        for each in placement.setup.float_operations
+        if each.reason.endswith(NO_RANGE)
+    ]
     if not config.quantization.bias_correction:
         notes.append("biases were not corrected: quantization.bias_correction is false")
     if config.quantization.model_type is None and placement.attention:

@@ -10,11 +10,14 @@ from tasks.collect_statistics import Observation, collect_statistics
 from tasks.config import QuantizeConfig
 from tasks.equalize_layers import EqualizedModel, equalize_layers
 from tasks.estimate_ranges import wanted_quantiles, wants_values
+from tasks.find_unranged import find_unranged
 from tasks.place_quantizers import Placement, place_quantizers, require_points
 from tasks.records import ArraysRef, DatasetRef, ModelRef
 from tasks.smooth_activations import SmoothedModel, Steps, smooth_activations
 
 Shards = tuple[tuple[ArraysRef, ...], ...]
+# Operations, and why each stays float.
+LeftFloat = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -79,24 +82,20 @@ def _alignments(
     """The model as it is, with aligned channels, or where both are to be tried, both."""
     options = config.quantization
     asked = options.channel_alignment
-    placement = _place(stages, config, model)
-    values = wants_values(options.scheme)
-    observations = placement.observations(
-        wanted_quantiles(placement.setup, options.scheme), values=values, aligned=asked is not False
-    )
-    statistics = _collect(stages, config, model, placement, observations, samples)
+    placement, statistics, unranged = _observe(stages, config, model, samples)
     if asked is not True or not placement.alignable:
         yield Variant(step, AlignedModel(model), placement, statistics)
     if asked is False or not placement.alignable:
         return
     aligned: AlignedModel = stages.run(align_channels, model=model, statistics=statistics, runtime=config.runtime)
-    placement = _place(stages, config, aligned.model)
+    placement = _place(stages, config, aligned.model, unranged)
     if aligned.statistics:
         statistics += ((aligned.statistics,),)
     # Neither quantiles of a whole tensor nor some sketches follow from those of its channels.
+    wanted = wanted_quantiles(placement.setup, options.scheme)
     lost = tuple(
         each
-        for each in placement.observations(wanted_quantiles(placement.setup, options.scheme), values=values)
+        for each in placement.observations(wanted, values=wants_values(options.scheme))
         if each.tensor in aligned.tensors and (each.quantiles or (each.values and each.tensor in aligned.unsketched))
     )
     if lost:
@@ -109,7 +108,38 @@ def _then(step: str, other: str) -> str:
     return f"{step} and {other}" if step else other
 
 
-def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement:
+def _observe(
+    stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
+) -> tuple[Placement, Shards, LeftFloat]:
+    """Where the model is quantized, what was observed of it, and what stays float as the samples tell no range."""
+    options = config.quantization
+    unranged: LeftFloat = ()
+    observed: tuple[Observation, ...] = ()
+    statistics: Shards = ()
+    while True:
+        placement = _place(stages, config, model, unranged)
+        observations = placement.observations(
+            wanted_quantiles(placement.setup, options.scheme),
+            values=wants_values(options.scheme),
+            aligned=options.channel_alignment is not False,
+        )
+        fresh = tuple(each for each in observations if each not in observed)
+        statistics += _collect(stages, config, model, placement, fresh, samples) if fresh else ()
+        observed += fresh
+        found: LeftFloat = stages.run(
+            find_unranged,
+            setup=placement.setup,
+            statistics=statistics,
+            scheme=options.scheme,
+            runtime=config.runtime,
+        )
+        if not found:
+            return placement, statistics, unranged
+        # Without these operations others may be quantized elsewhere.
+        unranged += found
+
+
+def _place(stages: Stages, config: QuantizeConfig, model: ModelRef, unranged: LeftFloat = ()) -> Placement:
     options = config.quantization
     placement: Placement = stages.run(
         place_quantizers,
@@ -117,6 +147,7 @@ def _place(stages: Stages, config: QuantizeConfig, model: ModelRef) -> Placement
         target_device=options.target_device,
         model_type=options.model_type,
         ignored=options.ignored.to_scope(),
+        left_float=unranged,
         runtime=config.runtime,
     )
     return require_points(placement, model, options.target_device)

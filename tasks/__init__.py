@@ -6,6 +6,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
+    find_unranged         statistics -> the operations that stay float, as samples tell no range of what they read
     smooth_activations    ModelRef and statistics -> ModelRef, the same function without outliers of features
     equalize_layers       ModelRef -> ModelRef, the same function with weights of like size in neighbouring layers
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges

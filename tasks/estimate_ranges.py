@@ -52,5 +52,5 @@ def estimate_ranges(
     opened = store.open_model(model)
     rows = open_statistics(store, statistics)
     halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
-    parameters = estimate_parameters(opened, setup, rows, scheme, halved, least_scale, caution)
+    parameters = estimate_parameters(opened, setup, rows, scheme, halved, least_scale, caution, target_device)
     return store.put_arrays(to_arrays(parameters))

@@ -10,7 +10,7 @@ from tasks.errors import InputError
 from tasks.graph import placement
 from tasks.graph.alignment import find_pairs
 from tasks.graph.layers import ChannelMean, find_layers
-from tasks.graph.operations import read_operations
+from tasks.graph.operations import Operation, read_operations
 from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
@@ -105,7 +105,13 @@ class Placement:
 
 @step
 def place_quantizers(
-    model: ModelRef, target_device: str, model_type: str | None, ignored: IgnoredScope, runtime: Runtime
+    model: ModelRef,
+    target_device: str,
+    model_type: str | None,
+    ignored: IgnoredScope,
+    runtime: Runtime,
+    *,
+    left_float: tuple[tuple[str, str], ...] = (),
 ) -> Placement:
     """The placement for a target device.
 
@@ -115,12 +121,15 @@ def place_quantizers(
         model_type: ``"transformer"``, or None for other models.
         ignored: Operations that stay float.
         runtime: How the run works; it changes no result.
+        left_float: Operations that stay float besides, each with the reason.
 
     Raises:
         InputError: An ignored entry has no effect.
     """
     opened = Store(runtime.home).open_model(model)
-    setup = placement.place_quantizers(opened, target_device=target_device, model_type=model_type, ignored=ignored)
+    setup = placement.place_quantizers(
+        opened, target_device=target_device, model_type=model_type, ignored=ignored, left_float=dict(left_float)
+    )
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
     tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
     quantized = {point.tensor for point in setup.points}
@@ -128,8 +137,12 @@ def place_quantizers(
     operations = read_operations(opened)
     means = sorted({layer.mean for layer in find_layers(operations)})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
-    attention = tuple(each.name for each in operations if is_product(each) or each.type == "ScaledDotProductAttention")
+    attention = tuple(each.name for each in operations if not each.constant and _multiplies_computed(each))
     return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)
+
+
+def _multiplies_computed(operation: Operation) -> bool:
+    return is_product(operation) or operation.type == "ScaledDotProductAttention"
 
 
 def require_points(placement: Placement, model: ModelRef, target_device: str) -> Placement:

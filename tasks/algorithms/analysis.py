@@ -18,7 +18,6 @@ parts are uncorrelated.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log10
 
 import numpy as np
 import openvino as ov
@@ -37,6 +36,7 @@ from tasks.graph.operations import read_operations
 from tasks.graph.reductions import as_rows, mean_along
 from tasks.graph.selections import find_selections, selected_by
 from tasks.graph.traversal import find_output, nodes_by_name
+from tasks.numerics.metrics import decibels
 
 # First numbers of a row: positions per channel, and the norms of the signal, its error and the four parts.
 _NUMBERS = 7
@@ -79,9 +79,7 @@ class LayerError:
     @property
     def sqnr_db(self) -> float:
         """The signal-to-quantization-noise ratio in dB; inf without an error."""
-        if self.noise == 0:
-            return inf
-        return 10 * log10(self.signal / self.noise) if self.signal > 0 else -inf
+        return decibels(self.signal, self.noise)
 
     @property
     def wrongly_executed(self) -> bool:

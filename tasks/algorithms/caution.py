@@ -88,9 +88,11 @@ def choose_caution(
     energies = np.array([each for each in noise if np.isfinite(each).all()])
     if not energies.size:
         return Caution(CAUTIONS[0])
-    # (outputs, 1 + CAUTIONS): the signal, then the error with each clipping weight.
-    signal, *lost = energies.sum(axis=0).T
-    ratios = [float(np.mean(each / np.maximum(signal, np.finfo(np.float64).tiny))) for each in lost]
+    # (outputs, 1 + CAUTIONS): the signal, then the error with each clipping weight. Silent outputs do not count.
+    signal, *lost = (total := energies.sum(axis=0))[total[:, 0] > 0].T
+    if not signal.size:
+        return Caution(CAUTIONS[0])
+    ratios = [float(np.mean(each / signal)) for each in lost]
     return Caution(CAUTIONS[int(np.argmin(ratios))], tuple(-10 * log10(ratio) if ratio else inf for ratio in ratios))
 
 

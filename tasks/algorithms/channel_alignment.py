@@ -15,12 +15,15 @@ from tasks.graph.alignment import CHANNEL_AXIS, AlignmentPair, align_pair, align
 from tasks.graph.biases import Channels
 from tasks.graph.traversal import find_output, nodes_by_name, tensor_name
 from tasks.numerics.affine import Granularity
+from tasks.numerics.float32 import LARGEST_FLOAT32, as_float32
 from tasks.numerics.statistics import Quantile, Rows, Statistics, StatisticType, TensorStatistic
 
 # Share of a channel's values that may lie outside its width, at each end.
 OUTLIER_PROB = 1e-4
 # Stronger factors would move the difference between channels into the consumer's weights.
 FACTORS = (0.01, 100.0)
+
+_INFINITE = 1e250
 
 # The quantiles of each sample that alignment needs.
 QUANTILES = LOW, HIGH = tuple(
@@ -78,7 +81,7 @@ def shifted_and_scaled(
 
     def edited(rows: Rows) -> Rows:
         apart = rows.reshape(len(rows), len(centre), -1)
-        return ((apart - centre[:, None]) / factors[:, None]).reshape(rows.shape).astype(np.float32)
+        return as_float32(((apart - centre[:, None]) / factors[:, None]).reshape(rows.shape))
 
     return TensorStatistic(
         edited(statistic.minimum),
@@ -98,8 +101,9 @@ def centre_and_width(low: Rows, high: Rows) -> tuple[Channels, Channels]:
         low: Lower quantiles q0, (samples, channels), float32.
         high: Upper quantiles q1, (samples, channels), float32.
     """
-    bottom, top = (np.median(rows.astype(np.float64), axis=0) for rows in (low, high))
-    finite = np.isfinite(bottom) & np.isfinite(top)
+    # Infinities as numbers, which have means.
+    bottom, top = (np.median(rows.astype(np.float64).clip(-_INFINITE, _INFINITE), axis=0) for rows in (low, high))
+    finite = (np.abs(bottom) < LARGEST_FLOAT32) & (np.abs(top) < LARGEST_FLOAT32)
     bottom, top = np.where(finite, bottom, 0), np.where(finite, top, 0)
     return (bottom + top) / 2, top - bottom
 

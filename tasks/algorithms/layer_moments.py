@@ -224,7 +224,7 @@ def _clip(each: Observed, rows: Rows) -> tuple[Columns, Columns] | None:
     if each.clip is None:
         return None
     targets = np.concatenate([own[:, :, 0] for _, own in rows], axis=1)
-    spread = np.float32(MARGIN) * targets.std(axis=1)[:, None]
+    spread = np.float32(MARGIN) * targets.std(axis=1, dtype=np.float64).astype(np.float32)[:, None]
     return each.clip[0] - spread, each.clip[1] + spread
 
 

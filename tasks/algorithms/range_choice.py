@@ -20,6 +20,7 @@ from tasks.graph.logits import take_logits
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters
+from tasks.numerics.metrics import noise_energy, signal_energy
 
 # Bounds have to differ by this share of the range; a choice between nearer ones would be chance.
 LEAST_DIFFERENCE = 0.02
@@ -87,7 +88,7 @@ def choose_ranges(
         advance()
 
     infer(reference, samples, keep)
-    energy = np.sum([[_energy(output) for output in wanted[number]] for number in range(len(samples))], axis=0)
+    energy = np.sum([[signal_energy(output) for output in wanted[number]] for number in range(len(samples))], axis=0)
 
     def error(limits: dict[str, NDArray[np.float32]]) -> float:
         noise = np.zeros((len(samples), len(energy)))
@@ -97,7 +98,8 @@ def choose_ranges(
             advance()
 
         infer(free, ({**sample, **limits} for sample in samples), compare)
-        return float((noise.sum(axis=0) / (energy + np.finfo(np.float64).tiny)).sum())
+        # Relative to nothing no error is small: such outputs do not count.
+        return float((noise.sum(axis=0)[energy > 0] / energy[energy > 0]).sum())
 
     usual = _inputs(shapes, base)
     least = error(usual)
@@ -163,10 +165,6 @@ def _real(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     return [output for output in outputs if np.issubdtype(output.dtype, np.floating)]
 
 
-def _energy(values: NDArray[Any]) -> float:
-    return float(np.square(values, dtype=np.float64).sum())
-
-
 def _missed(wanted: NDArray[Any], found: NDArray[Any]) -> float:
     """The energy of the error; inf for another shape, as when the model selects other things."""
-    return _energy(np.subtract(found, wanted, dtype=np.float64)) if found.shape == wanted.shape else inf
+    return noise_energy(wanted, found) if found.shape == wanted.shape else inf

@@ -1,6 +1,6 @@
 """Range estimation: from statistics and weights to the FakeQuantize parameters of every quantizer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import InputError
 from tasks.graph.constants import constant_value
-from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
+from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role, place_quantizers
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
@@ -43,6 +43,7 @@ def estimate_parameters(
     halved: frozenset[str],
     smallest_scale: float | None = None,
     caution: float = 1.0,
+    target_device: str = "ANY",
 ) -> Parameters:
     """The FakeQuantize parameters by name of the quantizer, (channels,) or (1,); those of one group are the same.
 
@@ -54,10 +55,11 @@ def estimate_parameters(
         halved: Names of operations whose weights use half of their levels (see :mod:`tasks.graph.saturation`).
         smallest_scale: Least scale of weights (see :func:`~tasks.numerics.affine.weight_parameters`).
         caution: Clipping weight of activation ranges with the least error.
+        target_device: Name of the target device, for what the message suggests.
 
     Raises:
         KeyError: The statistics lack a tensor, or a quantile of :func:`wanted_quantiles`.
-        InputError: A tensor has infinite values.
+        InputError: A tensor has infinite values; the message says what leaves it float.
     """
     nodes = nodes_by_name(model)
     parameters: Parameters = {}
@@ -67,20 +69,52 @@ def estimate_parameters(
         if point.role == Role.ACTIVATIONS:
             statistic = statistics[point.tensor]
             size = _size(find_output(nodes, point.tensor), statistic)
-            values = _finite(estimate_range(statistic, config, estimator, size, caution), point)
+            values = estimate_range(statistic, config, estimator, size, caution)
+            _require_finite(values, point, model, target_device, (statistic.minimum, statistic.maximum))
             smallest = smallest_range(values) if wants_values(scheme) else SMALLEST_RANGE
             parameters[point.name] = activation_parameters(values, config, smallest)
         else:
             axes = point.channel_axes if config.granularity == Granularity.PERCHANNEL else ()
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32, copy=False)
-            limits = weight_parameters(
-                _finite(weight_range(weights, axes, config, estimator), point), config, smallest_scale
-            )
+            values = weight_range(weights, axes, config, estimator)
+            _require_finite(values, point, model, target_device, (weights,))
+            limits = weight_parameters(values, config, smallest_scale)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = halve_levels(limits) if consumers & halved else limits
     for members in _groups(setup).values():
         parameters |= dict.fromkeys(members, unite([parameters[name] for name in members]))
     return parameters
+
+
+def without_range(setup: QuantizerSetup, statistics: Statistics, scheme: Scheme) -> dict[str, str]:
+    """The activation tensors whose samples leave them no range, each with the reason.
+
+    Whatever else they hold later would be cut off. A tensor that shares a range with others has theirs.
+
+    Args:
+        setup: The points that are to be quantized.
+        statistics: What was observed of the tensors of all activation points.
+        scheme: How ranges are estimated: a quantile or a median may leave none either.
+    """
+    reasons = {
+        point.tensor: reason
+        for point in setup.points
+        if point.role == Role.ACTIVATIONS and (reason := _why_no_range(statistics[point.tensor], point, scheme))
+    }
+    ranged = {point.group for point in setup.points if point.group and point.tensor not in reasons}
+    kept = {point.tensor for point in setup.points if point.group in ranged}
+    return {tensor: reason for tensor, reason in reasons.items() if tensor not in kept}
+
+
+def _why_no_range(statistic: TensorStatistic, point: QuantizationPoint, scheme: Scheme) -> str | None:
+    if not (np.nan_to_num(statistic.maximum).any() or np.nan_to_num(statistic.minimum).any()):
+        empty = np.isnan(statistic.maximum).all()
+        return f"'{point.tensor}' " + ("had no values in any sample" if empty else "was zero in all samples")
+    if wants_values(scheme):
+        return None
+    config = choose(point, scheme)
+    values = estimate_range(statistic, config, complete(scheme.options(point.role).range_estimator, config))
+    return None if values.low.any() or values.high.any() else f"its estimator leaves '{point.tensor}' no range"
 
 
 def wants_values(scheme: Scheme) -> bool:
@@ -124,15 +158,23 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Q
     return {tensor: tuple(sorted(quantiles)) for tensor, quantiles in sorted(wanted.items())}
 
 
-def _finite(values: Range, point: QuantizationPoint) -> Range:
-    """The range, if levels can cover it; InputError for infinities, which masks hold, or the largest number."""
-    for border in (values.low, values.high):
-        # The comparison is false for NaN too.
-        if not np.all(np.abs(border) < LARGEST_VALUE):
-            consumers = ", ".join(consumer.rpartition(":")[0] for consumer in point.consumers)
-            msg = f"'{point.tensor}' reaches {border.flat[np.abs(border).argmax()]}: no levels can cover that;"
-            raise InputError(f"{msg} keep what reads it float: quantization.ignored.scope ({consumers})")
-    return values
+def _require_finite(
+    values: Range, point: QuantizationPoint, model: ov.Model, target_device: str, seen: Sequence[NDArray[np.float32]]
+) -> None:
+    """Raise InputError for a range that cannot be quantized: masks hold infinities, or the largest number instead."""
+    # Also false for NaN.
+    if np.all(np.abs(values.low) < LARGEST_VALUE) and np.all(np.abs(values.high) < LARGEST_VALUE):
+        return
+    extremes = np.concatenate([each.reshape(-1) for each in seen])
+    reached = extremes[np.nanargmax(np.abs(extremes))] if not np.isnan(extremes).all() else np.nan
+    float_ones = f"quantization.ignored.scope=[{','.join(point.targets)}]"
+    usual = place_quantizers(model, target_device=target_device, model_type="transformer")
+    if point.tensor not in {each.tensor for each in usual.points}:
+        float_ones = f"quantization=transformer, or {float_ones}"
+    raise InputError(
+        f"'{point.tensor}' reaches {reached:.4g}, as masks do: no levels can cover that; "
+        f"keep what reads it float: {float_ones}"
+    )
 
 
 def _groups(setup: QuantizerSetup) -> dict[str, list[str]]:

@@ -20,6 +20,8 @@ from tasks.numerics.affine import FakeQuantizeParameters, spread
 # Weights with more levels do not fit in int8: they stay float, with a FakeQuantize behind them.
 MOST_INT8_LEVELS = 256
 
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+
 # Number of weights that are quantized at once.
 _BLOCK = 1 << 16
 
@@ -76,6 +78,7 @@ def insert_quantizers(
 
 def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:
     """The output of a new FakeQuantize that reads ``source``."""
+    limits = _within(limits, source.get_element_type())
     rank = source.get_partial_shape().rank
     axes = point.channel_axes if limits.input_low.size > 1 else ()
     shape = [1] * (rank.get_length() if axes else 0)
@@ -95,6 +98,17 @@ def _fake_quantize(point: QuantizationPoint, source: ov.Output, limits: FakeQuan
     )
     node.set_friendly_name(point.name)
     return node.output(0)
+
+
+def _within(limits: FakeQuantizeParameters, element_type: ov.Type) -> FakeQuantizeParameters:
+    """Limits that an element type can hold: float16 ends at 65504. All shrink alike, so that zero stays on a level."""
+    largest = max(float(np.abs(end).max()) for end in vars(limits).values())
+    if element_type != ov.Type.f16 or largest <= _LARGEST_FLOAT16:
+        return limits
+    by = np.float32(_LARGEST_FLOAT16 / largest)
+    return FakeQuantizeParameters(
+        limits.input_low * by, limits.input_high * by, limits.output_low * by, limits.output_high * by, limits.levels
+    )
 
 
 def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuantizeParameters) -> ov.Output:

@@ -32,6 +32,8 @@ better model or fewer surprises:
   keep their own quantizers. Entries without effect are errors.
 - **transformer**: Squeeze is not kept float, which would take the quantization of every operation behind it. A tensor
   is symmetric if any consumer is a product of two computed matrices; POT asked the last consumer only.
+- **Tensors without a range**, zero in all samples, stay float, as does all that would read them quantized
+  (``left_float``); POT cut off whatever they hold later.
 - **CPU_SPR**: in front of an Add only the Add's own input becomes float, not every consumer of the tensor.
 - **Shape arithmetic** counts as constant in patterns for dynamic shapes as well as for static ones.
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
@@ -40,6 +42,7 @@ better model or fewer surprises:
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 import openvino as ov
 
@@ -81,6 +84,8 @@ class QuantizationPoint:
             chooses among them later, so that placement does not depend on it.
         channel_axes: Axes of the tensor that hold the channels of a configuration per channel.
         group: Quantizers of the same group share one range; None for a range of its own.
+        targets: Names of the operations for whose sake the tensor is quantized: consumers, or what lies behind those
+            that pass quantized values through.
     """
 
     name: str
@@ -90,6 +95,7 @@ class QuantizationPoint:
     candidates: tuple[QuantizerConfig, ...]
     channel_axes: tuple[int, ...]
     group: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ def place_quantizers(
     target_device: str = "ANY",
     model_type: str | None = None,
     ignored: IgnoredScope = NOTHING_IGNORED,
+    left_float: Mapping[str, str] = MappingProxyType({}),
 ) -> QuantizerSetup:
     """Where to quantize a float model for a device; the model is not changed.
 
@@ -136,6 +143,7 @@ def place_quantizers(
             two computed matrices symmetrically; None for other models.
         ignored: Operations that stay float, with their weights; quantization does not move over an ignored pass-through
             operation either.
+        left_float: Further operations that stay float, by name, each with the reason.
 
     Raises:
         InputError: The device or the model type is unknown, an ignored entry has no effect, or the model is quantized
@@ -152,7 +160,7 @@ def place_quantizers(
     """
     if model_type is not None and model_type not in MODEL_TYPES:
         raise InputError(unknown("model_type", model_type, MODEL_TYPES))
-    return _place(_read(model, target_device), model_type, ignored)
+    return _place(_read(model, target_device), model_type, ignored, left_float)
 
 
 def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
@@ -169,7 +177,7 @@ def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str
         target_device: Name of the target device.
     """
     starts = _read(model, target_device)
-    setups = (setup, _place(starts, None, NOTHING_IGNORED))
+    setups = (setup, _place(starts, None, NOTHING_IGNORED, {}))
     placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
     read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
     written = map(str, quantized_outputs(starts.edges, starts.device, starts.skipped, ()))
@@ -211,10 +219,13 @@ def _read(model: ov.Model, target_device: str) -> _Starts:
     return _Starts(device, operations, skipped, edges, reasons)
 
 
-def _place(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> QuantizerSetup:
-    """The setup for a model type and an ignored scope."""
+def _place(
+    starts: _Starts, model_type: str | None, ignored: IgnoredScope, left_float: Mapping[str, str]
+) -> QuantizerSetup:
+    """The setup for a model type, an ignored scope and what stays float besides."""
     device, operations = starts.device, starts.operations
     left_out = _leave_out(starts, model_type, ignored)
+    left_out |= {each: left_float[each.name] for each in operations if each.name in left_float}
     edges = {operation: each for operation, each in starts.edges.items() if operation not in left_out}
     propagated = propagate(operations, edges, device, {*starts.skipped, *left_out})
     if device.name == "CPU_SPR":
@@ -276,4 +287,5 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         candidates=tensor.candidates,
         channel_axes=tensor.channel_axes,
         group=tensor.group,
+        targets=tuple(sorted(target.name for target in tensor.targets)),
     )

@@ -11,6 +11,7 @@ from tasks.data.callables import call
 from tasks.data.operations import Sizes
 from tasks.errors import InputError, did_you_mean
 from tasks.metrics.yolo import Yolo, YoloV2, decode_yolo, decode_yolo_v2
+from tasks.numerics.activations import softmax
 from tasks.numerics.detections import Detections
 
 Array = NDArray[Any]
@@ -148,8 +149,7 @@ def _scores(adapter: Classification, scores: Array) -> Array:
     if adapter.argmax_output:
         return np.asarray(scores[:1], np.int64)
     if adapter.do_softmax:
-        exponents = np.exp(scores - scores.max())
-        return np.asarray(exponents / exponents.sum())
+        return softmax(scores)
     return scores
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import InputError
+from tasks.numerics.activations import exponential, sigmoid, softmax
 from tasks.numerics.detections import Detections, from_centres
 
 Array = NDArray[Any]
@@ -135,14 +136,14 @@ def decode_yolo(adapter: Yolo, outputs: list[Array], fed: tuple[int, int]) -> De
         flat = adapter.do_reshape or output.ndim != 3
         grid = _grid(adapter, output, anchors[list(mask)], (cells, cells) if flat and cells else None)
         if adapter.raw_output and adapter.type == "yolo_v5":
-            centres = 2 * _sigmoid(grid.coordinates) - 0.5 + grid.places
-            extents = (2 * _sigmoid(grid.sizes)) ** 2 * grid.anchors
+            centres = 2 * sigmoid(grid.coordinates) - 0.5 + grid.places
+            extents = (2 * sigmoid(grid.sizes)) ** 2 * grid.anchors
         else:
-            shift = _sigmoid(grid.coordinates) if adapter.raw_output else grid.coordinates
-            centres, extents = shift + grid.places, np.exp(grid.sizes) * grid.anchors
+            shift = sigmoid(grid.coordinates) if adapter.raw_output else grid.coordinates
+            centres, extents = shift + grid.places, exponential(grid.sizes) * grid.anchors
         corners = from_centres(centres / grid.shape[::-1], extents / fed[::-1])
-        confidences = _sigmoid(grid.confidences) if adapter.raw_output else grid.confidences
-        scores = _sigmoid(grid.scores) if adapter.raw_output else grid.scores
+        confidences = sigmoid(grid.confidences) if adapter.raw_output else grid.confidences
+        scores = sigmoid(grid.scores) if adapter.raw_output else grid.scores
         found.append(_choose(corners, confidences, scores, adapter.threshold, several=adapter.multiple_labels))
     return Detections(*(np.concatenate([getattr(each, name) for each in found]) for name in vars(found[0])))
 
@@ -161,10 +162,9 @@ def decode_yolo_v2(adapter: YoloV2, output: Array) -> Detections:
     grid = _grid(adapter, output, anchors, None if output.ndim == 3 else (adapter.cells, adapter.cells))
     confidences, scores, shift = grid.confidences, grid.scores, grid.coordinates
     if adapter.raw_output:
-        confidences, shift = _sigmoid(confidences), _sigmoid(shift)
-        exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores = exponents / exponents.sum(axis=1, keepdims=True)
-    extents = np.exp(grid.sizes) * grid.anchors
+        confidences, shift = sigmoid(confidences), sigmoid(shift)
+        scores = softmax(scores)
+    extents = exponential(grid.sizes) * grid.anchors
     corners = from_centres((shift + grid.places) / grid.shape[::-1], extents / grid.shape[::-1])
     return _choose(corners, confidences, scores, 0.001, several=False)
 
@@ -217,7 +217,3 @@ def _anchors(given: str | Anchors) -> Array:
     if not values or len(values) % 2:
         raise InputError(f"anchors: expected pairs of width and height, got {len(values)} numbers.")
     return np.array(values, np.float64).reshape(-1, 2)
-
-
-def _sigmoid(values: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-values)))

@@ -17,6 +17,8 @@ Array = NDArray[np.float32]
 
 # The narrowest range, as in POT: a constant tensor has a scale above zero as well.
 SMALLEST_RANGE = 8e-4
+# The inverse of a step of a smaller range would pass float32, and a step itself soon.
+LEAST_RANGE = 1e-30
 # The magnitude of a symmetric channel is at least this share of that of the largest channel, as in POT.
 CHANNEL_FLOOR = 0.01
 
@@ -187,11 +189,13 @@ def floor_channels(high: Array, smallest: float = SMALLEST_RANGE) -> Array:
 def smallest_range(values: Range) -> float:
     """The narrowest range of a tensor: SMALLEST_RANGE, times the largest magnitude if that lies between 0 and 1.
 
+    But no less than what float32 can be divided by.
+
     Args:
         values: Range of each channel, (channels,) or (1,).
     """
     largest = float(largest_magnitude(values).max())
-    return SMALLEST_RANGE * min(largest or 1.0, 1.0)
+    return max(SMALLEST_RANGE * min(largest or 1.0, 1.0), LEAST_RANGE)
 
 
 def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: float = SMALLEST_RANGE) -> Range:

@@ -10,10 +10,14 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.numerics.float32 import as_float32
+
 Rows = NDArray[np.float32]
 
 # Samples of a channel outside these quantiles are outliers.
 OUTLIERS = (0.01, 0.99)
+# Infinite for float32, sums of it finite in float64.
+_INFINITE = 1e250
 # So many halvings make the ends of any interval of float64 neighbours.
 _HALVINGS = 128
 
@@ -37,6 +41,8 @@ class Aggregator(StrEnum):
 def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
     """One value per channel, (channels,), float32; zeros if there is no row without NaN.
 
+    Infinities count as very large numbers.
+
     Args:
         rows: One row per sample, (samples, channels), float32; rows with NaN are left out.
         aggregator: How the rows become one.
@@ -51,7 +57,8 @@ def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
     seen = rows[~np.isnan(rows).any(axis=1)].astype(np.float64)
     if not len(seen):
         return np.zeros(rows.shape[1], np.float32)
-    return _FUNCTIONS[aggregator](seen).astype(np.float32)
+    # Infinities as numbers, which have means and differences.
+    return as_float32(_FUNCTIONS[aggregator](seen.clip(-_INFINITE, _INFINITE)))
 
 
 def hodges_lehmann(values: NDArray[np.float64]) -> float:

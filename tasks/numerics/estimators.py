@@ -130,6 +130,9 @@ def estimate_range(
 ) -> Range:
     """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
+    A channel that has none, zero in all samples, gets that of the whole tensor: zero is exact in any range, and what
+    the channel holds later is not cut off.
+
     Args:
         statistic: What was observed of each sample.
         config: Mode and granularity of the tensor.
@@ -157,8 +160,16 @@ def estimate_range(
         return aggregate(rows, how.aggregator or Aggregator.MEAN)
 
     if estimator.preset.minimises_error:
-        return _clipped(minimal_error.activation_range(statistic, config, size, caution), estimator)
-    return _clipped(Range(border(estimator.min, upper=False), border(estimator.max, upper=True)), estimator)
+        values = minimal_error.activation_range(statistic, config, size, caution)
+    else:
+        values = Range(border(estimator.min, upper=False), border(estimator.max, upper=True))
+    return _clipped(_with_all_channels(values), estimator)
+
+
+def _with_all_channels(values: Range) -> Range:
+    """The same with the range of the whole tensor for channels that have none."""
+    unseen = (values.low == 0) & (values.high == 0)
+    return Range(np.where(unseen, values.low.min(), values.low), np.where(unseen, values.high.max(), values.high))
 
 
 def weight_range(

@@ -1,7 +1,7 @@
 """Metrics: how near the quantized outputs are to the float ones, and how often each is right."""
 
 from collections.abc import Iterator
-from math import erf, sqrt
+from math import erf, inf, isnan, log10, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ Values = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 _MOST_MARGINS = 100_000
+# Of float64, its square 1e20 times.
+_LARGEST = 1e140
 # Values that are converted to float64 at once: those of all images would take twice the memory of the outputs.
 _PART = 2**20
 
@@ -17,7 +19,8 @@ _PART = 2**20
 def sqnr(reference: Values, quantized: Values) -> float:
     """The signal-to-quantization-noise ratio in dB, 10 log10(sum r^2 / sum (r - q)^2); inf if both are equal.
 
-    A reference of zeros has no signal: -inf.
+    A reference of zeros has no signal: -inf. Places where both hold the same infinity, as masks do, are equal; NaN
+    anywhere gives NaN.
 
     Args:
         reference: Output r of the float model, (samples, ...).
@@ -29,11 +32,55 @@ def sqnr(reference: Values, quantized: Values) -> float:
     """
     signal = noise = 0.0
     for exact, inexact in _parts(reference, quantized):
-        signal += float(np.square(exact).sum())
-        noise += float(np.square(exact - inexact).sum())
+        signal += signal_energy(exact)
+        noise += noise_energy(exact, inexact)
+    return decibels(signal, noise)
+
+
+def signal_energy(values: Values) -> float:
+    """The sum of the squares of all values that are not infinite, formed in float64.
+
+    Args:
+        values: Output of a model, of any shape.
+    """
+    exact = _float64(values)
+    return float(np.square(exact, out=np.zeros_like(exact), where=~np.isinf(exact)).sum())
+
+
+def noise_energy(reference: Values, found: Values) -> float:
+    """The sum of the squared differences, formed in float64.
+
+    Equal infinities do not differ, an infinity and another value do infinitely.
+
+    Args:
+        reference: Output of the float model, of any shape.
+        found: Output of another model, of the same shape.
+    """
+    exact, inexact = _float64(reference), _float64(found)
+    difference = np.subtract(exact, inexact, out=np.zeros_like(exact), where=exact != inexact)
+    return float(np.square(difference, out=difference).sum())
+
+
+def _float64(values: Values) -> NDArray[np.float64]:
+    """The same in float64, no finite number so large that sums of squares pass it."""
+    if values.dtype != np.float64:
+        return values.astype(np.float64)
+    return np.where(np.isinf(values), values, np.clip(values, -_LARGEST, _LARGEST))
+
+
+def decibels(signal: float, noise: float) -> float:
+    """The ratio of two energies in dB, 10 log10(signal / noise); inf without noise, -inf without a signal, NaN of NaN.
+
+    Args:
+        signal: Energy of the signal, not negative.
+        noise: Energy of the noise, not negative, in the same unit.
+    """
+    if isnan(signal) or isnan(noise):
+        return nan
     if noise == 0:
-        return float("inf")
-    return 10 * float(np.log10(signal / noise)) if signal > 0 else float("-inf")
+        return inf
+    ratio = signal / noise
+    return 10 * log10(ratio) if ratio > 0 else -inf
 
 
 def cosine_similarity(reference: Values, quantized: Values) -> float:
@@ -113,11 +160,19 @@ def _margins(reference: Values, quantized: Values) -> NDArray[np.float64]:
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cosine of each pair of rows, (samples,); 1 for two zero vectors."""
+    """The cosine of each pair of rows, (samples,); 1 for two zero vectors.
+
+    Equal infinities do not count, others give NaN.
+    """
+    a, b = (np.where(np.isinf(each) & (a == b), 0.0, _float64(each)) for each in (a, b))
+    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    cosines = np.full(len(a), np.nan)
+    a, b = a[finite], b[finite]
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     norms = lengths[0] * lengths[1]
-    cosines = np.einsum("nd,nd->n", a, b) / np.where(norms == 0, 1, norms)
-    return np.where((lengths[0] == 0) & (lengths[1] == 0), 1.0, cosines)
+    found = np.einsum("nd,nd->n", a, b) / np.where(norms == 0, 1, norms)
+    cosines[finite] = np.where((lengths[0] == 0) & (lengths[1] == 0), 1.0, found)
+    return cosines
 
 
 def _parts(*arrays: Values) -> Iterator[tuple[NDArray[np.float64], ...]]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig, Range, count_levels
+from tasks.numerics.float32 import as_float32
 from tasks.numerics.statistics import Rows, TensorStatistic
 
 Values = NDArray[np.float64]
@@ -40,6 +41,7 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
     """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
     Without a sketch only the extremes count. Samples without values are left out; without any the range is [0, 0].
+    A tensor that reaches infinity keeps its extremes.
 
     Args:
         statistic: What was observed of each sample.
@@ -47,12 +49,16 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
         size: Elements of the tensor in one sample.
         caution: The clipping weight c, for one scale per tensor; per channel it is 1.
     """
-    seen = np.isfinite(statistic.minimum).all(axis=1) & np.isfinite(statistic.maximum).all(axis=1)
+    seen = ~(np.isnan(statistic.minimum).any(axis=1) | np.isnan(statistic.maximum).any(axis=1))
     low, high = (rows[seen].astype(np.float64) for rows in (statistic.minimum, statistic.maximum))
     if not len(low):
         nothing = np.zeros(low.shape[1] if config.granularity == Granularity.PERCHANNEL else 1, np.float32)
         return Range(nothing, nothing)
     low, high = np.minimum(low, 0), np.maximum(high, 0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        axis = 0 if config.granularity == Granularity.PERCHANNEL else None
+        ends = low.min(axis=axis, keepdims=axis is None), high.max(axis=axis, keepdims=axis is None)
+        return Range(*(end.reshape(-1).astype(np.float32) for end in ends))
     values = np.zeros((len(low), 1)) if statistic.values is None else statistic.values[seen].astype(np.float64)
     forced = config.level_low is not None and config.level_low < 0
     magnitudes = config.mode == Mode.SYMMETRIC and (forced or bool((low < 0).any()))
@@ -65,7 +71,7 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
         bottom, top = _per_channel(low, high, values, steps, size)
     else:
         bottom, top = _per_tensor(low, high, values, steps, size, caution)
-    return Range((-top if magnitudes else bottom).astype(np.float32), top.astype(np.float32))
+    return Range(as_float32(-top if magnitudes else bottom), as_float32(top))
 
 
 def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
@@ -75,6 +81,8 @@ def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
         channels: The tensor, (channels, values), float32.
         config: Mode and levels of the tensor.
     """
+    if not np.isfinite(channels).all():
+        return Range(channels.min(axis=1), channels.max(axis=1))
     values = channels.astype(np.float64)
     low, high = np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
     if config.mode == Mode.SYMMETRIC:

@@ -17,6 +17,10 @@ Array: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.floating]
 
 
+# Sums of products of larger numbers may pass float32.
+_LARGEST_OF_FLOAT32 = 1e15
+
+
 @dataclass(frozen=True)
 class Moments:
     """Weighted moments of columns and targets, float64.
@@ -43,13 +47,19 @@ class Moments:
 def measure(columns: Columns, targets: Columns, weights: Columns) -> Moments:
     """The moments of ``columns`` and ``targets``.
 
-    Means are subtracted before products are formed in the precision of the columns: float32 is enough.
+    Means are subtracted before products are formed in the precision of the columns: float32 is enough, but
+    for numbers whose products it cannot hold. Unless columns and targets are finite, moments are NaN.
 
     Args:
         columns: Inputs of the layer, (groups, columns, inputs), float32 or float64.
         targets: What the float model answers, (groups, columns, outputs), float32 or float64.
         weights: How much each column counts, (groups, columns), not negative; 0 leaves it out.
     """
+    largest = max(np.abs(columns).max(initial=0), np.abs(targets).max(initial=0))
+    if not np.isfinite(largest):
+        columns, targets = np.full_like(columns, np.nan), np.full_like(targets, np.nan)
+    elif largest > _LARGEST_OF_FLOAT32:
+        columns, targets = columns.astype(np.float64), targets.astype(np.float64)
     count = weights.sum(axis=1, dtype=np.float64)
     shares = (weights / np.maximum(count, np.finfo(np.float32).tiny)[:, None]).astype(columns.dtype)[:, None]
     inputs, answers = shares @ columns, shares @ targets

@@ -185,7 +185,11 @@ def _between(quantile: Quantile, smallest: Values, biggest: Values, count: int) 
         low, high = smallest[:, below], smallest[:, min(below + 1, smallest.shape[1] - 1)]
     else:
         low, high = _ranked(biggest, count, below)
-    return (low + (high.astype(np.float64) - low) * fraction).astype(np.float32)
+    # Between an infinity and another value lies that infinity; masks hold some.
+    nearest = np.where(np.isfinite(high) | np.isnan(low) | (fraction == 0), low, high)
+    finite = np.isfinite(low) & np.isfinite(high)
+    start, end = (np.where(finite, each, 0).astype(np.float64) for each in (low, high))
+    return np.where(finite, start + (end - start) * fraction, nearest).astype(np.float32)
 
 
 def _ranked(falling: Values, count: int, below: int) -> tuple[Rows, Rows]:
