@@ -71,11 +71,16 @@ def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
     return f"{function.__name__}-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
-    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+def step_key(step: Task[..., Any], inputs: dict[str, Any]) -> str:
+    """The key of a step with these arguments, given by name; those left out have their defaults."""
     bound = inspect.signature(step.fn).bind(**inputs)
     bound.apply_defaults()
-    return (results_folder(inputs["runtime"].home) / cache_key(step.fn, bound.arguments)).is_file()
+    return cache_key(step.fn, bound.arguments)
+
+
+def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
+    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+    return (results_folder(inputs["runtime"].home) / step_key(step, inputs)).is_file()
 
 
 def forget_damaged(key: str, store: Store, results: Path) -> None:

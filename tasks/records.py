@@ -134,6 +134,22 @@ class Decision:
     skipped: tuple[str, ...] = ()
     agreement: tuple[float, float] | None = None
 
+    @property
+    def reason(self) -> str:
+        """What was decided, and why, in words."""
+        if self.before is None:
+            text = f"{self.step} was kept unseen: there was nothing to judge it by"
+        elif self.after is None:
+            text = f"{self.step} was dropped: output SQNR {self.before:.2f} dB before, not a number after"
+        else:
+            change = f"output SQNR {self.before:.2f} dB before, {self.after:.2f} dB after, on samples set apart"
+            text = f"{self.step} was {'kept' if self.kept else 'dropped'}: {change}"
+            if self.agreement and not self.kept and self.after >= self.before:
+                text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*self.agreement)
+        if self.skipped:
+            text += f"; it left {len(self.skipped)} layers alone, {self.skipped[0]}"
+        return text
+
 
 @dataclass(frozen=True)
 class Promotion:

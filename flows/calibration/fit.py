@@ -1,0 +1,89 @@
+"""The straight line from a float model to an INT8 model, as one recipe has it."""
+
+from dataclasses import dataclass
+
+from flows.calibration.recipes import Recipe
+from flows.calibration.steps import CalibrationSteps, Shards
+from tasks.align_channels import AlignedModel
+from tasks.correct_biases import CorrectedModel
+from tasks.place_quantizers import Placement
+from tasks.records import ArraysRef, ModelRef
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The float model that a recipe quantizes, where its quantizers belong, and the statistics of its tensors."""
+
+    aligned: AlignedModel
+    placement: Placement
+    statistics: Shards
+
+    @property
+    def model(self) -> ModelRef:
+        """The float model."""
+        return self.aligned.model
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An INT8 model that a recipe made, before and after bias correction (None: biases are to stay)."""
+
+    recipe: Recipe
+    observed: Observed
+    ranges: ArraysRef
+    quantized: ModelRef
+    corrected: CorrectedModel | None
+
+    @property
+    def result(self) -> ModelRef:
+        """The INT8 model that the recipe came to."""
+        return self.corrected.model if self.corrected else self.quantized
+
+
+def fit(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Fit:
+    """The INT8 model that a recipe makes of a float model."""
+    observed = observe(steps, model, recipe)
+    scheme = steps.config.quantization.scheme
+    ranges = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, recipe, scheme)
+    return quantize(steps, observed, recipe, ranges)
+
+
+def observe(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observed:
+    """The float model as the recipe changes it, and what calibration samples tell of it."""
+    if recipe.equalize:
+        model = steps.equalize_layers(model)
+    placement = steps.place_quantizers(model, recipe.model_type)
+    if recipe.smooth:
+        peaks = steps.collect_statistics(model, placement, placement.peaks())
+        model = steps.smooth_activations(model, peaks)
+        placement = steps.place_quantizers(model, recipe.model_type)
+    aligns = steps.config.quantization.channel_alignment is not False
+    observations = steps.observations(placement, align=aligns)
+    statistics = steps.collect_statistics(model, placement, observations)
+    if not (recipe.align and placement.alignable):
+        return Observed(AlignedModel(model), placement, statistics)
+    return _align(steps, model, statistics, recipe)
+
+
+def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges: ArraysRef) -> Fit:
+    """The INT8 model with these ranges."""
+    quantized = steps.insert_fake_quantize(observed.model, observed.placement, ranges)
+    corrected = steps.correct_biases(observed.model, quantized, observed.statistics)
+    return Fit(recipe, observed, ranges, quantized, corrected)
+
+
+def _align(steps: CalibrationSteps, model: ModelRef, statistics: Shards, recipe: Recipe) -> Observed:
+    """The same with aligned channels. Most statistics follow from those before, and the rest is collected."""
+    aligned = steps.align_channels(model, statistics)
+    placement = steps.place_quantizers(aligned.model, recipe.model_type)
+    if aligned.statistics:
+        statistics += ((aligned.statistics,),)
+    # Neither quantiles of a whole tensor nor some sketches follow from those of its channels.
+    lost = tuple(
+        each
+        for each in steps.observations(placement, align=False)
+        if each.tensor in aligned.tensors and (each.quantiles or (each.values and each.tensor in aligned.unsketched))
+    )
+    if lost:
+        statistics += steps.collect_statistics(aligned.model, placement, lost)
+    return Observed(aligned, placement, statistics)
