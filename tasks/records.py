@@ -32,7 +32,8 @@ class DatasetRef:
     """The samples chosen from a data set, in order, each known by the digest of its content.
 
     ``indices`` are their numbers in ``source``, which has ``available`` samples in all; ``labels`` is the digest of
-    what is to be predicted for them (classes, boxes, values), None where nothing is known.
+    what is to be predicted for them (classes, boxes, values), None where nothing is known. Where ``digests``
+    are those of files, ``decoding`` is that of the code which makes arrays of them; it is empty otherwise.
     """
 
     source: Source = field(compare=False)
@@ -40,6 +41,7 @@ class DatasetRef:
     available: int = field(compare=False)
     digests: tuple[str, ...]
     labels: str | None
+    decoding: str = ""
 
     def __len__(self) -> int:
         return len(self.digests)
