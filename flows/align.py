@@ -6,10 +6,12 @@ from prefect import flow
 from prefect.runtime import flow_run
 from rich.console import Console
 
+from flows.calibration.fit import observe
+from flows.calibration.recipes import find_recipes, traits_of
+from flows.calibration.steps import CalibrationSteps
 from flows.quantize import load_datasets, require_output
 from flows.stages import Stages
 from flows.summary import print_summary
-from flows.variants import find_variants
 from tasks.config import QuantizeConfig
 from tasks.evaluate_model import evaluate_model, scoring_identity
 from tasks.load_model import find_model, load_model
@@ -70,6 +72,10 @@ def _aligned(
 ) -> tuple[ModelRef, tuple[str, ...]]:
     if not config.quantization.channel_alignment:
         return model, ("nothing was asked for that changes the model",)
-    *_, last = find_variants(stages, config, model, replace(samples, labels=None))
-    aligned = last.aligned
+    options = config.quantization
+    model_type = None if options.model_type == "auto" else options.model_type
+    steps = CalibrationSteps(stages, config, replace(samples, labels=None), ())
+    traits = traits_of(steps.place_quantizers(model, model_type), options.scheme)
+    *_, last = find_recipes(options, traits, model_type, options.saturation_fix)
+    aligned = observe(steps, model, last).aligned
     return aligned.model, (f"channels were aligned in front of {len(aligned.operations)} operations; all stay float",)

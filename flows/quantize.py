@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from rich.console import Console
 
-from flows.calibrate import calibrate
+from flows.calibration.calibrate import calibrate
 from flows.report import make_report
 from flows.review import draw_report, find_layer_errors
 from flows.speed import compare_speed

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
-from flows.calibrate import Calibrated
+from flows.calibration.calibrate import Calibrated
 from flows.review import Review
 from tasks.config import QuantizeConfig
 from tasks.find_unranged import NO_RANGE
 from tasks.measure_speed import Speed
 from tasks.metrics.differences import Error
 from tasks.place_quantizers import Placement
-from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Report, Stage
+from tasks.records import DatasetRef, Evaluation, ModelRef, Report, Stage
 from tasks.release import judge
 from tasks.write_output import file_sizes
 
@@ -37,7 +37,7 @@ def make_report(
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
     errors = {each.name or each.type for each in config.evaluation.metrics or () if isinstance(each, Error)}
     promotion = judge(metrics, config.release, errors)
-    setup, decisions = calibrated.made_of.placement.setup, calibrated.decisions
+    setup, decisions = calibrated.observed.placement.setup, calibrated.decisions
     points = setup.points
     roles = [point.role for point in points]
     return Report(
@@ -51,9 +51,9 @@ def make_report(
         samples={role: len(dataset) for role, dataset in datasets.items()},
         decisions=decisions,
         notes=(
-            *_notes(config, datasets["calibration"], calibrated.made_of.placement),
+            *_notes(config, datasets["calibration"], calibrated.observed.placement),
             *calibrated.notes,
-            *map(_decision, decisions),
+            *(decision.reason for decision in decisions),
             *dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes),
             *review.notes,
             *lacking,
@@ -96,19 +96,3 @@ def _notes(config: QuantizeConfig, calibration: DatasetRef, placement: Placement
     if not config.evaluation.speed_seconds:
         notes.append("speed was not measured: evaluation.speed_seconds is 0")
     return tuple(notes)
-
-
-def _decision(decision: Decision) -> str:
-    """What the gate decided, in words."""
-    if decision.before is None:
-        text = f"{decision.step} was kept unseen: there was nothing to judge it by"
-    elif decision.after is None:
-        text = f"{decision.step} was dropped: output SQNR {decision.before:.2f} dB before, not a number after"
-    else:
-        change = f"output SQNR {decision.before:.2f} dB before, {decision.after:.2f} dB after, on samples set apart"
-        text = f"{decision.step} was {'kept' if decision.kept else 'dropped'}: {change}"
-        if decision.agreement and not decision.kept and decision.after >= decision.before:
-            text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*decision.agreement)
-    if decision.skipped:
-        text += f"; it left {len(decision.skipped)} layers alone, {decision.skipped[0]}"
-    return text

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from math import log10
 from typing import Any
 
-from flows.calibrate import Calibrated
+from flows.calibration.calibrate import Calibrated
 from flows.stages import Stages
 from tasks.analyze_model import MOST_SAMPLES, Analysis, analyze_model
 from tasks.config import QuantizeConfig
@@ -43,16 +43,16 @@ class Review:
 
 def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef) -> Review:
     """Analyse the model after each step on samples that judge, and describe the finished one."""
-    made_of, run, options = calibrated.made_of, config.runtime, config.evaluation
+    observed, run, options = calibrated.observed, config.runtime, config.evaluation
     if not (options.analyze or options.page):
         note = "layers were not analysed and quantizers not described: evaluation.analyze and .page are false"
         return Review({}, Description((), {}), (note,))
     description: Description = stages.run(
         describe_model,
-        model=made_of.model,
+        model=observed.model,
         quantized=calibrated.model,
-        setup=made_of.placement.setup,
-        statistics=made_of.statistics,
+        setup=observed.placement.setup,
+        statistics=observed.statistics,
         runtime=run,
     )
     if not options.analyze:
@@ -65,7 +65,7 @@ def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibr
     analyses: list[Analysis] = stages.map(
         analyze_model,
         [
-            {"model": made_of.model, "quantized": quantized, "samples": chosen, "runtime": run}
+            {"model": observed.model, "quantized": quantized, "samples": chosen, "runtime": run}
             for quantized in calibrated.path.values()
         ],
         [len(chosen)] * len(calibrated.path),

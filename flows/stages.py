@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.tasks import Task
 from rich.console import Console
 
+from tasks.caching import step_key
 from tasks.monitoring import Start
 from tasks.progress import progress
 from tasks.records import Stage
@@ -22,6 +23,7 @@ class Stages:
         self._console = console
         self._show_progress = show_progress
         self._done: list[Stage] = []
+        self._values: dict[str, Any] = {}
         self.start = Start()
 
     @property
@@ -45,8 +47,13 @@ class Stages:
 
         ``sizes`` are how many samples each call works on; a bar is shown where there is more than one. The calls run
         in turn and in this process, or with ``submit`` all at once wherever the flow's task runner has them run.
+        What this run asked for before is answered from memory and is no stage of its own.
         """
-        return self._follow(step, _submitted(step, calls) if submit else _in_turn(step, calls), sizes)
+        keys = [step_key(step, call) for call in calls]
+        if not keys or any(key not in self._values for key in keys):
+            values = self._follow(step, _submitted(step, calls) if submit else _in_turn(step, calls), sizes)
+            self._values |= zip(keys, values, strict=True)
+        return [self._values[key] for key in keys]
 
     def chain(
         self,

@@ -28,7 +28,7 @@ from tasks.records import DatasetRef, Runtime
 
 CONNECT_SECONDS = 10
 _LIBRARIES = ("numpy", "openvino", "prefect")
-_STEPS = ("tasks.collect_statistics",)
+_STEPS = ("tasks.collect_statistics", "tasks.data.source")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 T = TypeVar("T")

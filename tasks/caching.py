@@ -1,9 +1,10 @@
 """The one cache policy of all steps: equal inputs, equal code and equal libraries give the stored result.
 
 A key holds the step's name, its arguments and a digest of every module of ``tasks`` that the step imports, directly
-or not: Prefect's own TASK_SOURCE sees the lines of the step alone and would serve stale results. Where and how a run
-works (:class:`~tasks.records.Runtime`) is left out. A result whose artifact was deleted or damaged is forgotten
-before Prefect looks, so that the step runs again.
+or not: Prefect's own TASK_SOURCE sees the lines of the step alone and would serve stale results. Comments and
+docstrings do not count. Nor does the code that reads samples: what it reads is known by content (see
+:class:`~tasks.records.DatasetRef`). Where and how a run works (:class:`~tasks.records.Runtime`) is left out. A result
+whose artifact was deleted or damaged is forgotten before Prefect looks, so that the step runs again.
 """
 
 import ast
@@ -12,7 +13,7 @@ import importlib.metadata
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -31,6 +32,9 @@ from tasks.store import Store, referenced
 
 _PACKAGE = Path(__file__).parent
 _LIBRARIES = ("openvino", "numpy")
+# What it gives is told by digests among a step's arguments.
+_BY_CONTENT = "tasks.data.source"
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,11 +76,16 @@ def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
     return f"{function.__name__}-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
-    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+def step_key(step: Task[..., Any], inputs: dict[str, Any]) -> str:
+    """The key of a step with these arguments, given by name; those left out have their defaults."""
     bound = inspect.signature(step.fn).bind(**inputs)
     bound.apply_defaults()
-    return (results_folder(inputs["runtime"].home) / cache_key(step.fn, bound.arguments)).is_file()
+    return cache_key(step.fn, bound.arguments)
+
+
+def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
+    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+    return (results_folder(inputs["runtime"].home) / step_key(step, inputs)).is_file()
 
 
 def forget_damaged(key: str, store: Store, results: Path) -> None:
@@ -102,11 +111,19 @@ def forget_damaged(key: str, store: Store, results: Path) -> None:
 
 @cache
 def code_digest(module: str) -> str:
-    """sha256 over the sources of a module and of all modules of ``tasks`` that it imports, directly or not."""
+    """sha256 over the code of a module and of all modules of ``tasks`` that it imports, directly or not."""
     hasher = hashlib.sha256()
     for path in sorted(_import_closure(module)):
-        hasher.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
+        hasher.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + _read(path).code)
     return hasher.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What a file of ``tasks`` imports of ``tasks``, and its code without comments and docstrings."""
+
+    imports: tuple[str, ...]
+    code: bytes
 
 
 def _import_closure(module: str) -> set[Path]:
@@ -117,19 +134,23 @@ def _import_closure(module: str) -> set[Path]:
         if path is None or path in found:
             continue
         found.add(path)
-        waiting += _imports(path)
+        waiting += [name for name in _read(path).imports if not f"{name}.".startswith(f"{_BY_CONTENT}.")]
     return found
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
+def _read(path: Path) -> _Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in names if name.startswith(f"{_PACKAGE.name}."))
+        elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    ours = tuple(name for name in names if name.startswith(f"{_PACKAGE.name}."))
+    return _Module(ours, ast.dump(tree).encode())
 
 
 def _module_path(module: str) -> Path | None:

@@ -34,5 +34,6 @@ def collect_statistics(
         taps, samples = open_taps(model, observations, rest, execution, runtime)
         return dict(to_arrays(calibration.collect_statistics(taps, samples, len(rest), advance_by_one())))
 
-    key = cache_key(collect_statistics.fn, {"model": model, "observations": observations})
+    what = {"model": model, "observations": observations, "decoding": shard.decoding}
+    key = cache_key(collect_statistics.fn, what)
     return complete_shard(Store(runtime.home), key, shard.digests, collect)

@@ -1,19 +1,22 @@
 """Step: a fixed sequence of samples of a data set, each known by the digest of its content."""
 
-from tasks.caching import step
-from tasks.data.source import Source, annotations_of, open_source, source_files
+from tasks.caching import code_digest, step
+from tasks.data.source import Source, annotations_of, decodes_files, open_source, source_files
 from tasks.data.subset import select
 from tasks.records import DatasetRef, Runtime
 from tasks.store import file_identity
 
 
 def source_identity(source: Source) -> str:
-    """A text that changes with the files of a source; a missing file is reported when the source is opened.
+    """A text that changes with the files of a source and with the code that reads them.
+
+    A file that is missing is reported when the source is opened.
 
     Args:
         source: The source of samples.
     """
-    return file_identity(*(file for file in source_files(source) if file.exists()))
+    files = file_identity(*(file for file in source_files(source) if file.exists()))
+    return f"{files} {code_digest('tasks.data.source')}"
 
 
 @step
@@ -38,4 +41,5 @@ def load_dataset(
         digests=tuple(samples.digest(index) for index in indices),
         available=len(samples),
         labels=annotations_of(samples).take(indices).digest(),
+        decoding=code_digest(type(samples).__module__) if decodes_files(samples) else "",
     )

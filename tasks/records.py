@@ -32,7 +32,8 @@ class DatasetRef:
     """The samples chosen from a data set, in order, each known by the digest of its content.
 
     ``indices`` are their numbers in ``source``, which has ``available`` samples in all; ``labels`` is the digest of
-    what is to be predicted for them (classes, boxes, values), None where nothing is known.
+    what is to be predicted for them (classes, boxes, values), None where nothing is known. Where ``digests``
+    are those of files, ``decoding`` is that of the code which makes arrays of them; it is empty otherwise.
     """
 
     source: Source = field(compare=False)
@@ -40,6 +41,7 @@ class DatasetRef:
     available: int = field(compare=False)
     digests: tuple[str, ...]
     labels: str | None
+    decoding: str = ""
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -134,6 +136,22 @@ class Decision:
     after: float | None
     skipped: tuple[str, ...] = ()
     agreement: tuple[float, float] | None = None
+
+    @property
+    def reason(self) -> str:
+        """What was decided, and why, in words."""
+        if self.before is None:
+            text = f"{self.step} was kept unseen: there was nothing to judge it by"
+        elif self.after is None:
+            text = f"{self.step} was dropped: output SQNR {self.before:.2f} dB before, not a number after"
+        else:
+            change = f"output SQNR {self.before:.2f} dB before, {self.after:.2f} dB after, on samples set apart"
+            text = f"{self.step} was {'kept' if self.kept else 'dropped'}: {change}"
+            if self.agreement and not self.kept and self.after >= self.before:
+                text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*self.agreement)
+        if self.skipped:
+            text += f"; it left {len(self.skipped)} layers alone, {self.skipped[0]}"
+        return text
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ SPEED = {"tasks.speed_process"}  # where it is measured
 SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
 FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
+    "tasks.options",
     "tasks.staging",
     "yaml",
     "tasks.write_output",

@@ -3,12 +3,14 @@
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from prefect.filesystems import LocalFileSystem
@@ -20,9 +22,10 @@ from tasks.caching import cache_key, code_digest, forget_damaged, is_known, resu
 from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits
+from tasks.data.image_folder import ImageFolder
 from tasks.estimate_ranges import estimate_ranges
 from tasks.evaluate_model import evaluate_model
-from tasks.load_dataset import load_dataset
+from tasks.load_dataset import load_dataset, source_identity
 from tasks.load_model import load_model
 from tasks.place_quantizers import place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef, Runtime
@@ -56,7 +59,7 @@ def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def clear() -> None:
     """Forget what was read of the sources, as a new process does."""
     caching.code_digest.cache_clear()
-    caching._imports.cache_clear()
+    caching._read.cache_clear()
 
 
 def test_equal_inputs_have_one_key() -> None:
@@ -115,6 +118,12 @@ def test_key_follows_the_versions_of_libraries(library: str, monkeypatch: pytest
     assert key() != before
 
 
+STEP_MODULES = sorted(
+    f"tasks.{file.stem}"
+    for file in Path(caching.__file__).parent.glob("*.py")
+    if "\n@step\n" in file.read_text(encoding="utf-8")
+)
+
 # Modules that a step stands on, at one, two and three imports from it.
 IMPORTED: list[tuple[Any, str]] = [
     (collect_statistics, "collect_statistics.py"),
@@ -123,7 +132,6 @@ IMPORTED: list[tuple[Any, str]] = [
     (collect_statistics, "algorithms/calibration.py"),
     (collect_statistics, "algorithms/inference.py"),
     (collect_statistics, "graph/naming.py"),
-    (collect_statistics, "data/preprocessing.py"),
     (place_quantizers, "graph/placement.py"),
     (place_quantizers, "graph/patterns.py"),
     (place_quantizers, "numerics/affine.py"),
@@ -140,9 +148,64 @@ def test_key_follows_the_source_of_what_the_step_imports(copied_package: Path, s
     clear()
     assert cache_key(step.fn, INPUTS) == before
     with (copied_package / file).open("a", encoding="utf-8") as source:
-        source.write("\n# changed\n")
+        source.write("\nCHANGED = True\n")
     clear()
     assert cache_key(step.fn, INPUTS) != before
+
+
+@pytest.mark.parametrize("file", ["numerics/affine.py", "store.py", "algorithms/calibration.py"])
+def test_comments_and_docstrings_do_not_count(copied_package: Path, file: str) -> None:
+    before, path = key(), copied_package / file
+    code = re.sub('"""(?=[A-Z])', '"""Changed: ', path.read_text(encoding="utf-8"))
+    path.write_text(f"{code}\n# changed\n", encoding="utf-8")
+    clear()
+    assert key() == before
+
+
+@pytest.mark.parametrize("file", ["data/boxed.py", "data/source.py", "data/image_folder.py", "pot/document.py"])
+def test_key_leaves_out_the_code_that_reads_samples(copied_package: Path, file: str) -> None:
+    """What samples are is told by their digests; for those of files, also by that of the code which decodes them."""
+    before, identity = key(), source_identity(Digits("training"))
+    with (copied_package / file).open("a", encoding="utf-8") as source:
+        source.write("\nCHANGED = True\n")
+    clear()
+    assert key() == before
+    assert (source_identity(Digits("training")) == identity) == file.startswith("pot")
+
+
+def test_samples_that_are_decoded_otherwise_are_other_samples(
+    copied_package: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    source = ImageFolder(path=tmp_path)
+    before = load_dataset.fn(source, "", None, runtime)
+    for file, same in (("data/boxed.py", True), ("data/preprocessing.py", False)):
+        with (copied_package / file).open("a", encoding="utf-8") as code:
+            code.write("\nCHANGED = True\n")
+        clear()
+        after = load_dataset.fn(source, "", None, runtime)
+        assert after.digests == before.digests
+        assert (cache_key(collect_statistics.fn, INPUTS | {"shard": after}) == key(shard=before)) == same
+
+
+CORE_ROOMS = {"numerics", "graph", "algorithms", "data", "metrics", "pot", "review", "digits"}
+ALL_BUT_SAMPLES = {"numerics", "graph", "algorithms"}
+ROOMS = {
+    "load_model": {"graph"},
+    "load_dataset": {"data"},
+    "smooth_activations": {"numerics", "graph"},
+    "measure_speed": {"graph", "algorithms"},
+    "package_model": {"graph", "algorithms"},
+    "evaluate_model": ALL_BUT_SAMPLES | {"data", "metrics"},
+    "draw_plots": ALL_BUT_SAMPLES | {"review"},
+}
+
+
+@pytest.mark.parametrize("module", STEP_MODULES)
+def test_the_rooms_that_the_digest_of_a_step_reaches(module: str) -> None:
+    closure = caching._import_closure(module)
+    found = {path.relative_to(caching._PACKAGE).parts[0] for path in closure} & CORE_ROOMS
+    assert found == ROOMS.get(module.rpartition(".")[2], ALL_BUT_SAMPLES)
 
 
 UNRELATED: list[tuple[Any, str]] = [

@@ -7,7 +7,7 @@ from tasks.data.annotations import Annotations
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.custom import Custom, CustomSamples, custom_paths, open_custom
 from tasks.data.digits import Digits, open_digits
-from tasks.data.image_folder import ImageFolder, image_paths, open_image_folder
+from tasks.data.image_folder import ImageFolder, ImageSamples, image_paths, open_image_folder
 from tasks.data.operations import Sizes
 from tasks.data.samples import Array, Samples
 
@@ -53,6 +53,11 @@ def source_files(spec: Source) -> tuple[Path, ...]:
             return annotated_paths(spec)
         case Custom():
             return custom_paths(spec)
+
+
+def decodes_files(samples: Samples) -> bool:
+    """Whether the samples are known by digests of files, which are decoded, and not by digests of arrays."""
+    return isinstance(samples, AnnotatedSamples | ImageSamples)
 
 
 def annotations_of(samples: Samples) -> Annotations:

@@ -6,6 +6,7 @@ are POT's.
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.numerics.float32 import as_float32
 
 Rows = NDArray[np.float32]
+Reduce = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 # Samples of a channel outside these quantiles are outliers.
 OUTLIERS = (0.01, 0.99)
@@ -20,45 +22,6 @@ OUTLIERS = (0.01, 0.99)
 _INFINITE = 1e250
 # So many halvings make the ends of any interval of float64 neighbours.
 _HALVINGS = 128
-
-
-class Aggregator(StrEnum):
-    """The rule by which the values of all samples become one.
-
-    ``*_no_outliers`` leave out, channel by channel, the samples outside the quantiles of OUTLIERS. ``hl_estimator`` is
-    :func:`hodges_lehmann`.
-    """
-
-    MEAN = "mean"
-    MAX = "max"
-    MIN = "min"
-    MEDIAN = "median"
-    MEAN_NO_OUTLIERS = "mean_no_outliers"
-    MEDIAN_NO_OUTLIERS = "median_no_outliers"
-    HL_ESTIMATOR = "hl_estimator"
-
-
-def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
-    """One value per channel, (channels,), float32; zeros if there is no row without NaN.
-
-    Infinities count as very large numbers.
-
-    Args:
-        rows: One row per sample, (samples, channels), float32; rows with NaN are left out.
-        aggregator: How the rows become one.
-
-    Example:
-        >>> rows = np.float32([[1, 10], [2, 20], [9, 30]])
-        >>> aggregate(rows, Aggregator.MEAN).tolist()
-        [4.0, 20.0]
-        >>> aggregate(rows, Aggregator.MEDIAN).tolist()
-        [2.0, 20.0]
-    """
-    seen = rows[~np.isnan(rows).any(axis=1)].astype(np.float64)
-    if not len(seen):
-        return np.zeros(rows.shape[1], np.float32)
-    # Infinities as numbers, which have means and differences.
-    return as_float32(_FUNCTIONS[aggregator](seen.clip(-_INFINITE, _INFINITE)))
 
 
 def hodges_lehmann(values: NDArray[np.float64]) -> float:
@@ -112,12 +75,49 @@ def _without_outliers(
     return np.array([reduce(column[kept]) for column, kept in zip(rows.T, inside.T, strict=True)])
 
 
-_FUNCTIONS: dict[Aggregator, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    Aggregator.MEAN: lambda rows: rows.mean(axis=0),
-    Aggregator.MAX: lambda rows: rows.max(axis=0),
-    Aggregator.MIN: lambda rows: rows.min(axis=0),
-    Aggregator.MEDIAN: lambda rows: np.median(rows, axis=0),
-    Aggregator.MEAN_NO_OUTLIERS: lambda rows: _without_outliers(rows, np.mean),
-    Aggregator.MEDIAN_NO_OUTLIERS: lambda rows: _without_outliers(rows, np.median),
-    Aggregator.HL_ESTIMATOR: lambda rows: np.array([hodges_lehmann(column) for column in rows.T]),
-}
+class Aggregator(StrEnum):
+    """The rule by which the values of all samples become one: the name that users write, and a function.
+
+    The function takes one row per sample, (samples, channels), float64, at least one, and returns (channels,).
+    ``*_no_outliers`` leave out, channel by channel, the samples outside the quantiles of OUTLIERS. ``hl_estimator`` is
+    :func:`hodges_lehmann`.
+    """
+
+    reduce: Reduce
+
+    def __new__(cls, name: str, reduce: Reduce) -> Self:
+        """Make a member of a row of this table."""
+        member = str.__new__(cls, name)
+        member._value_, member.reduce = name, reduce
+        return member
+
+    MEAN = "mean", lambda rows: rows.mean(axis=0)
+    MAX = "max", lambda rows: rows.max(axis=0)
+    MIN = "min", lambda rows: rows.min(axis=0)
+    MEDIAN = "median", lambda rows: np.median(rows, axis=0)
+    MEAN_NO_OUTLIERS = "mean_no_outliers", lambda rows: _without_outliers(rows, np.mean)
+    MEDIAN_NO_OUTLIERS = "median_no_outliers", lambda rows: _without_outliers(rows, np.median)
+    HL_ESTIMATOR = "hl_estimator", lambda rows: np.array([hodges_lehmann(column) for column in rows.T])
+
+
+def aggregate(rows: Rows, aggregator: Aggregator) -> Rows:
+    """One value per channel, (channels,), float32; zeros if there is no row without NaN.
+
+    Infinities count as very large numbers.
+
+    Args:
+        rows: One row per sample, (samples, channels), float32; rows with NaN are left out.
+        aggregator: How the rows become one.
+
+    Example:
+        >>> rows = np.float32([[1, 10], [2, 20], [9, 30]])
+        >>> aggregate(rows, Aggregator.MEAN).tolist()
+        [4.0, 20.0]
+        >>> aggregate(rows, Aggregator.MEDIAN).tolist()
+        [2.0, 20.0]
+    """
+    seen = rows[~np.isnan(rows).any(axis=1)].astype(np.float64)
+    if not len(seen):
+        return np.zeros(rows.shape[1], np.float32)
+    # Infinities as numbers, which have means and differences.
+    return as_float32(aggregator.reduce(seen.clip(-_INFINITE, _INFINITE)))

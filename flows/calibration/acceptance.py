@@ -15,7 +15,7 @@ LEAST_LOSS = 0.1
 LARGE_GAIN = 1.0
 
 
-class Gate:
+class Acceptance:
     """Judges on samples that no correction was fitted to; without samples it keeps everything.
 
     What counts is the outputs' SQNR, and, where there are classes, the top-1 agreement with the float model that the
@@ -42,8 +42,8 @@ class Gate:
         judged = self._reference is not None and self._reference.logits
         return ("steps were judged by what the last softmax or sigmoid reads, not by probabilities",) if judged else ()
 
-    def choose(self, step: str, before: ModelRef, after: ModelRef, skipped: tuple[str, ...] = ()) -> ModelRef:
-        """The better one of two INT8 models; ``after``, which ``step`` made, when both are equally good.
+    def judge(self, step: str, before: ModelRef, after: ModelRef, skipped: tuple[str, ...] = ()) -> Decision:
+        """Whether ``after``, which ``step`` made of ``before``, takes its place; it does when both are equally good.
 
         ``skipped`` is what the step did not change, for the report.
         """
@@ -53,10 +53,11 @@ class Gate:
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
         better = old is None or (new is not None and new >= old)
         kept = better and (old is None or new is None or new >= old + LARGE_GAIN or not self._costs(both))
-        self._decisions.append(Decision(step, kept, old, new, skipped, both))
+        decision = Decision(step, kept, old, new, skipped, both)
+        self._decisions.append(decision)
         if kept:
             self._kept.append((step, before, after))
-        return after if kept else before
+        return decision
 
     def path(self, start: ModelRef) -> dict[str, ModelRef]:
         """The models that the steps kept made of ``start``, one of the other, by step."""

@@ -1,4 +1,4 @@
-"""What the gate decides in whole runs, and what the report says of it."""
+"""What is accepted in whole runs, and what the report says of it."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from flows import calibrate, variants
-from flows.gate import Gate
+from flows.calibration import calibrate
+from flows.calibration.acceptance import Acceptance
+from flows.calibration.steps import CalibrationSteps, Shards
 from tasks import speed_process
 from tasks.estimate_ranges import SaturationFix
 from tasks.records import Decision, Report
@@ -59,7 +60,7 @@ def test_every_step_is_judged_and_named(home: Path, run_flow: RunFlow, linear: t
 def test_alignment_is_kept_where_it_is_better(
     home: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, better: bool
 ) -> None:
-    monkeypatch.setattr(Gate, "scores", lambda _gate, *_models: [20.0, 21.0 if better else 19.0])
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: [20.0, 21.0 if better else 19.0])
     options = ("quantization.bias_correction=false", "quantization.channel_alignment")
     judged = run_flow(home, *linear, options[0], f"{options[1]}=auto")
     assert decision(judged, "align_channels").kept == better
@@ -78,19 +79,19 @@ def test_aligned_tensors_whose_sketch_is_lost_are_observed_again(
     ov.save_model(m.build(m.relu(data, "end")), tmp_path / "linear.xml", compress_to_fp16=False)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 4, 16)).astype(np.float32))
     observed: list[tuple[str, ...]] = []
-    collect = variants._collect
+    collect = CalibrationSteps.collect_statistics
 
-    def spied(*arguments: Any) -> variants.Shards:
-        observed.append(tuple(each.tensor for each in arguments[4] if each.values))
+    def spied(*arguments: Any) -> Shards:
+        observed.append(tuple(each.tensor for each in arguments[3] if each.values))
         return collect(*arguments)
 
-    monkeypatch.setattr(variants, "_collect", spied)
+    monkeypatch.setattr(CalibrationSteps, "collect_statistics", spied)
     run_flow(home, *linear, "quantization.activations.range_estimator.preset=mse")
     assert len(observed) == 2
     assert set(observed[1]) == {"a_bias:0", "b_bias:0"}
 
 
-def test_variants_of_variants_are_named_by_all_that_made_them(
+def test_recipes_are_named_by_all_steps_that_set_them_apart(
     home: Path, run_flow: RunFlow, linear: tuple[str, ...]
 ) -> None:
     options = ("weights.granularity=pertensor", "cross_layer_equalization=auto", "channel_alignment=auto")
@@ -215,7 +216,7 @@ def test_the_model_type_transformer_is_tried(
     assert plain.float_operations != transformer.float_operations
     assert any("quantization=transformer may leave far less error" in note for note in plain.notes)
     assert not any("quantization=transformer may leave" in note for note in transformer.notes)
-    monkeypatch.setattr(Gate, "scores", lambda _gate, *_models: [20.0, 21.0 if better else 19.0])
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: [20.0, 21.0 if better else 19.0])
     judged = run_flow(home, *options, "quantization.model_type=auto")
     assert decision(judged, "model_type=transformer").kept == better
     expected = transformer if better else plain

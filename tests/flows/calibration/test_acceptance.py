@@ -1,12 +1,11 @@
-"""The gate keeps what is no worse, and says what it decided."""
+"""What is no worse is accepted, and every decision says why."""
 
 import math
 from typing import Any, cast
 
 import pytest
 
-from flows.gate import Gate
-from flows.report import _decision
+from flows.calibration.acceptance import Acceptance
 from flows.stages import Stages
 from tasks.data.digits import Digits
 from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
@@ -28,9 +27,9 @@ class FakeStages:
         return Evaluation(self.metrics.get(model.name, {}), 3, ArraysRef("outputs"))
 
 
-def gate(stages: FakeStages, runtime: Runtime, count: int = 3) -> Gate:
+def acceptance(stages: FakeStages, runtime: Runtime, count: int = 3) -> Acceptance:
     samples = DatasetRef(Digits("training"), tuple(range(count)), 10, ("digest",) * count, None)
-    return Gate(cast(Stages, stages), FLOAT, samples, runtime)
+    return Acceptance(cast(Stages, stages), FLOAT, samples, runtime)
 
 
 def both(before: Metrics, after: Metrics) -> FakeStages:
@@ -49,16 +48,16 @@ def both(before: Metrics, after: Metrics) -> FakeStages:
     ],
 )
 def test_the_better_model_is_kept(runtime: Runtime, before: float, after: float, kept: bool) -> None:
-    judge = gate(both({"sqnr_db": before}, {"sqnr_db": after}), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == (AFTER if kept else BEFORE)
-    assert judge.decisions == (Decision("step", kept, before, after),)
+    accepting = acceptance(both({"sqnr_db": before}, {"sqnr_db": after}), runtime)
+    assert accepting.judge("step", BEFORE, AFTER).kept == kept
+    assert accepting.decisions == (Decision("step", kept, before, after),)
 
 
 def test_several_outputs_count_alike(runtime: Runtime) -> None:
     before: Metrics = {"sqnr_db": 99.0, "sqnr_db/a": 10.0, "sqnr_db/b": 30.0}
-    judge = gate(both(before, {"sqnr_db/a": 19.0, "sqnr_db/b": 20.0}), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == BEFORE
-    assert judge.decisions == (Decision("step", kept=False, before=20.0, after=19.5),)
+    accepting = acceptance(both(before, {"sqnr_db/a": 19.0, "sqnr_db/b": 20.0}), runtime)
+    assert not accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=False, before=20.0, after=19.5),)
 
 
 NOTHING: list[Metrics] = [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}, {"sqnr_db/a": 10.0, "sqnr_db/b": math.nan}]
@@ -66,27 +65,27 @@ NOTHING: list[Metrics] = [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}, {"sqnr_d
 
 @pytest.mark.parametrize("metrics", NOTHING)
 def test_what_cannot_be_judged_is_kept_and_says_so(runtime: Runtime, metrics: Metrics) -> None:
-    judge = gate(both(metrics, {"sqnr_db": 10.0}), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == AFTER
-    assert judge.decisions == (Decision("step", kept=True, before=None, after=10.0),)
-    assert "kept unseen" in _decision(judge.decisions[0])
+    accepting = acceptance(both(metrics, {"sqnr_db": 10.0}), runtime)
+    assert accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=True, before=None, after=10.0),)
+    assert "kept unseen" in accepting.decisions[0].reason
 
 
 @pytest.mark.parametrize("metrics", NOTHING)
 def test_what_cannot_be_judged_any_more_is_dropped(runtime: Runtime, metrics: Metrics) -> None:
-    judge = gate(both({"sqnr_db": 10.0}, metrics), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == BEFORE
-    assert judge.decisions == (Decision("step", kept=False, before=10.0, after=None),)
-    assert "dropped: output SQNR 10.00 dB before, not a number after" in _decision(judge.decisions[0])
+    accepting = acceptance(both({"sqnr_db": 10.0}, metrics), runtime)
+    assert not accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=False, before=10.0, after=None),)
+    assert "dropped: output SQNR 10.00 dB before, not a number after" in accepting.decisions[0].reason
 
 
 def test_outputs_that_no_step_touches_do_not_count(runtime: Runtime) -> None:
     """Anchors, say, are exact in all models."""
     exact: Metrics = {"sqnr_db": math.inf, "sqnr_db/exact": math.inf}
-    judge = gate(both(exact | {"sqnr_db/other": 40.0}, exact | {"sqnr_db/other": 3.0}), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == BEFORE
-    assert judge.decisions == (Decision("step", kept=False, before=40.0, after=3.0),)
-    assert gate(both(exact, exact), runtime).scores(BEFORE, AFTER) == [math.inf, math.inf]
+    accepting = acceptance(both(exact | {"sqnr_db/other": 40.0}, exact | {"sqnr_db/other": 3.0}), runtime)
+    assert not accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=False, before=40.0, after=3.0),)
+    assert acceptance(both(exact, exact), runtime).scores(BEFORE, AFTER) == [math.inf, math.inf]
 
 
 @pytest.mark.parametrize(
@@ -106,42 +105,42 @@ def test_a_step_may_not_cost_agreement_either(
     runtime: Runtime, agreement: float | None, count: int, kept: bool
 ) -> None:
     before: Metrics = {"sqnr_db": 10.0, "expected_agreement": 99.0}
-    judge = gate(both(before, {"sqnr_db": 10.5, "expected_agreement": agreement}), runtime, count)
-    assert judge.choose("step", BEFORE, AFTER) == (AFTER if kept else BEFORE)
+    accepting = acceptance(both(before, {"sqnr_db": 10.5, "expected_agreement": agreement}), runtime, count)
+    assert accepting.judge("step", BEFORE, AFTER).kept == kept
     expected = None if agreement is None else (99.0, agreement)
-    assert judge.decisions == (Decision("step", kept, 10.0, 10.5, agreement=expected),)
-    assert ("expected top-1 agreement 99.00 % before" in _decision(judge.decisions[0])) == (not kept)
+    assert accepting.decisions == (Decision("step", kept, 10.0, 10.5, agreement=expected),)
+    assert ("expected top-1 agreement 99.00 % before" in accepting.decisions[0].reason) == (not kept)
 
 
 def test_a_large_gain_counts_for_more_than_an_estimate(runtime: Runtime) -> None:
     before: Metrics = {"sqnr_db": 3.9, "expected_agreement": 87.3}
-    judge = gate(both(before, {"sqnr_db": 8.3, "expected_agreement": 84.4}), runtime)
-    assert judge.choose("step", BEFORE, AFTER) == AFTER
+    accepting = acceptance(both(before, {"sqnr_db": 8.3, "expected_agreement": 84.4}), runtime)
+    assert accepting.judge("step", BEFORE, AFTER).kept
 
 
 def test_without_samples_nothing_is_evaluated(runtime: Runtime) -> None:
     stages = both({"sqnr_db": 10.0}, {"sqnr_db": 1.0})
-    judge = gate(stages, runtime, count=0)
-    assert judge.choose("step", BEFORE, AFTER) == AFTER
-    assert judge.decisions == (Decision("step", kept=True, before=None, after=None),)
+    accepting = acceptance(stages, runtime, count=0)
+    assert accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=True, before=None, after=None),)
     assert stages.evaluated == []
 
 
 def test_steps_are_judged_in_turn_and_the_float_model_once(runtime: Runtime) -> None:
     stages = FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 10.5}})
-    judge = gate(stages, runtime)
-    chosen = judge.choose("second", judge.choose("first", BEFORE, AFTER), LAST)
-    assert chosen == AFTER
-    assert [(each.step, each.kept) for each in judge.decisions] == [("first", True), ("second", False)]
+    accepting = acceptance(stages, runtime)
+    accepting.judge("first", BEFORE, AFTER)
+    accepting.judge("second", AFTER, LAST)
+    assert [(each.step, each.kept) for each in accepting.decisions] == [("first", True), ("second", False)]
     assert stages.evaluated.count("float") == 1
 
 
 def test_path_holds_what_was_kept_one_made_of_the_other(runtime: Runtime) -> None:
-    judge = gate(
+    accepting = acceptance(
         FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 9.0}}), runtime
     )
-    kept = judge.choose("first", BEFORE, AFTER)
-    judge.choose("dropped", kept, LAST)
-    judge.choose("elsewhere", LAST, BEFORE)
-    assert judge.path(BEFORE) == {"first": AFTER}
-    assert judge.path(LAST) == {"elsewhere": BEFORE}
+    accepting.judge("first", BEFORE, AFTER)
+    accepting.judge("dropped", AFTER, LAST)
+    accepting.judge("elsewhere", LAST, BEFORE)
+    assert accepting.path(BEFORE) == {"first": AFTER}
+    assert accepting.path(LAST) == {"elsewhere": BEFORE}

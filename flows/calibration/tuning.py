@@ -1,24 +1,24 @@
-"""Layer-wise tuning: group after group of layers, each a cached step, and the gate at the end."""
+"""Layer-wise tuning: group after group of layers, each a cached step; the result is accepted or not."""
 
-from flows.gate import Gate
-from flows.stages import Stages
-from tasks.config import QuantizeConfig
+from flows.calibration.acceptance import Acceptance
+from flows.calibration.steps import CalibrationSteps
 from tasks.data.subset import evenly_spread
 from tasks.plan_tuning import plan_tuning
-from tasks.records import DatasetRef, ModelRef
+from tasks.records import ModelRef
 from tasks.tune_layers import TunedLayer, tune_layers
 
 
 def tune(
-    stages: Stages, config: QuantizeConfig, gate: Gate, model: ModelRef, quantized: ModelRef, samples: DatasetRef
+    steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, quantized: ModelRef
 ) -> tuple[ModelRef, tuple[TunedLayer, ...]]:
-    """Tune a quantized model on samples that do not judge; the better model, and what became of each layer.
+    """Tune a quantized model on samples outside the holdout; the better model, and what became of each layer.
 
     A run that is killed continues with the group of layers it was at.
     """
-    options, run = config.quantization.layerwise_tuning, config.runtime
+    options, run = steps.config.quantization.layerwise_tuning, steps.config.runtime
+    samples = steps.fitted_samples(len(steps.samples))
     chosen = samples.take(evenly_spread(len(samples), options.samples or len(samples)))
-    plan = stages.run(
+    plan = steps.runner.run(
         plan_tuning,
         model=model,
         quantized=quantized,
@@ -34,7 +34,7 @@ def tune(
         "seed": options.seed,
         "runtime": run,
     }
-    done = stages.chain(
+    done = steps.runner.chain(
         tune_layers,
         [shared | {"layers": group} for group in plan.groups],
         [len(chosen)] * len(plan.groups),
@@ -44,4 +44,6 @@ def tune(
     late = [name for group in plan.groups[len(done) :] for name in group]
     skipped = *plan.skipped, *(f"{name}: time_budget, {options.time_budget} s, was over" for name in late)
     tuned = tuple(layer for value in done for layer in value.layers)
-    return gate.choose("tune_layers", quantized, done[-1].model if done else quantized, skipped), tuned
+    result = done[-1].model if done else quantized
+    kept = acceptance.judge("tune_layers", quantized, result, skipped).kept
+    return (result if kept else quantized), tuned

@@ -1,0 +1,149 @@
+"""From a float model and samples to the INT8 model: recipes are tried, the best fit is accepted and refined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from flows.calibration.acceptance import Acceptance
+from flows.calibration.fit import Fit, Observed, fit, observe, quantize
+from flows.calibration.recipes import ModelType, Recipe, find_recipes, traits_of
+from flows.calibration.steps import CalibrationSteps
+from flows.calibration.tuning import tune
+from flows.stages import Stages
+from tasks.config import QuantizeConfig
+from tasks.data.subset import set_apart
+from tasks.errors import InputError
+from tasks.estimate_ranges import SaturationFix, resolve
+from tasks.records import DatasetRef, Decision, ModelRef
+from tasks.tune_layers import TunedLayer
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The INT8 model, what it was made of, and what was decided and is worth knowing about the way to it.
+
+    ``path`` holds the INT8 models on the way by the step that made them, the finished one last.
+    """
+
+    model: ModelRef
+    observed: Observed
+    path: dict[str, ModelRef]
+    decisions: tuple[Decision, ...]
+    notes: tuple[str, ...] = ()
+    tuned: tuple[TunedLayer, ...] = ()
+
+
+def calibrate(runner: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> Calibrated:
+    """Make the INT8 model. What makes it worse on samples that nothing is fitted to is not accepted."""
+    options = config.quantization
+    samples = replace(samples, labels=None)  # which no statistic depends on
+    holdout = set_apart(len(samples), options.gate_samples)
+    steps = CalibrationSteps(runner, config, samples, holdout)
+    acceptance = Acceptance(runner, model, samples.take(holdout), config.runtime)
+    fix = resolve(options.saturation_fix, options.weights.steps)
+
+    model_type, notes = _find_model_type(steps, acceptance, model, fix)
+    recipes = _recipes(steps, model, model_type, fix)
+    if options.scheme.tries_ranges:
+        recipes, note = _with_clipping_weight(steps, model, recipes)
+        notes += (note,)
+    best = best_fit(acceptance, [fit(steps, model, recipe) for recipe in recipes])
+    if fix != options.saturation_fix:
+        notes += (_tell_saturation_fix(steps, acceptance, model, best),)
+    if options.scheme.tries_ranges:
+        best = _with_chosen_ranges(steps, acceptance, best)
+
+    refined, tuned = refine(steps, acceptance, best)
+    path = {"insert_fake_quantize": best.quantized} | acceptance.path(best.quantized)
+    return Calibrated(refined, best.observed, path, acceptance.decisions, notes + acceptance.notes, tuned)
+
+
+def best_fit(acceptance: Acceptance, fits: Sequence[Fit]) -> Fit:
+    """The fit that is accepted in the end; each is held against the best one before it."""
+    best, *others = fits
+    compared = {best.result}
+    for other in others:
+        # A recipe whose steps found nothing to change comes to a model that was judged already.
+        if other.result not in compared and acceptance.judge(other.recipe.name, best.result, other.result).kept:
+            best = other
+        compared.add(other.result)
+    return best
+
+
+def refine(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[ModelRef, tuple[TunedLayer, ...]]:
+    """The INT8 model with biases corrected and layers tuned, each as far as accepted, and what became of each layer."""
+    options, model, tuned = steps.config.quantization, best.quantized, tuple[TunedLayer, ...]()
+    if best.corrected and acceptance.judge("correct_biases", model, best.corrected.model, best.corrected.skipped).kept:
+        model = best.corrected.model
+    if options.use_layerwise_tuning:
+        model, tuned = tune(steps, acceptance, best.observed.model, model)
+    if best.corrected and not options.use_fast_bias:
+        again = steps.correct_sequentially(best.observed.model, model)
+        if acceptance.judge("correct_sequentially", model, again.model, again.skipped).kept:
+            model = again.model
+    return model, tuned
+
+
+def _recipes(steps: CalibrationSteps, model: ModelRef, model_type: ModelType, fix: SaturationFix) -> tuple[Recipe, ...]:
+    options = steps.config.quantization
+    traits = traits_of(steps.place_quantizers(model, model_type), options.scheme)
+    return find_recipes(options, traits, model_type, fix)
+
+
+def _find_model_type(
+    steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, fix: SaturationFix
+) -> tuple[ModelType, tuple[str, ...]]:
+    """The model type that the options name; for ``auto`` the one that is accepted, and why it was not tried."""
+    asked = steps.config.quantization.model_type
+    if asked != "auto":
+        return asked, ()
+    plain, *_ = _recipes(steps, model, None, fix)
+    try:
+        transformer, *_ = _recipes(steps, model, "transformer", fix)
+    except InputError as refusal:
+        return None, (f"model_type: auto is null: {refusal}",)
+    usual, tried = (steps.place_quantizers(model, each.model_type) for each in (plain, transformer))
+    if tried.setup == usual.setup:
+        return None, ("model_type: auto is null: transformer would leave nothing else float",)
+    try:
+        before = fit(steps, model, plain).result
+    except InputError as refusal:
+        return "transformer", (f"model_type: auto is transformer: {str(refusal).partition(';')[0]}",)
+    after = fit(steps, model, transformer).result
+    kept = acceptance.judge("model_type=transformer", before, after).kept
+    return "transformer" if kept else None, ()
+
+
+def _with_clipping_weight(
+    steps: CalibrationSteps, model: ModelRef, recipes: tuple[Recipe, ...]
+) -> tuple[tuple[Recipe, ...], str]:
+    """The recipes with the clipping weight that suits the model, and what to tell of it."""
+    observed = observe(steps, model, recipes[0])
+    found = steps.choose_clipping_weight(observed.model, observed.placement, observed.statistics)
+    if not found.sqnr_db:
+        return recipes, "ranges: nothing told what values cut off cost the output, so they count like rounded ones"
+    note = f"ranges: values cut off count {found.factor:g} times as much as rounded ones"
+    if found.factor != 1:
+        note += f": {max(found.sqnr_db) - found.sqnr_db[0]:.2f} dB better on samples that set no range"
+    return tuple(replace(recipe, clipping_weight=found.factor) for recipe in recipes), note
+
+
+def _with_chosen_ranges(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> Fit:
+    """The same with the extremes of all samples where that is better for the model's output, tensor by tensor."""
+    observed, scheme = best.observed, steps.config.quantization.scheme.with_extremes()
+    extremes = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, best.recipe, scheme)
+    chosen = steps.choose_ranges(observed.model, best.result, observed.placement, best.ranges, extremes)
+    if not chosen.changed:
+        return best
+    other = quantize(steps, observed, best.recipe, chosen.parameters)
+    return other if acceptance.judge("choose_ranges", best.result, other.result).kept else best
+
+
+def _tell_saturation_fix(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> str:
+    """What ``saturation_fix: auto`` came to, and what it costs where it is paid: the same recipe is fitted without."""
+    fix = best.recipe.saturation_fix
+    if fix == SaturationFix.NO:
+        return "saturation_fix: auto is no: sums of products with these weights do not saturate on this CPU"
+    without = fit(steps, model, replace(best.recipe, saturation_fix=SaturationFix.NO))
+    paid, free = acceptance.scores(best.result, without.result)
+    cost = "" if paid is None or free is None else f", which costs {free - paid:.2f} dB of output SQNR"
+    return f"saturation_fix: auto is {fix}: this CPU is not known to sum 8-bit products in 32 bits{cost}"

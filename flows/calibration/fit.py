@@ -1,0 +1,105 @@
+"""The straight line from a float model to an INT8 model, as one recipe has it."""
+
+from dataclasses import dataclass
+
+from flows.calibration.recipes import Recipe
+from flows.calibration.steps import CalibrationSteps, LeftFloat, Shards
+from tasks.align_channels import AlignedModel
+from tasks.collect_statistics import Observation
+from tasks.correct_biases import CorrectedModel
+from tasks.place_quantizers import Placement
+from tasks.records import ArraysRef, ModelRef
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The float model that a recipe quantizes, where its quantizers belong, and the statistics of its tensors."""
+
+    aligned: AlignedModel
+    placement: Placement
+    statistics: Shards
+
+    @property
+    def model(self) -> ModelRef:
+        """The float model."""
+        return self.aligned.model
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An INT8 model that a recipe made, before and after bias correction (None: biases are to stay)."""
+
+    recipe: Recipe
+    observed: Observed
+    ranges: ArraysRef
+    quantized: ModelRef
+    corrected: CorrectedModel | None
+
+    @property
+    def result(self) -> ModelRef:
+        """The INT8 model that the recipe came to."""
+        return self.corrected.model if self.corrected else self.quantized
+
+
+def fit(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Fit:
+    """The INT8 model that a recipe makes of a float model."""
+    observed = observe(steps, model, recipe)
+    scheme = steps.config.quantization.scheme
+    ranges = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, recipe, scheme)
+    return quantize(steps, observed, recipe, ranges)
+
+
+def observe(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observed:
+    """The float model as the recipe changes it, and what calibration samples tell of it."""
+    if recipe.equalize:
+        model = steps.equalize_layers(model)
+    if recipe.smooth:
+        placement = steps.place_quantizers(model, recipe.model_type)
+        peaks = steps.collect_statistics(model, placement, placement.peaks())
+        model = steps.smooth_activations(model, peaks)
+    observed, left_float = _observe_ranged(steps, model, recipe)
+    if not (recipe.align and observed.placement.alignable):
+        return observed
+    return _align(steps, observed, recipe, left_float)
+
+
+def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges: ArraysRef) -> Fit:
+    """The INT8 model with these ranges."""
+    quantized = steps.insert_fake_quantize(observed.model, observed.placement, ranges)
+    corrected = steps.correct_biases(observed.model, quantized, observed.statistics)
+    return Fit(recipe, observed, ranges, quantized, corrected)
+
+
+def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> tuple[Observed, LeftFloat]:
+    """Placement and statistics, and what stays float as no sample tells its range; what is quantized follows anew."""
+    aligns = steps.config.quantization.channel_alignment is not False
+    left_float: LeftFloat = ()
+    asked: tuple[Observation, ...] = ()
+    statistics: Shards = ()
+    while True:
+        placement = steps.place_quantizers(model, recipe.model_type, left_float)
+        fresh = tuple(each for each in steps.observations(placement, align=aligns) if each not in asked)
+        statistics += steps.collect_statistics(model, placement, fresh) if fresh else ()
+        asked += fresh
+        found = steps.find_unranged(placement, statistics)
+        if not found:
+            return Observed(AlignedModel(model), placement, statistics), left_float
+        left_float += found
+
+
+def _align(steps: CalibrationSteps, observed: Observed, recipe: Recipe, left_float: LeftFloat) -> Observed:
+    """The same with aligned channels. Most statistics follow from those before, and the rest is collected."""
+    statistics = observed.statistics
+    aligned = steps.align_channels(observed.model, statistics)
+    placement = steps.place_quantizers(aligned.model, recipe.model_type, left_float)
+    if aligned.statistics:
+        statistics += ((aligned.statistics,),)
+    # Neither quantiles of a whole tensor nor some sketches follow from those of its channels.
+    lost = tuple(
+        each
+        for each in steps.observations(placement, align=False)
+        if each.tensor in aligned.tensors and (each.quantiles or (each.values and each.tensor in aligned.unsketched))
+    )
+    if lost:
+        statistics += steps.collect_statistics(aligned.model, placement, lost)
+    return Observed(aligned, placement, statistics)

@@ -1,0 +1,80 @@
+"""What is tried on the way to an INT8 model, as data: each recipe is one way to make it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from tasks.estimate_ranges import SaturationFix, Scheme
+from tasks.options import QuantizationOptions
+from tasks.place_quantizers import Placement
+
+ModelType = Literal["transformer"] | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to make an INT8 model.
+
+    ``name`` joins the steps that set it apart from the first recipe that is tried; it is empty for that one.
+    ``equalize``, ``smooth`` and ``align`` say which steps change the float model before it is quantized.
+    ``clipping_weight`` is what the squared error of a value cut off counts, in units of that of a rounded one; ranges
+    of least error alone depend on it.
+    """
+
+    name: str
+    model_type: ModelType
+    saturation_fix: SaturationFix
+    equalize: bool = False
+    smooth: bool = False
+    align: bool = False
+    clipping_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What of a model decides which recipes make sense.
+
+    ``shares_scales``: weights of several channels share a scale. ``smoothable``: products read features that can be
+    divided. ``alignable``: layers follow each other directly, so that their channels can be aligned.
+    """
+
+    shares_scales: bool
+    smoothable: bool
+    alignable: bool
+
+
+def traits_of(placement: Placement, scheme: Scheme) -> Traits:
+    """The traits of a model whose quantizers are placed."""
+    return Traits(placement.shares_scales(scheme), bool(placement.smoothable), bool(placement.alignable))
+
+
+def find_recipes(
+    options: QuantizationOptions, traits: Traits, model_type: ModelType, saturation_fix: SaturationFix
+) -> tuple[Recipe, ...]:
+    """Every recipe that the options ask for and that the model has a use for; what is plainest comes first.
+
+    Where an option says ``auto``, both ways are tried, each with both ways of the others.
+    """
+    smooth = options.smooth_quant if model_type == "transformer" else False
+    equalizable = traits.shares_scales or options.cross_layer_equalization is True
+    ways = {
+        "equalize_layers": tuple(_ways(options.cross_layer_equalization, possible=equalizable)),
+        "smooth_activations": tuple(_ways(smooth, possible=traits.smoothable)),
+        "align_channels": tuple(_ways(options.channel_alignment, possible=traits.alignable)),
+    }
+    return tuple(Recipe(_name(ways, chosen), model_type, saturation_fix, *chosen) for chosen in product(*ways.values()))
+
+
+def _ways(asked: bool | Literal["auto"], *, possible: bool) -> Iterator[bool]:
+    """Without and with a step, as far as that is asked for and possible."""
+    if asked is not True or not possible:
+        yield False
+    if asked is not False and possible:
+        yield True
+
+
+def _name(ways: dict[str, tuple[bool, ...]], chosen: tuple[bool, ...]) -> str:
+    """The steps of a recipe that others do without."""
+    taken = zip(ways.items(), chosen, strict=True)
+    return " and ".join(step for (step, each), on in taken if on and len(each) > 1)
