@@ -2,7 +2,7 @@
 
 import errno
 
-from tasks.errors import InputError
+from tasks.errors import BrokenModelError, InputError
 from tasks.tracking import TrackingError
 
 BAD_INPUT = 2
@@ -16,7 +16,7 @@ def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
-    if isinstance(failure, TrackingError):
+    if isinstance(failure, BrokenModelError | TrackingError):
         return FAILED, str(failure)
     if isinstance(failure, OSError) and failure.errno in _FULL:
         where = failure.filename2 or failure.filename or "a file"

@@ -1,4 +1,4 @@
-"""The one error for what a user can mend: bad configuration, bad files, bad data."""
+"""The error for what a user can mend, bad configuration, bad files, bad data, and that for a model that went wrong."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 
 class InputError(ValueError):
     """Input that cannot be used; the message says what, its value and what was expected. Exit code 2."""
+
+
+class BrokenModelError(RuntimeError):
+    """An INT8 model that must not be taken for a good one; the message says why, and what to do. Exit code 1."""
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

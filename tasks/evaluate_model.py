@@ -1,6 +1,6 @@
 """Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.algorithms.evaluation import (
+    Outputs,
     classification_metrics,
     collect_rows,
     comparison_metrics,
@@ -18,6 +19,7 @@ from tasks.algorithms.evaluation import (
     written_otherwise,
 )
 from tasks.algorithms.inference import Sample, input_names, whole_inputs
+from tasks.algorithms.verification import doubtful_outputs, graph_outputs
 from tasks.caching import step
 from tasks.data.callables import callable_file
 from tasks.data.operations import Sizes
@@ -41,6 +43,10 @@ def scoring_identity(scoring: Scoring | None, dataset: DatasetRef) -> str:
     return file_identity(*sorted(files))
 
 
+# Samples for which the graph of a quantized model is computed as well.
+_CHECKED = 4
+
+
 @step
 def evaluate_model(
     model: ModelRef,
@@ -51,11 +57,14 @@ def evaluate_model(
     scoring: Scoring | None = None,
     identity: str = "",
     logits: bool = False,
+    check: bool = False,
 ) -> Evaluation:
     """The metrics of ``scoring``; without it, top-1 and top-5 where there are classes.
 
     With a reference also SQNR, cosine similarity and agreement. ``identity`` tells whether the user's own functions
     changed (see :func:`scoring_identity`). ``logits``: outputs count as what a last softmax or sigmoid reads.
+    ``check``: tell which outputs are in doubt beside the reference, also by what the model's graph says of the first
+    samples.
     """
     store, samples = Store(runtime.home), open_source(dataset.source)
     opened = store.open_model(model)
@@ -63,6 +72,8 @@ def evaluate_model(
     sizes: list[Sizes] = []
     names = input_names(opened)
     loaded = _loaded(samples, dataset, names, sizes, runtime.keep_samples)
+    first_few = list(islice(_loaded(samples, dataset, names, [], runtime.keep_samples), _CHECKED)) if check else []
+    graph = _in_background(partial(graph_outputs, opened, first_few, runtime.threads)) if check else None
     compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -84,7 +95,8 @@ def evaluate_model(
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
     wanted = store.open_arrays(reference.outputs)
     metrics |= comparison_metrics(wanted, outputs)
-    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits)
+    doubts = doubtful_outputs(wanted, outputs, graph.result()) if graph else ()
+    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits, doubts)
 
 
 # Compiled models: that of the last evaluation, as the gate's choice is evaluated right after, and those wanted soon.
@@ -110,6 +122,14 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
         key = runtime.home.resolve(), model, wanted, whole_inputs(opened, first), runtime.threads
         _ahead[key] = pool.submit(compile_alone, opened, *key[3:], logits=wanted)
     pool.shutdown(wait=False)
+
+
+def _in_background(work: Callable[[], Outputs]) -> Future[Outputs]:
+    """Beside what comes next: compiling a model keeps one processor busy."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whole: tuple[str, ...]) -> Any:

@@ -109,7 +109,7 @@ class Evaluation:
     """Metrics of one model on one data set.
 
     ``outputs`` are to be compared with those of other models; None for one that was compared itself. ``logits``: some
-    are what a last softmax or sigmoid reads.
+    are what a last softmax or sigmoid reads. ``doubts``: outputs that are to be verified.
     """
 
     metrics: dict[str, float | None]
@@ -117,6 +117,7 @@ class Evaluation:
     outputs: ArraysRef | None
     notes: tuple[str, ...] = ()
     logits: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,16 @@ def input_names(model: Any) -> tuple[str, ...]:
 
 
 def compile_for_samples(
-    model: ov.Model, threads: int | None = None, *, as_deployed: bool = False, snippets: bool = True
+    model: ov.Model,
+    threads: int | None = None,
+    *,
+    as_deployed: bool = False,
+    snippets: bool = True,
+    integers: bool = True,
 ) -> ov.CompiledModel:
     """Compile for throughput on the CPU, one stream a thread, float32 whatever the CPU would prefer.
+
+    Without ``integers`` a quantized model is computed as its graph says: in floats, FakeQuantize by FakeQuantize.
 
     A model with attention or Select goes without the code that OpenVINO generates for them (snippets), unless it is to
     run ``as_deployed``: some graphs that hold them twice, float and quantized, crash there (OpenVINO 2026.4;
@@ -50,6 +57,8 @@ def compile_for_samples(
     }
     if not snippets or (not as_deployed and any(map(_crashes_in_snippets, model.get_ops()))):
         settings["SNIPPETS_MODE"] = "DISABLE"
+    if not integers:
+        settings |= {"LP_TRANSFORMS_MODE": "NO", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):
         return compile_on_cpu(model, settings | {"NUM_STREAMS": 1})

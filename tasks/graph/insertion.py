@@ -124,18 +124,24 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
     if not source.operation.constant:
         return (1,) if shape[1] is not None else ()
     if operation.type == "MatMul":
-        return _features(edge, len(shape))
+        return _features(edge, shape)
     return _WEIGHT_AXES.get(operation.type, {}).get(edge.port, ())
 
 
-def _features(edge: Edge, rank: int) -> tuple[int, ...]:
-    """The axis of a constant matrix, or a stack of them, that holds the output features of a MatMul."""
+def _features(edge: Edge, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The axis of a constant matrix that holds the output features of a MatMul; those of a stack along which it lies.
+
+    Each matrix of a stack has its own scales: OpenVINO (2026.4) takes one scale a feature for all of them as if there
+    were one a matrix as well, and reads beyond their end.
+    """
+    rank = len(shape)
     operation, first = edge.operation, edge.port == 0
     if first and rank < len(shape_of(Source(operation, 0)) or ()):
         # One matrix in front of a stack of them: OpenVINO takes the rows of the stack for its features.
         return ()
     contracted_first = first == operation.node.get_attributes()["transpose_a" if first else "transpose_b"]
-    return (rank - 1 if contracted_first else rank - 2,)
+    stack = (axis for axis, size in enumerate(shape[:-2]) if size != 1)
+    return (*stack, rank - 1 if contracted_first else rank - 2)
 
 
 _ARITHMETIC = frozenset({"Add", "Multiply", "Subtract", "Divide", "FloorMod"})
