@@ -1,6 +1,6 @@
 """Step: the outputs of one model on a data set, its accuracy, and how near it is to a reference."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks.algorithms.evaluation import (
-    Outputs,
     classification_metrics,
     collect_rows,
     comparison_metrics,
@@ -19,7 +18,7 @@ from tasks.algorithms.evaluation import (
     written_otherwise,
 )
 from tasks.algorithms.inference import Sample, input_names, whole_inputs
-from tasks.algorithms.verification import doubtful_outputs, graph_outputs
+from tasks.algorithms.verification import compile_graph_alone, doubtful_outputs, graph_outputs
 from tasks.caching import step
 from tasks.data.callables import callable_file
 from tasks.data.operations import Sizes
@@ -73,7 +72,7 @@ def evaluate_model(
     names = input_names(opened)
     loaded = _loaded(samples, dataset, names, sizes, runtime.keep_samples)
     first_few = list(islice(_loaded(samples, dataset, names, [], runtime.keep_samples), _CHECKED)) if check else []
-    graph = _in_background(partial(graph_outputs, opened, first_few, runtime.threads)) if check else None
+    graph = _in_background(opened, whole_inputs(opened, first_few[0]), runtime.threads) if check else None
     compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -95,7 +94,9 @@ def evaluate_model(
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
     wanted = store.open_arrays(reference.outputs)
     metrics |= comparison_metrics(wanted, outputs)
-    doubts = doubtful_outputs(wanted, outputs, graph.result()) if graph else ()
+    doubts: tuple[str, ...] = ()
+    if graph:  # inferred last: only compiling goes beside what else runs
+        doubts = doubtful_outputs(wanted, outputs, graph_outputs(opened, first_few, lambda _: graph.result()))
     return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits, doubts)
 
 
@@ -124,10 +125,10 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
     pool.shutdown(wait=False)
 
 
-def _in_background(work: Callable[[], Outputs]) -> Future[Outputs]:
-    """Beside what comes next: compiling a model keeps one processor busy."""
+def _in_background(opened: Any, whole: tuple[str, ...], threads: int | None) -> Future[Any]:
+    """The graph of a quantized model, compiled beside what comes next: that keeps one processor busy."""
     pool = ThreadPoolExecutor(1)
-    future = pool.submit(work)
+    future = pool.submit(compile_graph_alone, opened, whole, threads)
     pool.shutdown(wait=False)
     return future
 

@@ -20,6 +20,8 @@ from tasks.graph.traversal import STATEFUL_TYPES, nodes_by_name
 
 Values = NDArray[Any]
 _ENDS = STATEFUL_TYPES | {"Parameter", "Result", "Assign"}
+# Of the signal's energy: more than roundings that fall otherwise in layers before may leave.
+_FAR = 0.1
 # Numbers of one sample that are watched at once.
 _MOST_NUMBERS = 1 << 25
 # Operations that are watched one by one where watching all of them hides the fault.
@@ -88,7 +90,22 @@ def wrong_kernels(quantized: ov.Model, samples: Sequence[Sample], threads: int |
     found = _wrong(quantized, list(_groups(candidates)), samples, threads)
     if not found and len(candidates) <= _MOST_ALONE:
         found = _wrong(quantized, [[operation] for operation in candidates], samples, threads)
-    return tuple(found)
+    return tuple(found) or _first_apart(quantized, candidates, samples, threads)
+
+
+def _first_apart(
+    quantized: ov.Model, candidates: Sequence[Operation], samples: Sequence[Sample], threads: int | None
+) -> tuple[str, ...]:
+    """The first operations that lie far from the graph, of those whose inputs nobody watches."""
+    whole, apart = whole_inputs(quantized, samples[0]), set[str]()
+    for group in _groups(candidates):
+        model = watched(quantized, [f"{operation.name}:0" for operation in group], whole)
+        found = answers(compile_for_samples(model, threads, as_deployed=True), samples)
+        rows = list(zip(answers(compile_graph(model, threads), samples), found, strict=True))
+        for place, operation in enumerate(group):
+            if _differ(((wanted[place], given[place]) for wanted, given in rows), _FAR):
+                apart.add(operation.name)
+    return tuple(each.name for each in candidates if each.name in apart and not _reads(each, apart))
 
 
 def where_it_breaks(
@@ -98,8 +115,9 @@ def where_it_breaks(
 
     First: what they read is sound. Behind a selection nothing is compared.
     """
-    behind = {operation.name for operation in find_selections(read_operations(model))}
-    operations = [operation for operation in _computing(model) if operation.name not in behind]
+    left_out = {operation.name for operation in find_selections(read_operations(model))}
+    both = nodes_by_name(quantized).keys() - left_out
+    operations = [operation for operation in _computing(model) if operation.name in both]
     whole = whole_inputs(model, samples[0])
     unsound: set[str] = set()
     for group in _groups(operations):
@@ -157,7 +175,7 @@ def _wrong_of(
     try:
         rows = answers(compile_for_samples(watched(quantized, tensors, whole), threads, as_deployed=True), samples)
         again = compile_graph(_apart(one_sample_at_a_time(quantized, whole), group, read), threads)
-        computed = [again([row[tensors.index(tensor)] for tensor in read]) for row in rows]
+        computed = answers(again, [{each: row[tensors.index(each)] for each in read} for row in rows])
     except (InputError, RuntimeError):
         return []  # OpenVINO does not run them so
     return [
@@ -176,7 +194,7 @@ def _apart(model: ov.Model, group: Sequence[Operation], read: Sequence[str]) -> 
             if str(source) in read and not source.operation.known:
                 old = nodes[operation.name].input_value(port)
                 if str(source) not in inputs:
-                    inputs[str(source)] = ops.parameter(old.get_partial_shape(), old.get_element_type())
+                    inputs[str(source)] = ops.parameter(old.get_partial_shape(), old.get_element_type(), str(source))
                 nodes[operation.name].input(port).replace_source_output(inputs[str(source)].output(0))
     results = [ops.result(nodes[operation.name].output(0)) for operation in group]
     return ov.Model(results, [inputs[tensor] for tensor in read], "apart")

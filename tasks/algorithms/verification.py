@@ -11,9 +11,7 @@ it. What is in doubt is verified on all samples and by the tensors that decide (
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from math import inf, log10
 from typing import Any
@@ -131,13 +129,11 @@ def verify(
         watched(each, [one.tensor for one in some], whole)
         for each, some in zip((model, quantized), judged, strict=True)
     )
-    with ThreadPoolExecutor(3) as pool:
-        compiling = (
-            pool.submit(compile_for_samples, before, threads),
-            pool.submit(compile_for_samples, after, threads, as_deployed=True),
-            pool.submit(compile_graph, after.clone(), threads),
-        )
-        compiled = [each.result() for each in compiling]
+    compiled = (
+        compile_for_samples(before, threads),
+        compile_for_samples(after, threads, as_deployed=True),
+        compile_graph(after, threads),
+    )
     found = [Agreement(one.output, one.tensor) for one in judged[1]]
     while part:
         rows = zip(*(answers(each, part) for each in compiled), strict=True)
@@ -149,11 +145,19 @@ def verify(
     return tuple(found)
 
 
-def graph_outputs(quantized: ov.Model, samples: Sequence[Sample], threads: int | None = None) -> Outputs:
-    """The outputs of a quantized model as its graph says, stacked like those of an evaluation."""
-    alone = partial(one_sample_at_a_time, quantized)
-    rows = collect_rows(quantized, samples, lambda: None, lambda whole: compile_graph(alone(whole), threads))
-    return stack(rows)[0]
+def graph_outputs(
+    quantized: ov.Model, samples: Sequence[Sample], compiled: Callable[[tuple[str, ...]], ov.CompiledModel]
+) -> Outputs:
+    """The outputs of a quantized model as its graph says, stacked like those of an evaluation.
+
+    ``compiled`` is what :func:`compile_graph_alone` makes of the model for inputs without a batch axis.
+    """
+    return stack(collect_rows(quantized, samples, lambda: None, compiled))[0]
+
+
+def compile_graph_alone(quantized: ov.Model, whole: tuple[str, ...], threads: int | None = None) -> ov.CompiledModel:
+    """The graph, compiled for one sample a request; ``whole`` are inputs without a batch axis."""
+    return compile_graph(one_sample_at_a_time(quantized, whole), threads)
 
 
 def doubtful_outputs(

@@ -23,7 +23,7 @@ class Judged:
 
 
 def judged_tensors(model: ov.Model) -> tuple[Judged, ...]:
-    """Of each output of real numbers the tensors to compare; float and quantized model have the same, in one order.
+    """Of each output the tensors of real numbers to compare; float and quantized model have the same, in one order.
 
     A softmax or sigmoid is judged by what it reads: probabilities next to zero lose all of their digits. What is
     computed behind a selection is judged by what the selection reads and by what is picked from: equally good models

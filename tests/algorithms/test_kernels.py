@@ -143,7 +143,7 @@ def test_matrices_that_are_looked_up() -> None:
     model = product.model(
         m.named(ops.gather(m.constant("experts", 9, INPUTS, FEATURES), chosen, np.array(0)), "looked")
     )
-    data = [each | {"chosen": np.array([5, 0, 8, 1])} for each in product.samples]
+    data = [{**each, "chosen": np.array([5, 0, 8, 1])} for each in product.samples]
     quantized = quantize(model, data, 8, preset=Preset.PERFORMANCE)
     assert difference(quantized, data[0]) > RIGHT
 
