@@ -40,7 +40,7 @@ def _faults(verdict: Verdict) -> str:
     others = f", and {len(verdict.faults) - 1} more outputs" if len(verdict.faults) > 1 else ""
     names = _listed(verdict.operations)
     if verdict.executed:
-        where = f"OpenVINO computes {names} otherwise than its own quantized graph says"
+        where = f"OpenVINO computes {names or 'it'} otherwise than its own quantized graph says"
     elif verdict.operations:
         where = f"it begins at {names}"
     else:

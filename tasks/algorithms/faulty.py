@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.inference import Sample, compile_for_samples, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.verification import WRONG, Agreement, answers, compile_graph, energy, watched
 from tasks.errors import InputError
+from tasks.graph.layers import PRODUCTS
 from tasks.graph.operations import Operation, Source, is_float, read_operations, shape_of
 from tasks.graph.selections import find_selections
 from tasks.graph.traversal import STATEFUL_TYPES, nodes_by_name
@@ -32,7 +33,7 @@ _MOST_ALONE = 64
 class Verdict:
     """What is wrong with an INT8 model, a text for each output; the operations at fault; what is no fault, yet odd.
 
-    ``executed``: the operations are such that OpenVINO computes otherwise than the model's own graph says.
+    ``executed``: OpenVINO computes the operations, be they known or not, otherwise than the model's own graph says.
     """
 
     faults: tuple[str, ...] = ()
@@ -64,8 +65,17 @@ def judge(
     ]
     if not guilty:
         return Verdict(notes=notes)
-    operations = kernels or where_it_breaks(model, quantized, samples, threads)
-    return Verdict(tuple(map(_text, guilty)), operations, bool(kernels), notes)
+    executed = bool(kernels) or any(each.deviates_beyond_rounding for each in guilty)
+    operations = kernels or (
+        _only_layer(quantized) if executed else where_it_breaks(model, quantized, samples, threads)
+    )
+    return Verdict(tuple(map(_text, guilty)), operations, executed, notes)
+
+
+def _only_layer(quantized: ov.Model) -> tuple[str, ...]:
+    """The one layer of a model, which it must be: what is watched may hide a fault. None where there are several."""
+    layers = tuple(operation.name for operation in _computing(quantized) if operation.type in PRODUCTS)
+    return layers if len(layers) == 1 else ()
 
 
 def _text(agreement: Agreement) -> str:
