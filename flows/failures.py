@@ -5,7 +5,7 @@ import os
 import resource
 from pathlib import Path
 
-from tasks.errors import InputError, readable, shortened
+from tasks.errors import BrokenModelError, InputError, readable, shortened
 from tasks.tracking import TrackingError
 
 BAD_INPUT = 2
@@ -27,7 +27,7 @@ def judge(failure: Exception) -> tuple[int, str | None]:
 
 
 def _line(failure: Exception) -> str | None:
-    if isinstance(failure, TrackingError):
+    if isinstance(failure, TrackingError | BrokenModelError):
         return str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
     if isinstance(failure, OSError) and (failure.filename or failure.errno in _FULL):
         return f"{_refused(failure)}; an earlier output is as it was"

@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 from rich.console import Console
 
 from flows.calibration.calibrate import calibrate
+from flows.guard import guard
 from flows.report import make_report
 from flows.review import draw_report, find_layer_errors
 from flows.speed import compare_speed
@@ -29,7 +30,8 @@ from tasks.write_output import describe_run, require_apart, require_writable, st
 def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     """Quantize a model as ``config`` says. ``overrides`` are what the command line changed, for the record.
 
-    Raises InputError for input that cannot be used; nothing is written then.
+    Raises InputError for input that cannot be used, BrokenModelError for an INT8 model that computes something wrong;
+    nothing is written then.
     """
     console = Console(stderr=True)
     path, identity = find_model(config.model.path, config.model.weights)
@@ -51,7 +53,8 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     calibrated = calibrate(stages, config, model, calibration)
     quantized = calibrated.model
     before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
-    after = stages.run(evaluate_model, model=quantized, reference=before, size=len(validation), **evaluated)
+    after = stages.run(evaluate_model, model=quantized, reference=before, check=True, size=len(validation), **evaluated)
+    doubts, broken = guard(stages, config, calibrated, validation, after)
     review = find_layer_errors(stages, config, calibrated, calibration)
     speeds, unmeasured = compare_speed(
         stages, (model, quantized), validation, config.evaluation.speed_seconds, config.runtime
@@ -65,8 +68,11 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     )
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    lacking = unmeasured + (package.notes if package else ())
-    report = make_report(config, models, datasets, calibrated, (before, after), speeds, done, review, lacking)
+    lacking = doubts + unmeasured + (package.notes if package else ())
+    evaluations = before, after
+    report = make_report(
+        config, models, datasets, calibrated, evaluations, speeds, done, review, lacking, broken=broken
+    )
     plots = draw_report(stages, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
     page = render_page(report, manifest, plots, run) if plots else None

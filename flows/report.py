@@ -1,6 +1,6 @@
 """The report of a run, put together from what its steps returned."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from flows.calibration.calibrate import Calibrated
@@ -25,10 +25,13 @@ def make_report(
     stages: tuple[Stage, ...],
     review: Review,
     lacking: tuple[str, ...] = (),
+    *,
+    broken: bool = False,
 ) -> Report:
     """Put together what the steps of a run returned; models and data sets by their role.
 
-    ``lacking`` says what was not measured and what MLflow's model lacks.
+    ``lacking`` says what was not measured, what MLflow's model lacks and what is wrong with it. One that is ``broken``
+    takes over from no other.
     """
     metrics: dict[str, dict[str, Any]] = {
         role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
@@ -37,6 +40,8 @@ def make_report(
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
     errors = {each.name or each.type for each in config.evaluation.metrics or () if isinstance(each, Error)}
     promotion = judge(metrics, config.release, errors)
+    if promotion and broken:
+        promotion = replace(promotion, reasons=("the INT8 model is broken", *promotion.reasons))
     setup, decisions = calibrated.observed.placement.setup, calibrated.decisions
     points = setup.points
     roles = [point.role for point in points]

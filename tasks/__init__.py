@@ -22,6 +22,7 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     describe_model        its quantizers as they are, beside what was observed
     draw_plots            plots of all that
     evaluate_model        outputs and metrics of a model on a data set
+    verify_model          whether an INT8 model in doubt computes something wrong, and which operations do
     package_model         its inputs, outputs and an example, for MLflow to serve it
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task

@@ -80,7 +80,8 @@ class ModelOptions:
 class EvaluationOptions:
     """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
 
-    ``analyze``: find the error of every layer. ``page``: draw plots and write ``report.html``.
+    ``analyze``: find the error of every layer. ``page``: draw plots and write ``report.html``. ``allow_broken``: write
+    an INT8 model all the same that computes something wrong.
     ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; without metrics top-1 and top-5 do.
     """
 
@@ -88,6 +89,7 @@ class EvaluationOptions:
     speed_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     analyze: bool = True
     page: bool = True
+    allow_broken: bool = False
     adapter: Annotated[Adapter, _TYPE] | None = None
     postprocessing: tuple[Annotated[Postprocessor, _TYPE], ...] = ()
     metrics: tuple[Annotated[Metric, _TYPE], ...] | None = None

@@ -1,4 +1,4 @@
-"""The one error for what a user can mend: bad configuration, bad files, bad data."""
+"""The error for what a user can mend, bad configuration, bad files, bad data, and that for a model that went wrong."""
 
 import difflib
 import os
@@ -42,6 +42,10 @@ def _cut(text: str, most: int) -> str:
 def writable(text: str) -> bool:
     """Return whether UTF-8 can spell the text, and the system take it for a name: no half of a character, no NUL."""
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+class BrokenModelError(RuntimeError):
+    """An INT8 model that must not be taken for a good one; the message says why, and what to do. Exit code 1."""
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from tasks.algorithms.evaluation import (
     written_otherwise,
 )
 from tasks.algorithms.inference import Sample, input_names, whole_inputs
+from tasks.algorithms.verification import compile_graph_alone, doubtful_outputs, graph_outputs
 from tasks.caching import step
 from tasks.data.callables import callable_file
 from tasks.data.operations import Sizes
@@ -50,6 +51,10 @@ def scoring_identity(scoring: Scoring | None, dataset: DatasetRef) -> str:
     return file_identity(*sorted(files))
 
 
+# Samples for which the graph of a quantized model is computed as well.
+_CHECKED = 4
+
+
 @step
 def evaluate_model(
     model: ModelRef,
@@ -60,6 +65,7 @@ def evaluate_model(
     scoring: Scoring | None = None,
     identity: str = "",
     logits: bool = False,
+    check: bool = False,
 ) -> Evaluation:
     """The metrics of ``scoring``, or without it top-1 and top-5 where there are classes.
 
@@ -73,6 +79,7 @@ def evaluate_model(
         scoring: The metrics; None for the default ones.
         identity: Changes with the user's own functions (:func:`scoring_identity`).
         logits: Whether outputs count as what a last softmax or sigmoid reads.
+        check: Whether to tell which outputs are in doubt, also by what the graph says of the first samples.
 
     Raises:
         ValueError: The reference was compared itself, so that its outputs were not kept.
@@ -83,6 +90,8 @@ def evaluate_model(
     sizes: list[Sizes] = []
     names = input_names(opened)
     loaded = _loaded(samples, dataset, names, sizes, runtime.keep_samples)
+    first_few = list(islice(_loaded(samples, dataset, names, [], runtime.keep_samples), _CHECKED)) if check else []
+    graph = _in_background(opened, whole_inputs(opened, first_few[0]), runtime.threads) if check else None
     compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -106,7 +115,10 @@ def evaluate_model(
         raise ValueError("the reference was itself compared with a model: its outputs were not kept")
     wanted = store.open_arrays(reference.outputs)
     metrics |= comparison_metrics(wanted, outputs)
-    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits)
+    doubts: tuple[str, ...] = ()
+    if graph:  # inferred last: only compiling goes beside what else runs
+        doubts = doubtful_outputs(wanted, outputs, graph_outputs(opened, first_few, lambda _: graph.result()))
+    return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits, doubts=doubts)
 
 
 # Compiled models: that of the last evaluation, as an accepted model is evaluated right after, and those wanted next.
@@ -139,6 +151,14 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
         key = runtime.home.resolve(), model, wanted, whole_inputs(opened, first), runtime.threads
         _ahead[key] = pool.submit(compile_alone, opened, *key[3:], logits=wanted)
     pool.shutdown(wait=False)
+
+
+def _in_background(opened: Any, whole: tuple[str, ...], threads: int | None) -> Future[Any]:
+    """The graph of a quantized model, compiled beside what comes next: that keeps one processor busy."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(compile_graph_alone, opened, whole, threads)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whole: tuple[str, ...]) -> Any:

@@ -111,7 +111,8 @@ class Evaluation:
     """Metrics of one model on one data set.
 
     ``outputs`` are to be compared with those of other models; None for one that was compared itself. ``logits``: some
-    are what a last softmax or sigmoid reads. ``warnings`` say why the metrics may mean nothing.
+    are what a last softmax or sigmoid reads. ``warnings`` say why the metrics may mean nothing, ``doubts`` name outputs
+    that are to be verified.
     """
 
     metrics: dict[str, float | None]
@@ -120,6 +121,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     logits: bool = False
     warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,12 @@ def input_names(model: Any) -> tuple[str, ...]:
 
 
 def compile_for_samples(
-    model: ov.Model, threads: int | None = None, *, as_deployed: bool = False, snippets: bool = True
+    model: ov.Model,
+    threads: int | None = None,
+    *,
+    as_deployed: bool = False,
+    snippets: bool = True,
+    integers: bool = True,
 ) -> ov.CompiledModel:
     """The model, compiled for throughput on the CPU in float32: streams of one thread each, so that no sum is split.
 
@@ -41,6 +46,7 @@ def compile_for_samples(
         threads: Number of threads; None for all that the process may use.
         as_deployed: Whether to compile as a user would.
         snippets: False for none: comparing perceptrons crashes with them (``tests/algorithms/test_caution.py``).
+        integers: False computes a quantized model in floats, FakeQuantize by FakeQuantize, as its graph says.
     """
     count = threads or len(os.sched_getaffinity(0))
     settings = {
@@ -51,6 +57,8 @@ def compile_for_samples(
     }
     if not snippets or (not as_deployed and any(map(_crashes_in_snippets, model.get_ops()))):
         settings["SNIPPETS_MODE"] = "DISABLE"
+    if not integers:
+        settings |= {"LP_TRANSFORMS_MODE": "NO", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     compiled = compile_on_cpu(model, settings)
     if count > 1 and _unpacks_weights(compiled):
         return compile_on_cpu(model, settings | {"NUM_STREAMS": 1})

@@ -87,9 +87,25 @@ def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | 
         return "linear_before_reset has no quantized form"
     if operation.type in _SEQUENCES and (shape_of(operation.sources[0]) or (None,))[0] is None:
         return "OpenVINO compiles its quantized form for a batch of fixed length only"
-    if any(map(passes_input_on, operation.edges)):
-        return "passes an input on"
-    return skipped.get(operation)
+    if "Backprop" in operation.type and _steps_over_taps(operation):
+        return "OpenVINO computes its quantized form wrongly: strides and dilations, or a padding beyond the kernel"
+    return "passes an input on" if any(map(passes_input_on, operation.edges)) else skipped.get(operation)
+
+
+def _steps_over_taps(operation: Operation) -> bool:
+    """Whether along an axis a transposed convolution has both steps and gaps between taps, or pads beyond its kernel.
+
+    OpenVINO (2026.4) computes most of these wrongly in integers.
+    """
+    attributes, shape = operation.node.get_attributes(), shape_of(operation.sources[1]) or ()
+    explicit = attributes["auto_pad"] == "explicit"
+    steps = (attributes[name] for name in ("strides", "dilations", "pads_begin", "pads_end"))
+    kernel = shape[-len(attributes["strides"]) :]
+    return any(
+        (length != 1 and stride > 1 and dilation > 1)
+        or (explicit and length is not None and max(begin, end) > (length - 1) * dilation)
+        for length, (stride, dilation, begin, end) in zip(kernel, zip(*steps, strict=True), strict=True)
+    )
 
 
 def _needs_quantizer(edge: Edge, row: Row) -> bool:
@@ -149,18 +165,24 @@ def channel_axes(edge: Edge) -> tuple[int, ...]:
     if not source.operation.constant:
         return (1,) if shape[1] is not None else ()
     if operation.type == "MatMul":
-        return _features(edge, len(shape))
+        return _features(edge, shape)
     return _WEIGHT_AXES.get(operation.type, {}).get(edge.port, ())
 
 
-def _features(edge: Edge, rank: int) -> tuple[int, ...]:
-    """The axis of the output features in the constant of a MatMul, a matrix or a stack of them."""
+def _features(edge: Edge, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The axis of a constant matrix that holds the output features of a MatMul; those of a stack along which it lies.
+
+    Each matrix of a stack has its own scales: OpenVINO (2026.4) takes one scale a feature for all of them as if there
+    were one a matrix as well, and reads beyond their end.
+    """
+    rank = len(shape)
     operation, first = edge.operation, edge.port == 0
-    if first and rank < len(shape_of(Source(operation, 0)) or ()):
-        # For a matrix times a stack of them OpenVINO takes the rows of the stack for the features.
+    if first and rank != len(shape_of(Source(operation, 0)) or ()):
+        # One matrix in front of a stack or a vector: OpenVINO takes the last axis of the result for its features.
         return ()
     contracted_first = first == operation.node.get_attributes()["transpose_a" if first else "transpose_b"]
-    return (rank - 1 if contracted_first else rank - 2,)
+    stack = (axis for axis, size in enumerate(shape[:-2]) if size != 1)
+    return (*stack, rank - 1 if contracted_first else rank - 2)
 
 
 _ARITHMETIC = frozenset({"Add", "Multiply", "Subtract", "Divide", "FloorMod"})

@@ -113,8 +113,7 @@ def _merged(
     targets = sorted(wanted, key=lambda each: each.index)
     kind = "weights" if source.operation.constant else "input"
     candidates = intersect(_offered(source, targets, output, device), device.primary_bits)
-    # OpenVINO (2026.4) takes scales per channel behind a product of two computed matrices for those of its columns.
-    if is_product(source.operation) or not (source.operation.constant or keeps_channels(edges, propagated.crossed)):
+    if not source.operation.constant and not _may_have_channels(source, edges, targets, propagated):
         axes = ()
     if not axes:
         candidates = without_channels(candidates)
@@ -128,6 +127,16 @@ def _merged(
         channel_axes=axes,
         candidates=candidates,
     )
+
+
+def _may_have_channels(source: Source, edges: list[Edge], targets: Sequence[Operation], propagated: Propagated) -> bool:
+    """Whether OpenVINO (2026.4) computes what reads a tensor with a scale for each of its channels.
+
+    It takes scales behind a product of two computed matrices for those of the columns, and one zero point a channel for
+    one an output where a grouped convolution makes several outputs of each channel.
+    """
+    multiplied = any(target.type == "GroupConvolution" and row_name(target) == "Convolution" for target in targets)
+    return not (multiplied or is_product(source.operation)) and keeps_channels(edges, propagated.crossed)
 
 
 def _offered(source: Source, targets: Sequence[Operation], output: Output | None, device: Device) -> Sequence[Configs]:

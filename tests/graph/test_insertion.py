@@ -125,12 +125,14 @@ def transposed_matmul(shape: tuple[int, ...], *, first: bool, transposed: bool) 
         pytest.param(transposed_matmul((3, 5), first=False, transposed=True), (0,), id="second-transposed"),
         pytest.param(transposed_matmul((3, 5), first=True, transposed=False), (0,), id="first"),
         pytest.param(transposed_matmul((5, 3), first=True, transposed=True), (1,), id="first-transposed"),
-        pytest.param(transposed_matmul((2, 5, 3), first=False, transposed=False), (2,), id="3d"),
-        pytest.param(transposed_matmul((2, 3, 5), first=False, transposed=True), (1,), id="3d-transposed"),
+        pytest.param(transposed_matmul((2, 5, 3), first=False, transposed=False), (0, 2), id="3d"),
+        pytest.param(transposed_matmul((1, 5, 3), first=False, transposed=False), (2,), id="3d-of-one"),
+        pytest.param(transposed_matmul((4, 1, 3, 5), first=True, transposed=False), (0, 2), id="4d-first"),
+        pytest.param(transposed_matmul((2, 3, 5), first=False, transposed=True), (0, 1), id="3d-transposed"),
         pytest.param(m.build(ops.matmul(computed("x", 2, 5), m.constant("weights", 5), False, False)), (), id="1d"),
     ],
 )
-def test_matmul_channels_are_the_output_features(model: ov.Model, axes: tuple[int, ...]) -> None:
+def test_matmul_channels_are_the_output_features_of_each_matrix(model: ov.Model, axes: tuple[int, ...]) -> None:
     assert weights(model) == {"weights:0": axes}
 
 
