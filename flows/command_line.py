@@ -45,7 +45,21 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
             print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
             sys.exit(128 + (_interruptions or [signal.SIGINT])[0])
 
-    return interruptible
+    @wraps(body)
+    def ended() -> None:
+        code: Any = FAILED
+        try:
+            interruptible()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+            raise
+        finally:
+            if recording := sys.modules.get("flows.recording"):
+                tracking.collect()
+                recording.leave(code)
+
+    return ended
 
 
 @contextmanager
