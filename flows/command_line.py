@@ -47,19 +47,20 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(body)
     def ended() -> None:
-        code: Any = FAILED
         try:
             interruptible()
-            code = 0
         except SystemExit as end:
-            code = end.code
+            _leave(end.code)
             raise
-        finally:
-            if recording := sys.modules.get("flows.recording"):
-                tracking.collect()
-                recording.leave(code)
+        _leave(0)
 
     return ended
+
+
+def _leave(code: Any) -> None:
+    """End at once where Prefect's server is gone, for which Prefect would wait."""
+    if recording := sys.modules.get("flows.recording"):
+        recording.leave(code)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ its steps need is on disk, its end is taken in the server's place, and the user 
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -17,10 +18,10 @@ import httpx
 from prefect.context import SyncClientContext
 
 from flows.failures import ServerError
-from flows.server import Server, end_all
+from flows.server import Server, kill_all
 
 # How long a server may be away, the longest wait for one that works, and between two attempts.
-PATIENCE_SECONDS, _SLOWEST_SECONDS, _AGAIN_SECONDS = 20.0, 300.0, 0.5
+PATIENCE_SECONDS, _SLOWEST_SECONDS, _AGAIN_SECONDS = 15.0, 300.0, 0.5
 _HEALTH_SECONDS = 5.0
 _FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -31,7 +32,7 @@ _lost: list[str] = []
 def leave(code: int) -> None:
     """End this process now if its server was given up: Prefect would try for minutes to send what it has for it."""
     if _lost:
-        end_all()
+        kill_all()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -45,15 +46,20 @@ def recorded(server: Server | None) -> Iterator[None]:
     """
     context = SyncClientContext(httpx_settings={"timeout": PATIENCE_SECONDS})
     http = context.client._client  # noqa: SLF001 - a transport of ours, given beforehand, would lose the user's proxies
-    passing = Lasting(http._transport, server)  # noqa: SLF001
-    http._transport = passing  # noqa: SLF001
-    http._mounts = {key: each and Lasting(each, server) for key, each in http._mounts.items()}  # noqa: SLF001
-    transports = [passing, *(each for each in http._mounts.values() if each)]  # noqa: SLF001
+    passing: list[Lasting] = []
+
+    def through(inner: httpx.BaseTransport) -> httpx.BaseTransport:
+        passing.append(Lasting(inner, server))
+        return passing[-1]
+
+    http._transport = through(http._transport)  # noqa: SLF001
+    http._mounts = {key: inner and through(inner) for key, inner in http._mounts.items()}  # noqa: SLF001
+    logging.raiseExceptions = False  # lines of the log that cannot be sent are Prefect's affair
     try:
         with context:
             yield
     finally:
-        if any(transport.stood_in for transport in transports):
+        if any(transport.stood_in for transport in passing):
             print(f"note: {_lost[0]}; only Prefect's record of this run is incomplete", file=sys.stderr)
 
 
@@ -103,8 +109,8 @@ class Lasting(httpx.BaseTransport):
         if self._server:
             return self._server.trouble() is None
         path = request.url.path.partition("/api/")[0] + "/api/health"
-        question = httpx.Request("GET", request.url.copy_with(path=path, query=None), headers=request.headers)
-        question.extensions["timeout"] = httpx.Timeout(_HEALTH_SECONDS).as_dict()
+        url = request.url.copy_with(path=path, query=None)
+        question = httpx.Request("GET", url, extensions={"timeout": httpx.Timeout(_HEALTH_SECONDS).as_dict()})
         try:
             self._inner.handle_request(question).read()
         except httpx.TransportError:

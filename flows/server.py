@@ -32,7 +32,6 @@ HANG_SECONDS, _IDLE_SECONDS = 10.0, 0.1
 # Others that start in the same fresh home lock the database while they create it.
 _LOCKED_SECONDS, _STOP_SECONDS = 20, 5
 _DAMAGE = re.compile("malformed|not a database|no such (table|column)|already exists|locate revision")
-_KEPT = "What is done is kept"
 
 
 # Those of this process.
@@ -93,18 +92,20 @@ def start(home: Path) -> Server:
         _move_aside(database, reason.removeprefix("ended: "))
         server, reason = _started()
     if reason:
-        msg = f"the temporary Prefect server did not start: it {reason}; is space left in '{home}'? {_KEPT}"
-        raise ServerError(msg)
+        cause = "the memory" if reason.startswith("was ended by") else f"space in '{home}'"
+        raise ServerError(
+            f"the temporary Prefect server did not start: it {reason}; does {cause} suffice? Run it again"
+        )
     # At the very end: what waits to be sent is sent after the flow.
     atexit.register(server.end)
     _running.append(server)
     return server
 
 
-def end_all() -> None:
-    """End those of this process now."""
+def kill_all() -> None:
+    """End those of this process at once, also one that hangs."""
     for server in _running:
-        server.end()
+        server.process.kill()
 
 
 def is_temporary(url: str | None) -> bool:
