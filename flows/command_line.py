@@ -26,6 +26,9 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Every Ctrl-C and SIGTERM of this process, by the number of the signal.
 _interruptions: list[int] = []
 
+# The folders of sweeps that this process conducts.
+_conducting: list[Path] = []
+
 Flow = Callable[[Any, tuple[str, ...]], object]
 LoadFlow = Callable[[], Flow]
 
@@ -35,32 +38,24 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(body)
     def interruptible() -> None:
+        code: Any = None
         try:
             with _interruptions_noted():
                 body()
+        except SystemExit as end:
+            code = end.code
         except (KeyboardInterrupt, Exception) as failure:
             # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
             if not isinstance(failure, KeyboardInterrupt) and not _interruptions:
                 raise
             print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
-            sys.exit(128 + (_interruptions or [signal.SIGINT])[0])
+            code = 128 + (_interruptions or [signal.SIGINT])[0]
+        if recording := sys.modules.get("flows.recording"):
+            recording.leave(code or 0)
+        if code is not None:
+            sys.exit(code)
 
-    @wraps(body)
-    def ended() -> None:
-        try:
-            interruptible()
-        except SystemExit as end:
-            _leave(end.code)
-            raise
-        _leave(0)
-
-    return ended
-
-
-def _leave(code: Any) -> None:
-    """End at once where Prefect's server is gone, for which Prefect would wait."""
-    if recording := sys.modules.get("flows.recording"):
-        recording.leave(code)
+    return interruptible
 
 
 @contextmanager
@@ -212,6 +207,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
     from flows.sweep import conducted, exit_code
     from tasks.pot.overrides import spelled
 
+    _conducting.append(sweep.folder)
     with _failures():
         require_extra(first.runtime)
         # As the points know it, whoever launches them.
@@ -233,9 +229,13 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from tasks.config import from_hydra
+    from flows.lifeline import end_with
 
     job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN and serves and not _conducting:  # a process of the launcher's
+        end_with(os.getppid())
+    from tasks.config import from_hydra
+
     overrides = tuple(job.overrides.task)
     if job.mode != RunMode.MULTIRUN or not serves:
         _run_flow(from_hydra(composed, config_class), overrides, load_flow, serves=serves)

@@ -84,15 +84,17 @@ def _temporary(home: Path) -> Iterator["Server"]:
     print("starting a temporary Prefect server ...", file=sys.stderr)
     server = start(home)
     # `ptq-ui` has pages for the same database.
-    names = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": UI_ADDRESS}
-    names = {name: value for name, value in names.items() if name not in os.environ}
+    settings = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", UI_ADDRESS)}
+    before = {name: os.environ.get(name) for name in settings}
     with temporary_settings({PREFECT_API_URL: server.url}, set_defaults={PREFECT_UI_URL: UI_ADDRESS}):
-        os.environ.update(names)
+        os.environ.update(settings)
         try:
             yield server
         finally:
-            for name in names:
+            for name, value in before.items():
                 os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 @contextmanager

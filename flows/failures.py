@@ -20,7 +20,7 @@ def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
-    if isinstance(failure, (TrackingError, ServerError)):
+    if isinstance(failure, TrackingError | ServerError):
         return FAILED, str(failure)
     if isinstance(failure, OSError) and failure.errno in _FULL:
         where = failure.filename2 or failure.filename or "a file"

@@ -24,7 +24,8 @@ def tied(module: str, *arguments: str) -> Sequence[str]:
 
 def end_with(parent: int) -> None:
     """End this process, with its group if it leads one, soon after ``parent`` is no longer its parent."""
-    threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
+    if all(thread.name != __name__ for thread in threading.enumerate()):
+        threading.Thread(target=_watch, args=(parent,), name=__name__, daemon=True).start()
 
 
 def _watch(parent: int) -> None:

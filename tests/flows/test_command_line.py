@@ -11,6 +11,7 @@ from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import command_line
+from flows.failures import ServerError
 from tasks.config import QuantizeConfig
 from tasks.errors import InputError
 from tasks.tracking import TrackingError
@@ -56,8 +57,8 @@ def exceed_a_limit() -> None:
     raise OSError(27, "File too large", "home/models")
 
 
-def wait_for_a_server() -> None:
-    raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+def lose_the_server() -> None:
+    raise ServerError("the temporary Prefect server was ended by SIGKILL: run it again; what is done is kept")
 
 
 def fail() -> None:
@@ -83,9 +84,9 @@ ENDS: dict[str, tuple[Callable[[], None], int, str]] = {
         "files must not become as large (ulimit -f) as 'home/models'; an earlier output is as it was\n",
     ),
     "no temporary server": (
-        wait_for_a_server,
+        lose_the_server,
         1,
-        "the temporary Prefect server did not start; is there space left for PTQ_HOME?\n",
+        "the temporary Prefect server was ended by SIGKILL: run it again; what is done is kept\n",
     ),
     "MLflow refuses": (
         lose_tracking,
