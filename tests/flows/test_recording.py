@@ -1,14 +1,11 @@
 """Runs whose Prefect server dies, hangs or is slow: what is done counts, and the user is told."""
 
-import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import pytest
 from flows import recording
 from flows.failures import ServerError
 from flows.recording import Lasting
-from tests.flows.conftest import START_SECONDS, Commands, finish, own_environment
+from tests.flows.conftest import START_SECONDS, Commands, Line, finish, own_environment
 
 ADDRESS = "http://127.0.0.1:4200/api"
 REFUSED, SLOW = httpx.ConnectError("refused"), httpx.ReadTimeout("slow")
@@ -196,48 +193,6 @@ with recording.recorded(None):
         print(repr(mine), flush=True)
 recording.leave(0)
 """
-
-
-class Line:
-    """A way to a server that can be cut."""
-
-    def __init__(self, server: str) -> None:
-        self._target = ("127.0.0.1", int(server.split(":")[2].split("/", maxsplit=1)[0]))
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._sockets = [self._listening]
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, far = self._listening.accept()[0], socket.create_connection(self._target)
-            except OSError:
-                return
-            self._sockets += [near, far]
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=pair, daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            return
-
-    def cut(self) -> None:
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-@pytest.fixture
-def line(server: str) -> Iterator[Line]:
-    made = Line(server)
-    yield made
-    made.cut()
 
 
 @pytest.mark.parametrize(("ends", "value"), [("well", "11"), ("fails", "KeyError('mine')")])
