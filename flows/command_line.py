@@ -229,20 +229,18 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from flows.lifeline import end_with
-
-    job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN and serves and not _conducting:  # a process of the launcher's
-        end_with(os.getppid())
     from tasks.config import from_hydra
 
+    job, parent = HydraConfig.get(), os.getppid()
     overrides = tuple(job.overrides.task)
     if job.mode != RunMode.MULTIRUN or not serves:
         _run_flow(from_hydra(composed, config_class), overrides, load_flow, serves=serves)
         return None
     from flows.environment import prepared
+    from flows.lifeline import end_with
     from flows.points import read_sweep
     from flows.sweep import run_point
+    from tasks.staging import is_locked
 
     config, folder = from_hydra(composed, config_class, point=True), Path(job.sweep.dir)
     sweep = read_sweep(folder)
@@ -250,6 +248,10 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         config = replace(config, output_dir=config.output_dir / str(job.job.num))
         _run_flow(config, overrides, load_flow, serves=serves)
         return None
+    if not _conducting:  # a process of the launcher's
+        if not is_locked(folder):  # nobody waits for the point any more
+            os._exit(FAILED)
+        end_with(parent)
     at_once = job.launcher.get("n_jobs")
     if at_once and config.runtime.threads is None:
         # Points that run at once share the processors.

@@ -22,7 +22,7 @@ from flows.server import Server, kill_all
 
 # How long a server may be away, the longest wait for one that works, and between two attempts.
 PATIENCE_SECONDS, _SLOWEST_SECONDS, _AGAIN_SECONDS = 15.0, 300.0, 0.5
-_HEALTH_SECONDS = 5.0
+_HEALTH_SECONDS, _MOST_RESTARTS = 5.0, 3
 _FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 # Why servers were given up, in this process.
@@ -46,38 +46,35 @@ def recorded(server: Server | None) -> Iterator[None]:
     """
     context = SyncClientContext(httpx_settings={"timeout": PATIENCE_SECONDS})
     http = context.client._client  # noqa: SLF001 - a transport of ours, given beforehand, would lose the user's proxies
-    passing: list[Lasting] = []
-
-    def through(inner: httpx.BaseTransport) -> httpx.BaseTransport:
-        passing.append(Lasting(inner, server))
-        return passing[-1]
-
-    http._transport = through(http._transport)  # noqa: SLF001
-    http._mounts = {key: inner and through(inner) for key, inner in http._mounts.items()}  # noqa: SLF001
+    http._transport = Lasting(http._transport, server)  # noqa: SLF001
+    http._mounts = {key: inner and Lasting(inner, server) for key, inner in http._mounts.items()}  # noqa: SLF001
     logging.raiseExceptions = False  # lines of the log that cannot be sent are Prefect's affair
-    try:
-        with context:
-            yield
-    finally:
-        if any(transport.stood_in for transport in passing):
-            print(f"note: {_lost[0]}; only Prefect's record of this run is incomplete", file=sys.stderr)
+    with context:
+        yield
 
 
 class Lasting(httpx.BaseTransport):
-    """Passes requests on. ``stood_in`` tells that it took the end of a flow run in place of the server."""
+    """Passes requests on; takes the end of a flow run in place of a server that is gone, and says so."""
 
     def __init__(self, inner: httpx.BaseTransport, server: Server | None) -> None:
-        self.stood_in = False
         self._inner = inner
         self._server = server
         self._met = False
+        self._restarts = _MOST_RESTARTS
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, waited for. Raises ServerError where there will be none, unless a flow run ends."""
+        while not _lost or self._restarted(request):
+            if (answer := self._asked(request)) is not None:
+                return answer
+        return self._instead(request)
+
+    def _asked(self, request: httpx.Request) -> httpx.Response | None:
+        """The answer; None when the server is given up."""
         began = failing = time.monotonic()
         if self._server:
             self._server.watch()
-        while not _lost:
+        while True:
             try:
                 response = self._inner.handle_request(request)
             except httpx.TransportError as failure:
@@ -96,9 +93,17 @@ class Lasting(httpx.BaseTransport):
             now = time.monotonic()
             if trouble or now - failing >= PATIENCE_SECONDS or now - began >= _SLOWEST_SECONDS:
                 _lost.append(self._describe(trouble or reason, request))
-            else:
-                time.sleep(_AGAIN_SECONDS)
-        return self._instead(request)
+                return None
+            time.sleep(_AGAIN_SECONDS)
+
+    def _restarted(self, request: httpx.Request) -> bool:
+        """Whether a server of ours is there again, for a flow that begins; for the end of one nobody waits."""
+        if not self._server or not self._restarts or _proposed(request).get("type") in _FINAL:
+            return False
+        self._restarts -= 1
+        self._server.restart()
+        _lost.clear()
+        return True
 
     def close(self) -> None:
         """Close the connections."""
@@ -128,7 +133,7 @@ class Lasting(httpx.BaseTransport):
         if state.get("type") not in _FINAL:
             way_out = "run it again" if self._server else "start it, or unset PREFECT_API_URL for a temporary one"
             raise ServerError(f"{_lost[0]}: {way_out}; what is done is kept")
-        self.stood_in = True
+        print(f"note: {_lost[0]}; only Prefect's record of this run is incomplete", file=sys.stderr)
         accepted = {"state": {"id": str(uuid4()), **state}, "status": "ACCEPT", "details": {"type": "accept_details"}}
         return httpx.Response(httpx.codes.CREATED, json=accepted, request=request)
 

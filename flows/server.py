@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import prefect
 from prefect.settings import get_current_settings
@@ -62,6 +63,16 @@ class Server:
     def watch(self) -> None:
         """From now on it has something to do."""
         self._since = (time.monotonic(), _processor_seconds(self.process.pid))
+
+    def restart(self) -> None:
+        """Let another one take its place, at the same address. Raises ServerError."""
+        print("starting the temporary Prefect server anew ...", file=sys.stderr)
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+        self.process, self.url, self.log = _launch(urlsplit(self.url).port or 0)
+        if reason := _wait(self):
+            raise ServerError(f"the temporary Prefect server did not start again: it {reason}; run it again")
 
     def last_words(self) -> str:
         """The error that it logged last."""
@@ -115,7 +126,7 @@ def is_temporary(url: str | None) -> bool:
 
 def _started() -> tuple[Server, str | None]:
     """A server that answers, or one that was ended and the reason."""
-    server = _launch()
+    server = Server(*_launch())
     try:
         if reason := _wait(server):
             server.end()
@@ -125,7 +136,8 @@ def _started() -> tuple[Server, str | None]:
     return server, reason
 
 
-def _launch() -> Server:
+def _launch(port: int = 0) -> tuple[subprocess.Popen[bytes], str, IO[str]]:
+    """The process, its address and its log; port 0 stands for a free one."""
     folder = str(Path(prefect.__file__).parent)
     environment = {
         **os.environ,
@@ -138,7 +150,8 @@ def _launch() -> Server:
     environment.pop("PREFECT_API_URL", None)
     log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - as long as the process
     with socket.socket() as listening:
-        listening.bind((HOST, 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
         words = ("--app-dir", folder, "--factory", "prefect.server.api.server:create_app", "--lifespan", "on")
         process = subprocess.Popen(  # noqa: S603 - our own words
             tied("uvicorn", *words, "--fd", str(listening.fileno()), "--log-level", "error"),
@@ -149,7 +162,7 @@ def _launch() -> Server:
             pass_fds=[listening.fileno()],
             start_new_session=True,  # Ctrl-C is for the flow, which still needs it when it ends
         )
-        return Server(process, f"http://{HOST}:{listening.getsockname()[1]}/api", log)
+        return process, f"http://{HOST}:{listening.getsockname()[1]}/api", log
 
 
 def _wait(server: Server) -> str | None:

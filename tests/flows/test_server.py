@@ -119,15 +119,15 @@ def test_a_server_that_does_not_start_says_why(
 
 
 def test_a_server_that_is_slow_to_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HANG_SECONDS", 0.5)
-    busy = "import time; end = time.time() + 2\nwhile time.time() < end: pass"
+    monkeypatch.setattr(server, "HANG_SECONDS", 1.5)
+    busy = "import time; end = time.time() + 3\nwhile time.time() < end: pass"
     with fake(sys.executable, "-c", busy) as faked:
         assert server._wait(faked) == "ended: no reason given"
 
 
 def test_one_line_where_the_memory_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with fake("sh", "-c", "kill -9 $$") as faked:
-        monkeypatch.setattr(server, "_launch", lambda: faked)
+        monkeypatch.setattr(server, "_launch", lambda: (faked.process, faked.url, faked.log))
         with pytest.raises(ServerError, match=r"it was ended by SIGKILL; does the memory suffice\? Run it again"):
             server.start(tmp_path)
 
