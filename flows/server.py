@@ -5,6 +5,7 @@ ends. Only Prefect's record lies in there: a database that cannot be used is mov
 """
 
 import atexit
+import fcntl
 import os
 import re
 import signal
@@ -31,8 +32,8 @@ HOST = "127.0.0.1"
 # A process that used less processor time than this while it was waited for so long hangs; any other one is slow.
 HANG_SECONDS, _IDLE_SECONDS = 10.0, 0.1
 # Others that start in the same fresh home lock the database while they create it.
-_LOCKED_SECONDS, _STOP_SECONDS = 20, 5
-_DAMAGE = re.compile("malformed|not a database|no such (table|column)|already exists|locate revision")
+_LOCKED_SECONDS, _STOP_SECONDS = 25, 5
+_DAMAGE = re.compile("malformed|not a database|locate revision")
 
 
 # Those of this process.
@@ -96,12 +97,17 @@ class Server:
 def start(home: Path) -> Server:
     """A server that answers; it ends with this process. Raises ServerError."""
     database = _database(home)
-    if database and (damage := _require_usable(database)):
-        _move_aside(database, damage)
-    server, reason = _started()
-    if reason and database and _DAMAGE.search(reason) and database.is_file():
-        _move_aside(database, reason.removeprefix("ended: "))
+    # Two servers that create one database at once break its migrations.
+    with (home / "prefect-server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if database and (damage := _require_usable(database)):
+            _move_aside(database, damage)
         server, reason = _started()
+        if reason and database and _DAMAGE.search(reason) and database.is_file():
+            _move_aside(database, reason.removeprefix("ended: "))
+            server, reason = _started()
+        elif reason and reason.startswith("ended"):  # another one, of `ptq-ui`, may have been creating it
+            server, reason = _started()
     if reason:
         cause = "the memory" if reason.startswith("was ended by") else f"space in '{home}'"
         raise ServerError(
