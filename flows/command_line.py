@@ -26,6 +26,9 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 # MLflow would draw a bar for each small file, wherever tqdm is installed; Optuna brings it.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+# The folders of sweeps that this process conducts.
+_conducting: list[Path] = []
+
 Flow = Callable[[Any, tuple[str, ...]], object]
 LoadFlow = Callable[[], Flow]
 
@@ -35,15 +38,22 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(body)
     def interruptible() -> None:
+        code: Any = None
         try:
             with interruptions.noted():
                 body()
+        except SystemExit as end:
+            code = end.code
         except (KeyboardInterrupt, Exception) as failure:
             # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
             if not isinstance(failure, KeyboardInterrupt) and not INTERRUPTIONS:
                 raise
             print("interrupted; what is done is kept, and the next run continues there", file=sys.stderr)
-            sys.exit(128 + (INTERRUPTIONS or [signal.SIGINT])[0])
+            code = 128 + (INTERRUPTIONS or [signal.SIGINT])[0]
+        if recording := sys.modules.get("flows.recording"):
+            recording.leave(code or 0)
+        if code is not None:
+            sys.exit(code)
 
     return interruptible
 
@@ -176,6 +186,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
     from flows.sweep import conducted, exit_code
     from tasks.pot.overrides import spelled
 
+    _conducting.append(sweep.folder)
     with _failures():
         require_extra(first.runtime)
         # As the points know it, whoever launches them.
@@ -200,14 +211,16 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
 
     from tasks.config import from_hydra
 
-    job = HydraConfig.get()
+    job, parent = HydraConfig.get(), os.getppid()
     overrides = tuple(job.overrides.task)
     if job.mode != RunMode.MULTIRUN or not serves:
         _run_flow(from_hydra(composed, config_class), overrides, load_flow, serves=serves)
         return None
     from flows.environment import prepared
+    from flows.lifeline import end_with
     from flows.points import read_sweep
     from flows.sweep import run_point
+    from tasks.staging import is_locked
 
     config, folder = from_hydra(composed, config_class, point=True), Path(job.sweep.dir)
     sweep = read_sweep(folder)
@@ -215,6 +228,10 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         config = replace(config, output_dir=config.output_dir / str(job.job.num))
         _run_flow(config, overrides, load_flow, serves=serves)
         return None
+    if not _conducting:  # a process of the launcher's
+        if not is_locked(folder):  # nobody waits for the point any more
+            os._exit(FAILED)
+        end_with(parent)
     at_once = job.launcher.get("n_jobs")
     if at_once and config.runtime.threads is None:
         # Points that run at once share the processors.

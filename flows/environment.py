@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
 from tasks.records import Runtime
 from tasks.staging import make_folder
+
+if TYPE_CHECKING:
+    from flows.server import Server
+
+# Where `ptq-ui` serves the pages of Prefect, unless that port is taken.
+UI_ADDRESS = "http://127.0.0.1:4200"
 
 
 def require_extra(runtime: Runtime) -> None:
@@ -32,10 +39,11 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
-        # Several temporary servers that start at once need far more than the default 20 s.
+        # Several temporary servers that start at once need far more than the default 20 s; one that hangs is noticed.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         # Its list of fonts would lie in the user's home, whose settings of plots say nothing about ours.
         "MPLCONFIGDIR": str(state / "matplotlib"),
     }
@@ -50,35 +58,44 @@ def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
         yield
         return
     # Here because Prefect reads the settings above when it is imported.
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
+    from prefect.settings import (  # noqa: PLC0415
+        PREFECT_CLIENT_MAX_RETRIES,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
-    # The thread of the heartbeat sleeps in whole seconds, which the end of a flow waits for.
-    with temporary_settings(set_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}) as current:
-        if current.api.url is None:
-            from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from flows.recording import recorded  # noqa: PLC0415
 
-            print("starting a temporary Prefect server ...", file=sys.stderr)
-            with shielded():
-                get_client(sync_client=True)  # which starts it; the flow finds it running
+    # The thread of the heartbeat sleeps in whole seconds, which the end of a flow waits for. Flows wait for a server
+    # by themselves; what is sent beside them is not worth a minute for each line.
+    defaults = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: 1}
+    with temporary_settings(set_defaults=defaults) as current, ExitStack() as stack:
+        server = None if current.api.url else stack.enter_context(_temporary(state))
+        stack.enter_context(recorded(server))
         yield
 
 
 @contextmanager
-def one_server() -> Iterator[None]:
-    """Let other processes use the Prefect server of this one; by themselves each would start a temporary one."""
-    from prefect.client.orchestration import get_client  # noqa: PLC0415 - after `prepared`
-    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+def _temporary(home: Path) -> Iterator["Server"]:
+    """A server of our own, which other processes find as well: by themselves each would start one."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # noqa: PLC0415
 
-    if PREFECT_API_URL.value():
-        yield
-        return
-    with ExitStack() as stack:
-        client = stack.enter_context(get_client(sync_client=True))
-        url = str(client.api_url).rstrip("/")
-        stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-        os.environ["PREFECT_API_URL"] = url
-        stack.callback(os.environ.pop, "PREFECT_API_URL", None)
-        yield
+    from flows.server import start  # noqa: PLC0415
+
+    print("starting a temporary Prefect server ...", file=sys.stderr)
+    server = start(home)
+    # `ptq-ui` has pages for the same database.
+    settings = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", UI_ADDRESS)}
+    before = {name: os.environ.get(name) for name in settings}
+    with temporary_settings({PREFECT_API_URL: server.url}, set_defaults={PREFECT_UI_URL: UI_ADDRESS}):
+        os.environ.update(settings)
+        try:
+            yield server
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 @contextmanager

@@ -17,6 +17,10 @@ _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
 _UNWRITTEN = ("disk I/O error", "database or disk is full")
 
 
+class ServerError(RuntimeError):
+    """Prefect's server did not start, or is gone; the message is one line that names the cause and the way out."""
+
+
 def judge(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
     if isinstance(failure, InputError):
@@ -27,14 +31,12 @@ def judge(failure: Exception) -> tuple[int, str | None]:
 
 
 def _line(failure: Exception) -> str | None:
-    if isinstance(failure, TrackingError | BrokenModelError):
+    if isinstance(failure, TrackingError | ServerError | BrokenModelError):
         return str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
     if isinstance(failure, OSError) and (failure.filename or failure.errno in _FULL):
         return f"{_refused(failure)}; an earlier output is as it was"
     if isinstance(failure, MemoryError):
         return f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
-    if "connect to ephemeral Prefect API server" in str(failure):
-        return f"the temporary Prefect server did not start; is there space left for PTQ_HOME?{_limit()}"
     if str(failure).startswith("Failed to reach API"):
         return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
     return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.environment import one_server, prepared
+from flows.environment import prepared
 from flows.points import Point, Sweep, read_points, result_of, write_point, write_sweep
 from flows.points_table import spelled
 from flows.ranking import describe_best, point_rows, print_points, short_names
@@ -34,7 +34,7 @@ def conducted(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[No
     Points in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the points that ended.
     """
     write_sweep(sweep)
-    with locked(sweep.folder), prepared(config.runtime.home), one_server():
+    with locked(sweep.folder), prepared(config.runtime.home):
         if _is_logged(config):
             lead_sweep(config.tracking, config.runtime.home, sweep=sweep.name, name=_name(sweep), folder=sweep.folder)
         status = "FAILED"

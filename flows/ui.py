@@ -16,6 +16,7 @@ from types import FrameType
 
 from flows.environment import prepared
 from flows.flags import readable_errors
+from flows.lifeline import tied
 from flows.preflight import settings
 from tasks import tracking
 from tasks.errors import InputError
@@ -112,11 +113,11 @@ def _prefect(port: int) -> Server:
 
 @contextmanager
 def _started(server: Server, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of a server, with what it starts in turn; all of them end with this."""
+    """The process of a server, with what it starts in turn; all of them end with this, and with this process."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with _log(server, home).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own words
-            [sys.executable, "-P", "-m", *server.words],
+            tied(*server.words),
             cwd=home,
             env=os.environ | dict(server.environment) | {"PATH": path},
             stdin=subprocess.DEVNULL,

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL
 
-from flows.environment import one_server, shielded
+from flows.environment import shielded
+from flows.server import is_temporary
 from tasks.caching import code_digest
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Runtime
@@ -51,8 +52,7 @@ def on_workers(flow: Flow[..., Any], runtime: Runtime) -> Iterator[Flow[..., Any
         runner = DaskTaskRunner(address=runtime.address)
     else:
         runner = DaskTaskRunner(cluster_class=local_cluster, cluster_kwargs={"workers": runtime.workers})
-    with one_server():
-        yield flow.with_options(task_runner=runner)
+    yield flow.with_options(task_runner=runner)
 
 
 def local_cluster(workers: int) -> Any:
@@ -96,7 +96,7 @@ def _located(value: T) -> T:
 
 def _require_server(address: str) -> None:
     host = urlsplit(address if "//" in address else f"tcp://{address}").hostname
-    if not PREFECT_API_URL.value() and host not in _HERE:
+    if is_temporary(PREFECT_API_URL.value()) and host not in _HERE:
         msg = f"runtime.address: workers of {address} need a Prefect server that they can reach; start one,"
         raise InputError(f"{msg} and set PREFECT_API_URL to its address")
 

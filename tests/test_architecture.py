@@ -65,7 +65,17 @@ CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of resu
 SPEED = {"tasks.speed_process"}  # where it is measured
 SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
 LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
-FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
+FLOWS = {
+    "prefect",
+    "httpx",
+    "hydra",
+    "omegaconf",
+    "rich",
+    "flows",
+    "tasks.config",
+    "tasks.records",
+    "tasks.tracking",
+} | {
     "tasks.options",
     "tasks.staging",
     "yaml",

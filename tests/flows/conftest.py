@@ -1,9 +1,11 @@
 """One Prefect server for all tests of flows, the commands as a user runs them, and the flow inside this process."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -127,6 +129,48 @@ def commands(server: str, tmp_path_factory: pytest.TempPathFactory) -> Commands:
     folder = tmp_path_factory.mktemp("commands")
     environment = own_environment(folder) | {"PREFECT_API_URL": server}
     return Commands(environment, folder, folder / "home")
+
+
+class Line:
+    """A way to a server that can be cut."""
+
+    def __init__(self, server: str) -> None:
+        self._target = ("127.0.0.1", int(server.split(":")[2].split("/", maxsplit=1)[0]))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listening]
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, far = self._listening.accept()[0], socket.create_connection(self._target)
+            except OSError:
+                return
+            self._sockets += [near, far]
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            return
+
+    def cut(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@pytest.fixture
+def line(server: str) -> Iterator[Line]:
+    made = Line(server)
+    yield made
+    made.cut()
 
 
 def prefect_settings(server: str, home: Path) -> AbstractContextManager[object]:

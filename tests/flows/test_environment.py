@@ -1,6 +1,7 @@
 """Settings that the commands make, and those of the user, which stay."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def test_flows_have_no_heartbeat_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_by_user: dict[object, int], expected: int | None
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("flows.recording.recorded", nullcontext)  # nobody is there
     address = {PREFECT_API_URL: "http://127.0.0.1:1/api"}
     with temporary_settings(address | set_by_user), prepared(tmp_path / "home"):
         assert get_current_settings().flows.heartbeat_frequency == expected
