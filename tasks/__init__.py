@@ -49,6 +49,7 @@ Plumbing: what steps and flows stand on.
     monitoring    what a run takes of the machine
     tracking      MLflow, by a process of its own
     tracking_process   what that process does
+    database      MLflow's database of a home, and what to do about a broken one
     speed_process measures speed where a crash harms nothing else
     line_process  a process that answers lines of JSON
     log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
