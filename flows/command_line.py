@@ -16,7 +16,9 @@ from types import FrameType
 from typing import Any
 
 from flows.failures import BAD_INPUT, FAILED, judge
+from flows.secret_words import without_secrets
 from tasks import tracking
+from tasks.redaction import redact_output, redacted
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
@@ -37,6 +39,8 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
     def interruptible() -> None:
         try:
             with _interruptions_noted():
+                redact_output()
+                sys.argv[1:] = without_secrets(sys.argv[1:])
                 body()
         except (KeyboardInterrupt, Exception) as failure:
             # Prefect turns Ctrl-C into another error when it comes between two of its own lines.
@@ -272,7 +276,8 @@ def _judge(failure: Exception) -> tuple[int, str | None]:
     """See :func:`flows.failures.judge`; raises KeyboardInterrupt if it is Ctrl-C that became another error."""
     if _interruptions:
         raise KeyboardInterrupt from failure
-    return judge(failure)
+    code, line = judge(failure)
+    return code, line and redacted(line)
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:

@@ -54,6 +54,7 @@ Plumbing: what steps and flows stand on.
     line_process  a process that answers lines of JSON
     log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
     progress      one progress bar while a stage lasts
+    redaction     passwords and tokens, which nothing that is kept or shown may hold
     errors        the error for what a user can mend
 
 Core: knows no Prefect, Hydra, MLflow, store or config.

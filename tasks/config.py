@@ -36,6 +36,7 @@ from tasks.options import (
     settle,
 )
 from tasks.records import Runtime
+from tasks.redaction import forgotten, hidden
 from tasks.release import ReleaseOptions
 from tasks.tracking import unknown_scheme
 
@@ -186,6 +187,10 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         raise InputError(_unresolved(failure)) from failure
     if empty := dict.fromkeys(_empty("", plain), f"{MISSING}, got ''"):
         raise InputError("\n".join(told_once(empty)))
+    if unknown_secrets := dict.fromkeys(forgotten(plain)):
+        lines = [f"{key}: *** stands for a secret that was not written down; give it anew" for key in unknown_secrets]
+        raise InputError("\n".join(lines))
+    plain = hidden(plain)
     settle(plain, point=point)
     try:
         config: T = _adapter(config_class).validate_python(plain)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.database import NAME, created_once, explained, reason_line
 from tasks.errors import InputError, did_you_mean
+from tasks.redaction import redacted, revealed
 from tasks.tracking import TrackingError
 
 # Characters from which on a part of an identifier is taken for one; shorter words are names.
@@ -45,16 +46,16 @@ def find_runs(words: tuple[str, ...], uri: str | None, home: Path) -> tuple[Past
     if uri is None and not (home / NAME).is_file():
         raise InputError(f"there are no runs in '{home}'")
     try:
-        with created_once(uri, home.resolve()) as there:
+        with created_once(revealed(uri), home.resolve()) as there:
             client = MlflowClient(there)
             runs = _all_runs(client)
             return tuple(_past(client, _chosen(word, runs)) for word in words)
     except InputError:
         raise
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
         where = f"tracking.uri '{uri}'" if uri else f"the database in '{home}'"
-        reason = explained(reason_line(failure), uri, home.resolve())
-        raise TrackingError(f"{where}: MLflow does not answer: {reason}") from failure
+        reason = redacted(explained(reason_line(failure), uri, home.resolve()))
+        raise TrackingError(f"{where}: MLflow does not answer: {reason}") from None
 
 
 def _all_runs(client: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from tasks.database import NAME, created_once, explained, reason_line
 from tasks.errors import InputError, did_you_mean
 from tasks.line_process import answer_once, ask_once
+from tasks.redaction import redacted, revealed
 from tasks.tracking import TrackingError
 
 SCHEME = "registry:"
@@ -43,13 +44,14 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
 
     Raises InputError for names that are not there, TrackingError when MLflow does not answer.
     """
-    question = {"reference": reference, "uri": uri, "home": str(home), "known": known, "folder": str(folder)}
+    question = {"reference": reference, "uri": revealed(uri), "home": str(home), "known": known, "folder": str(folder)}
     environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     answer = ask_once([sys.executable, "-P", "-m", "tasks.registry"], environment, question)
     if "error" in answer:
-        raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {explained(answer['error'], uri, home)}")
+        reason = redacted(explained(answer["error"], uri, home))
+        raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {reason}")
     if "mistake" in answer:
-        raise InputError(f"{SCHEME}{reference}: {answer['mistake']}")
+        raise InputError(f"{SCHEME}{reference}: {redacted(answer['mistake'])}")
     return Found(**answer)
 
 

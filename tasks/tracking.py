@@ -20,6 +20,7 @@ from uuid import uuid4
 from tasks.database import created_once, explained, reason_line
 from tasks.errors import unknown
 from tasks.line_process import LineProcess
+from tasks.redaction import redacted, revealed
 
 # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
 COMMAND = (sys.executable, "-P", "-m", "tasks.tracking_process")
@@ -139,9 +140,11 @@ def log(run: Run) -> Logged:
     process, homes = _waiting[0]
     homes.add(run.home)
     if failed := _failed.get():
-        process.tell(asdict(run), lambda answer: failed(_refusal(process, run, answer)) if "error" in answer else None)
+        process.tell(
+            _question(run), lambda answer: failed(_refusal(process, run, answer)) if "error" in answer else None
+        )
         return Logged("")
-    answer = process.ask(asdict(run))
+    answer = process.ask(_question(run))
     if "error" not in answer:
         return Logged(**answer)
     reason = _refusal(process, run, answer)
@@ -154,14 +157,20 @@ def _refusal(process: LineProcess, run: Run, answer: Mapping[str, str]) -> str:
     reason = _reason(run, answer)
     if process.died:
         bare = Run(run.uri, run.home, run.experiment, run.name, key=run.key, sweep=run.sweep, leads=run.leads)
-        process.ask(asdict(replace(bare, tags=run.tags | {"failure": reason}, started=run.started, status="FAILED")))
+        process.ask(_question(replace(bare, tags=run.tags | {"failure": reason}, started=run.started, status="FAILED")))
     return reason
+
+
+def _question(run: Run) -> dict[str, Any]:
+    """The run as the process needs it: the address alone is more than may be kept."""
+    return asdict(run) | {"uri": revealed(run.uri)}
 
 
 def _reason(run: Run, answer: Mapping[str, str]) -> str:
     where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
     written = "; the output is written" if run.status == "FINISHED" and not run.leads else ""
-    return f"{where}: MLflow could not log the run: {explained(answer['error'], run.uri, Path(run.home))}{written}"
+    reason = redacted(explained(answer["error"], run.uri, Path(run.home)))
+    return f"{where}: MLflow could not log the run: {reason}{written}"
 
 
 def unknown_scheme(uri: str) -> str | None:

@@ -1,4 +1,4 @@
-"""MLflow's process killed, once or for good, and databases that it cannot use: what MLflow has then and what is said."""
+"""MLflow's process killed, once or for good, and databases it cannot use: what MLflow has then and what is said."""
 
 import shutil
 import signal
@@ -109,10 +109,9 @@ def whole(store: Any) -> None:
     ]
     assert {file.path for file in store.list_artifacts(run.info.run_id)} == {"file.txt", "report.json"}
     assert len(run.inputs.dataset_inputs) == 2
-    (output,) = run.outputs.model_outputs
-    ready = [each for each in store.search_logged_models(["2"]) if str(each.status) == "READY"]
-    assert [each.model_id for each in ready] == [output.model_id]
-    assert not [each for each in store.search_logged_models(["2"]) if str(each.status) == "PENDING"]
+    states = {each.model_id: str(each.status) for each in store.search_logged_models(["2"])}
+    assert sorted({*states.values()} - {"FAILED"}) == ["READY"]  # one that was half logged has failed
+    assert sorted(each.model_id for each in run.outputs.model_outputs) == sorted(states)
     assert store.get_registered_model("ours").aliases == {"champion": 1}
 
 
