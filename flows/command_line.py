@@ -18,8 +18,10 @@ from typing import Any
 from flows import interruptions
 from flows.failures import BAD_INPUT, FAILED, judge
 from flows.interruptions import INTERRUPTIONS
+from flows.secret_words import without_secrets
 from tasks import tracking
 from tasks.errors import readable
+from tasks.redaction import redact_output, redacted
 
 # OpenCV reads this when it is imported; a damaged image is reported by its name, in one line.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
@@ -41,6 +43,8 @@ def command(body: Callable[[], None]) -> Callable[[], None]:
         code: Any = None
         try:
             with interruptions.noted():
+                redact_output()
+                sys.argv[1:] = without_secrets(sys.argv[1:])
                 body()
         except SystemExit as end:
             code = end.code
@@ -268,7 +272,8 @@ def _failures() -> Iterator[None]:
 def _judge(failure: Exception) -> tuple[int, str | None]:
     """See :func:`flows.failures.judge`; raises KeyboardInterrupt if it is Ctrl-C that became another error."""
     interruptions.require_none(failure)
-    return judge(failure)
+    code, line = judge(failure)
+    return code, line and redacted(line)
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> None:

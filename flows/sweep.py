@@ -19,6 +19,7 @@ from flows.ranking import describe_best, point_rows, print_points, short_names
 from tasks.config import QuantizeConfig
 from tasks.log_sweep import lead_sweep, log_failed_point, log_sweep
 from tasks.records import flatten
+from tasks.redaction import redacted
 from tasks.staging import locked
 from tasks.tracking import TrackingError, collect, handing_over
 
@@ -138,8 +139,8 @@ def _with_traceback(failure: Exception, folder: Path, number: int) -> str:
     """The line for a failure whose traceback is kept in a file."""
     file = folder / "points" / f"{number}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(traceback.format_exception(failure)), encoding="utf-8")
-    first = (str(failure).strip().splitlines() or ["no message"])[0]
+    file.write_text(redacted("".join(traceback.format_exception(failure))), encoding="utf-8")
+    first = (redacted(str(failure)).strip().splitlines() or ["no message"])[0]
     return f"{type(failure).__name__}: {first}; traceback in {file}"
 
 

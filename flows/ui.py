@@ -20,6 +20,7 @@ from flows.lifeline import tied
 from flows.preflight import settings
 from tasks import tracking
 from tasks.errors import InputError
+from tasks.line_process import how_it_ended
 
 HOST = "127.0.0.1"
 _START_SECONDS, _STOP_SECONDS = 120, 15
@@ -167,8 +168,8 @@ def _wait_until_up(server: Server, process: subprocess.Popen[bytes], home: Path)
 
 def _require_alive(server: Server, process: subprocess.Popen[bytes], home: Path) -> None:
     if process.poll() is not None:
-        lines = _log(server, home).read_text(errors="replace").strip().splitlines() or ["no reason given"]
-        raise RuntimeError(f"{server.name} ended: {lines[-1].strip()}; see '{_log(server, home)}'")
+        how = how_it_ended(process.returncode, _log(server, home).read_text(errors="replace"))
+        raise RuntimeError(f"{server.name} ended: {how}; see '{_log(server, home)}'")
 
 
 def _log(server: Server, home: Path) -> Path:

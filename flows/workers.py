@@ -26,6 +26,7 @@ from flows.server import is_temporary
 from tasks.caching import code_digest
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Runtime
+from tasks.redaction import known, learn
 
 CONNECT_SECONDS = 10
 _LIBRARIES = ("numpy", "openvino", "prefect")
@@ -111,6 +112,8 @@ def _meet(address: str, home: Path) -> None:
         raise InputError(f"runtime.address: no Dask scheduler answers at '{address}'") from failure
     with client, tempfile.NamedTemporaryFile(dir=home, prefix=".seen-") as file:
         answers = client.run(describe_worker, file.name, on_error="return")
+        if secrets := known():  # arguments of a user's function hold no more than placeholders
+            client.run(learn, secrets, on_error="return")
     if not answers:
         msg = f"runtime.address: the scheduler at {address} has no workers; on every machine start"
         raise InputError(f"{msg} `dask worker {address} --nthreads 1`")

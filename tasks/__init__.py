@@ -52,10 +52,12 @@ Plumbing: what steps and flows stand on.
     tracking      MLflow, by a process of its own
     moved_home    artifacts that MLflow has in a home that was moved or copied
     tracking_process   what that process does
+    database      MLflow's database of a home, and what to do about a broken one
     speed_process measures speed where a crash harms nothing else
     line_process  a process that answers lines of JSON
     log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
     progress      one progress bar while a stage lasts
+    redaction     passwords and tokens, which nothing that is kept or shown may hold
     errors        the error for what a user can mend
 
 Core: knows no Prefect, Hydra, MLflow, store or config.

@@ -36,6 +36,7 @@ from tasks.options import (
     settle,
 )
 from tasks.records import Runtime
+from tasks.redaction import forgotten, hidden
 from tasks.release import ReleaseOptions
 from tasks.tracking import unknown_scheme
 
@@ -188,6 +189,10 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         raise InputError(_unresolved(failure)) from failure
     if unusable := dict(_unusable("", plain)):
         raise InputError(*told_once(unusable))
+    if unknown_secrets := dict.fromkeys(forgotten(plain)):
+        given = "*** stands for a secret that was not written down; give it anew"
+        raise InputError(*(f"{key}: {given}" for key in unknown_secrets))
+    plain = hidden(plain)
     settle(plain, point=point)
     try:
         config: T = _adapter(config_class).validate_python(plain)

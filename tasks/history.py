@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.database import NAME, created_once, explained, reason_line
 from tasks.errors import InputError, did_you_mean
-from tasks.tracking import TrackingError, created_once
+from tasks.redaction import redacted, revealed
+from tasks.tracking import TrackingError
 
 # Characters from which on a part of an identifier is taken for one; shorter words are names.
 _SHORTEST_PREFIX = 4
@@ -39,18 +41,21 @@ def find_runs(words: tuple[str, ...], uri: str | None, home: Path) -> tuple[Past
 
     Raises InputError for words that mean none or several, TrackingError when MLflow does not answer.
     """
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - seconds
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - seconds
 
-    if uri is None and not (home / "mlflow.db").is_file():
+    if uri is None and not (home / NAME).is_file():
         raise InputError(f"there are no runs in '{home}'")
     try:
-        with created_once(uri, home.resolve()) as there:
+        with created_once(revealed(uri), home.resolve()) as there:
             client = MlflowClient(there)
             runs = _all_runs(client)
             return tuple(_past(client, _chosen(word, runs)) for word in words)
-    except MlflowException as failure:
-        raise TrackingError(f"tracking.uri '{uri}': MLflow does not answer: {failure.message}") from failure
+    except InputError:
+        raise
+    except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+        where = f"tracking.uri '{uri}'" if uri else f"the database in '{home}'"
+        reason = redacted(explained(reason_line(failure), uri, home.resolve()))
+        raise TrackingError(f"{where}: MLflow does not answer: {reason}") from None
 
 
 def _all_runs(client: Any) -> list[Any]:

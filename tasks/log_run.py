@@ -20,6 +20,7 @@ from tasks import tracking
 from tasks.config import TrackingOptions
 from tasks.monitoring import Start
 from tasks.records import DatasetRef, Report, Runtime
+from tasks.redaction import redacted
 
 # Where `ptq-ui` shows Prefect's runs, unless the port is taken.
 UI_ADDRESS = "http://127.0.0.1:4200"
@@ -47,7 +48,9 @@ def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str) -> di
     tags["model.int8_digest"] = manifest["models"]["int8"]
     tags |= {f"version.{name}": version for name, version in manifest["packages"].items()}
     # Without a server of its own Prefect has no address; the run shows where `ptq-ui` serves the same database.
-    tags["prefect.flow_run_link"] = link if link.startswith("http") else f"{UI_ADDRESS}/runs/flow-run/{flow_run}"
+    tags["prefect.flow_run_link"] = (
+        redacted(link) if link.startswith("http") else f"{UI_ADDRESS}/runs/flow-run/{flow_run}"
+    )
     tags |= {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name, "mlflow.user": _user()}
     git = shutil.which("git")
     if git:

@@ -8,16 +8,19 @@ import importlib.metadata
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from tasks.database import NAME, created_once, explained, reason_line
 from tasks.errors import InputError, did_you_mean
-from tasks.tracking import TrackingError, created_once
+from tasks.line_process import answer_once, ask_once
+from tasks.redaction import redacted, revealed
+from tasks.tracking import TrackingError
 
 SCHEME = "registry:"
 _PINNED = ("mlflow", "numpy", "openvino")
@@ -41,22 +44,14 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
 
     Raises InputError for names that are not there, TrackingError when MLflow does not answer.
     """
-    question = {"reference": reference, "uri": uri, "home": str(home), "known": known, "folder": str(folder)}
+    question = {"reference": reference, "uri": revealed(uri), "home": str(home), "known": known, "folder": str(folder)}
     environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tasks.registry"],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or ["no reason given"]
-        raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {reason[-1]}")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = ask_once([sys.executable, "-P", "-m", "tasks.registry"], environment, question)
+    if "error" in answer:
+        reason = redacted(explained(answer["error"], uri, home))
+        raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {reason}")
     if "mistake" in answer:
-        raise InputError(f"{SCHEME}{reference}: {answer['mistake']}")
+        raise InputError(f"{SCHEME}{reference}: {redacted(answer['mistake'])}")
     return Found(**answer)
 
 
@@ -74,11 +69,13 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
     tag, oldest = f"tags.digest = '{model['digest']}'", [{"field_name": "creation_timestamp", "ascending": True}]
     there = client.search_logged_models([found.info.experiment_id], tag, order_by=oldest)
     for each in there:
-        if alone and each.status == LoggedModelStatus.PENDING:
+        if (alone or each.source_run_id == run) and each.status == LoggedModelStatus.PENDING:
             client.finalize_logged_model(each.model_id, LoggedModelStatus.FAILED)
     ready = [each for each in there if each.status == LoggedModelStatus.READY]
     if ready:
-        client.log_outputs(run, [LoggedModelOutput(ready[0].model_id, 0)])
+        has = {output.model_id for output in found.outputs.model_outputs} if found.outputs else set()
+        if ready[0].model_id not in has:
+            client.log_outputs(run, [LoggedModelOutput(ready[0].model_id, 0)])
         return str(ready[0].model_id)
     names = {role: [tensor["name"] for tensor in model[role]] for role in ("inputs", "outputs")}
     source = found.data.tags.get("mlflow.source.name", "ptq-quantize")
@@ -89,7 +86,7 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
         # `mlflow.pyfunc.log_model` takes the active run only, which would seem finished as soon as it is left.
         logged = Model.log(
             artifact_path=None,
-            flavor=mlflow.pyfunc,
+            flavor=SimpleNamespace(save_model=_save_model),
             flavor_name="pyfunc.ModelFromCode",
             run_id=run,
             name=re.sub(r"""[/:.%"']""", "_", model["name"]),
@@ -100,8 +97,17 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
             input_example=_example(model["example"], names["inputs"]),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PINNED],
             tags={"digest": model["digest"], "mlflow.source.name": source},
+            validate_serving_input=False,
         )
     return str(logged.model_id)
+
+
+def _save_model(*, validate_serving_input: bool, **settings: Any) -> None:
+    """MLflow's own, without the setting by which it would infer the example: OpenVINO may end the process there."""
+    import mlflow  # noqa: PLC0415
+
+    assert not validate_serving_input  # noqa: S101 - it has no other use
+    mlflow.pyfunc.save_model(**settings)
 
 
 def release(client: Any, run: str, identifier: str, digest: str, rule: Mapping[str, Any]) -> dict[str, str]:
@@ -196,7 +202,7 @@ def _find_here(question: Mapping[str, Any]) -> dict[str, Any]:
     name, sign, which = re.fullmatch(r"([^@/]*)([@/]?)(.*)", reference).groups()  # type: ignore[union-attr]
     if not (name and sign and which):
         raise InputError("expected registry:NAME@ALIAS or registry:NAME/VERSION")
-    if question["uri"] is None and not (home / "mlflow.db").is_file():
+    if question["uri"] is None and not (home / NAME).is_file():
         raise InputError(f"no model is registered in '{home}'")
     with created_once(question["uri"], home) as uri:
         client = MlflowClient(uri)
@@ -221,15 +227,14 @@ def _find_here(question: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "version": str(version.version), "digest": digest, "folder": folder}
 
 
-def _answer() -> None:
+def _answer(question: Any) -> dict[str, Any]:
     try:
-        answer = _find_here(json.loads(sys.stdin.read()))
+        return _find_here(question)
     except InputError as mistake:
-        answer = {"mistake": str(mistake)}
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-    os._exit(0)  # see tracking
+        return {"mistake": str(mistake)}
+    except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+        return {"error": reason_line(failure)}
 
 
 if __name__ == "__main__":
-    _answer()
+    answer_once(_answer)

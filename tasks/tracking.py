@@ -4,22 +4,27 @@
 """
 
 import atexit
-import fcntl
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
-from tasks import moved_home
+from tasks.database import created_once, explained, reason_line
 from tasks.errors import unknown
 from tasks.line_process import LineProcess
+from tasks.moved_home import ARTIFACTS
+from tasks.redaction import redacted, revealed
 
+# -P: the user's folder may hold a `tasks` or a `json.py` of its own.
+COMMAND = (sys.executable, "-P", "-m", "tasks.tracking_process")
 # Of addresses that MLflow keeps runs at; a plain path has none.
 SCHEMES = (
     *("file", "sqlite", "postgresql", "mysql", "mssql"),
@@ -29,6 +34,8 @@ SCHEMES = (
 RUNNING = "RUNNING"
 # The tag of a sweep's run that names the folder which is locked as long as the sweep runs.
 SWEEP_FOLDER = "sweep.folder"
+# The tag of each run by which a process finds what one before it has begun to log.
+RUN_KEY = "run.key"
 
 
 class TrackingError(RuntimeError):
@@ -45,7 +52,8 @@ class Run:
     metrics called ``of_model`` become its own as well, found on the data set whose role is ``validation``.
     ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a
     child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run, which
-    is ``RUNNING`` until it is completed.
+    is ``RUNNING`` until it is completed. However often it is logged, MLflow has one run of a ``key``, and no metric
+    twice: they are of the time that the run was ``made``.
     """
 
     uri: str | None
@@ -67,6 +75,8 @@ class Run:
     sweep: str | None = None
     leads: bool = False
     status: str = "FINISHED"
+    key: str = field(default_factory=lambda: uuid4().hex)
+    made: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -89,11 +99,13 @@ def start() -> None:
     """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
     if not _waiting:
         atexit.register(_stop)
-        # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
-        command = [sys.executable, "-P", "-m", "tasks.tracking_process"]
         # A server that does not answer is given up after 14 s instead of four minutes.
         settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
-        _waiting.append((LineProcess(command, settings), set()))
+        _waiting.append((LineProcess(COMMAND, settings, _started_anew), set()))
+
+
+def _started_anew(how: str) -> None:
+    sys.stderr.write(f"MLflow: {how}; a new one logs the run, without system metrics up to now\n")
 
 
 def _stop() -> None:
@@ -123,25 +135,43 @@ def collect() -> None:
 
 def log(run: Run) -> Logged:
     """Log a run. Raises TrackingError when that fails."""
-    if _waiting and (_waiting[0][0].died or _waiting[0][1] - {run.home}):
+    if _waiting and _waiting[0][1] - {run.home}:
         _stop()
     start()
     process, homes = _waiting[0]
     homes.add(run.home)
     if failed := _failed.get():
-        process.tell(asdict(run), lambda answer: failed(_reason(run, answer)) if "error" in answer else None)
+        process.tell(
+            _question(run), lambda answer: failed(_refusal(process, run, answer)) if "error" in answer else None
+        )
         return Logged("")
-    answer = process.ask(asdict(run))
+    answer = process.ask(_question(run))
     if "error" not in answer:
         return Logged(**answer)
+    reason = _refusal(process, run, answer)
     _stop()
-    raise TrackingError(_reason(run, answer))
+    raise TrackingError(reason)
+
+
+def _refusal(process: LineProcess, run: Run, answer: Mapping[str, str]) -> str:
+    """Why MLflow has not got the run. One that the process died of, twice, is ended by another process."""
+    reason = _reason(run, answer)
+    if process.died:
+        bare = Run(run.uri, run.home, run.experiment, run.name, key=run.key, sweep=run.sweep, leads=run.leads)
+        process.ask(_question(replace(bare, tags=run.tags | {"failure": reason}, started=run.started, status="FAILED")))
+    return reason
+
+
+def _question(run: Run) -> dict[str, Any]:
+    """The run as the process needs it: the address alone is more than may be kept."""
+    return asdict(run) | {"uri": revealed(run.uri)}
 
 
 def _reason(run: Run, answer: Mapping[str, str]) -> str:
     where = f"tracking.uri '{run.uri}'" if run.uri else f"the database in '{run.home}'"
     written = "; the output is written" if run.status == "FINISHED" and not run.leads else ""
-    return f"{where}: MLflow could not log the run: {answer['error']}{written}"
+    reason = redacted(explained(answer["error"], run.uri, Path(run.home)))
+    return f"{where}: MLflow could not log the run: {reason}{written}"
 
 
 def unknown_scheme(uri: str) -> str | None:
@@ -161,40 +191,17 @@ def fitting(text: str, longest: int, ending: str) -> str:
 def create(home: Path, experiment: str) -> str:
     """Create the database in ``home`` and the experiment in it, unless they are there; the experiment's identifier.
 
-    It imports MLflow into this process and changes to ``home``.
+    It imports MLflow into this process and changes to ``home``. Raises TrackingError where MLflow refuses.
     """
     # It would tell of every table.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
 
-    with created_once(None, home) as uri:
-        return open_experiment(MlflowClient(uri), experiment, None, home)
-
-
-@contextmanager
-def created_once(uri: str | None, home: Path) -> Iterator[str]:
-    """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if uri is None:
-            # A relative path, because a home may hold characters that mean something else in a URI.
-            os.chdir(home)
-            _create_database()
-            moved_home.follow(home)
-        yield uri or "sqlite:///mlflow.db"
-
-
-def _create_database() -> None:
-    """Have the database whole or not at all: MLflow cannot go on with one whose creation was cut short."""
-    database, draft = Path("mlflow.db"), Path(".mlflow.db.incomplete")
-    if database.exists():
-        return
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
-
-    draft.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-    draft.replace(database)
+    try:
+        with created_once(None, home) as uri:
+            return open_experiment(MlflowClient(uri), experiment, None, home)
+    except Exception as failure:
+        raise TrackingError(f"runtime.home: {explained(reason_line(failure), None, home)}") from failure
 
 
 def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
@@ -202,7 +209,7 @@ def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
 
     def open_it() -> Any:
         found = client.get_experiment_by_name(name)
-        location = None if uri else (home / moved_home.ARTIFACTS).as_uri()
+        location = None if uri else (home / ARTIFACTS).as_uri()
         return found.experiment_id if found else client.create_experiment(name, artifact_location=location)
 
     return str(asked_again(open_it))

@@ -9,25 +9,25 @@ import fcntl
 import json
 import math
 import os
-import re
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from tasks.database import created_once, reason_line
 from tasks.monitoring import Monitor, Sample
 from tasks.staging import is_locked
 from tasks.tracking import (
+    RUN_KEY,
     RUNNING,
     SWEEP_FOLDER,
     Logged,
     Run,
     asked_again,
-    created_once,
     fitting,
     open_experiment,
     open_sweep,
@@ -49,21 +49,25 @@ def _log(run: Run, samples: Sequence[Sample], lock: IO[str]) -> Logged:
         if _joined(lock) and run.uri is None:
             _end_killed(client, experiment)
         leader = open_sweep(client, experiment, run.sweep) if run.sweep else None
-    now = int(1000 * time.time())
+    now = int(1000 * run.made)
     started = now if run.started is None else int(1000 * run.started)
+    tags = run.tags | {RUN_KEY: run.key}
     if leader and run.leads:
         identifier = leader
         client.update_run(identifier, name=run.name)
-        for name, text in run.tags.items():
-            client.set_tag(identifier, name, text)
+    elif begun := client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{run.key}'", max_results=1):
+        identifier = str(begun[0].info.run_id)
     else:
-        parent = {"mlflow.parentRunId": leader} if leader else {}
-        created = client.create_run(experiment, start_time=started, run_name=run.name, tags=run.tags | parent)
-        identifier = str(created.info.run_id)
+        tags |= {"mlflow.parentRunId": leader} if leader else {}
+        identifier = str(client.create_run(experiment, start_time=started, run_name=run.name, tags=tags).info.run_id)
+        tags = {}
     try:
-        released = _fill(client, identifier, run, _points(run, samples, now, started), now)
+        for name, text in tags.items():
+            client.set_tag(identifier, name, text)
+        released = _fill(client, identifier, run, _points(run, samples if run.started else (), now, started), now)
     except Exception:
-        client.set_terminated(identifier, "FAILED")
+        with suppress(Exception):  # why it cannot be ended is why it failed
+            client.set_terminated(identifier, "FAILED")
         raise
     if run.status != RUNNING:
         client.set_terminated(identifier, run.status)
@@ -127,7 +131,8 @@ def _end_killed(client: Any, experiment: str) -> None:
     """End the runs that a killed process left behind: they would seem to run for ever."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         folder = run.data.tags.get(SWEEP_FOLDER)
-        if "prefect.flow_run_id" in run.data.tags or (folder and not is_locked(Path(folder))):
+        ours = {"prefect.flow_run_id", RUN_KEY} & run.data.tags.keys()
+        if not is_locked(Path(folder)) if folder else ours:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
@@ -175,12 +180,6 @@ def _log_datasets(client: Any, identifier: str, run: Run) -> None:
         asked_again(lambda: client.log_inputs(identifier, inputs))
 
 
-def _reason(failure: Exception) -> str:
-    """The last line that says why, in front of the statement and the link to a manual that SQLAlchemy adds."""
-    text = traceback.format_exception_only(failure)[-1].strip()
-    return re.split(r"\n\[SQL: |\n\(Background on this error", text)[0].splitlines()[-1]
-
-
 def _serve() -> None:
     monitor = Monitor(os.getppid())
     monitor.start()
@@ -197,7 +196,7 @@ def _serve() -> None:
             with (Path(run.home) / "mlflow.runs.lock").open("w") as lock:
                 answer = asdict(_log(run, samples, lock))
         except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
-            answer = {"error": _reason(failure)}
+            answer = {"error": reason_line(failure)}
             traceback.print_exc()
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -16,10 +16,11 @@ ARGUMENTS_DOCUMENTED = {"tasks.numerics", "tasks.graph", "tasks.algorithms"}
 # What a room may import apart from the standard library, itself, the map, tasks.errors and, for a step, what all may.
 CORE = {
     "tasks.errors": set(),
+    "tasks.redaction": set(),
     "tasks.numerics": {"numpy"},
     "tasks.graph": {"numpy", "openvino", "tasks.numerics"},
     "tasks.algorithms": {"numpy", "openvino", "tasks.numerics", "tasks.graph"},
-    "tasks.data": {"numpy", "cv2", "PIL"},
+    "tasks.data": {"numpy", "cv2", "PIL", "tasks.redaction"},
     "tasks.metrics": {"numpy", "cv2", "sklearn", "pycocotools", "skimage", "tasks.numerics", "tasks.data"},
     "tasks.data.digits": {"numpy", "sklearn", "tasks.data"},
     "tasks.digits": set(),
@@ -30,12 +31,15 @@ PLUMBING = {
     "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
     "tasks.release": {"pydantic", "pydantic_core", "tasks.records"},
     "tasks.monitoring": {"psutil"},
-    "tasks.registry": {"mlflow", "numpy", "safetensors", "tasks.tracking"},
+    "tasks.registry": {"mlflow", "numpy", "safetensors", "tasks.tracking"}
+    | {"tasks.database", "tasks.line_process", "tasks.redaction"},
+    "tasks.database": {"mlflow", "tasks.moved_home"},
     "tasks.serving": {"mlflow", "numpy", "openvino"},
-    "tasks.history": {"mlflow", "tasks.tracking"},
+    "tasks.history": {"mlflow", "tasks.database", "tasks.redaction", "tasks.tracking"},
     "tasks.fetch_model": {"tasks.load_model", "tasks.records", "tasks.registry", "tasks.store"},
     "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics", "tasks.mistakes", "tasks.tracking"},
+    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics", "tasks.mistakes", "tasks.tracking"}
+    | {"tasks.redaction"},
     "tasks.mistakes": {"pydantic", "tasks.data", "tasks.metrics", "tasks.options"},
     "tasks.staging": set(),
     "tasks.store": {"numpy", "openvino", "safetensors", "tasks.records", "tasks.staging"},
@@ -45,10 +49,11 @@ PLUMBING = {
     "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
     "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
     "tasks.line_process": set(),
-    "tasks.speed_process": {"numpy", "openvino", "tasks.algorithms"},
+    "tasks.speed_process": {"numpy", "openvino", "tasks.algorithms", "tasks.line_process"},
     "tasks.moved_home": set(),
-    "tasks.tracking": {"mlflow", "tasks.line_process", "tasks.moved_home"},
-    "tasks.tracking_process": {"mlflow", "tasks.monitoring", "tasks.registry", "tasks.staging", "tasks.tracking"},
+    "tasks.tracking": {"mlflow", "tasks.database", "tasks.line_process", "tasks.moved_home", "tasks.redaction"},
+    "tasks.tracking_process": {"mlflow", "tasks.database", "tasks.monitoring", "tasks.registry", "tasks.staging"}
+    | {"tasks.tracking"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
     "tasks.progress": {"rich"},
     "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
@@ -63,21 +68,14 @@ STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.prog
 DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
 CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
 SPEED = {"tasks.speed_process"}  # where it is measured
-SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot"}  # a plugin lies where Hydra looks for it
-LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records"}
-FLOWS = {
-    "prefect",
+SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot", "tasks.redaction"}  # a plugin lies where Hydra looks for it
+LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records", "tasks.redaction"}
+FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
     "httpx",
-    "hydra",
-    "omegaconf",
-    "rich",
-    "flows",
-    "tasks.config",
-    "tasks.records",
-    "tasks.tracking",
-} | {
     "tasks.options",
     "tasks.staging",
+    "tasks.line_process",
+    "tasks.redaction",
     "yaml",
     "tasks.write_output",
     "tasks.make_page",

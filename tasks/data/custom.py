@@ -21,6 +21,7 @@ from tasks.data.annotations import Annotations, Boxes
 from tasks.data.callables import callable_file, load_callable
 from tasks.data.samples import LARGEST_LABEL, Array, Labels, Sample, digest_arrays, listing, require_finite
 from tasks.errors import InputError
+from tasks.redaction import redacted, revealed
 
 _BOXES = ("labels", "boxes")
 _LABEL = "expected a class index, an integer >= 0"
@@ -173,15 +174,15 @@ def open_custom(spec: Custom) -> CustomSamples:
     """
     function = load_callable(spec.path, "dataset")
     try:
-        items = function(**spec.arguments)
-    except Exception as failure:
-        raise InputError(f"{spec.path}({_shown(spec)}): {type(failure).__name__}: {failure}.") from failure
+        items = function(**revealed(dict(spec.arguments)))
+    except Exception as failure:  # noqa: BLE001 - see _said
+        raise InputError(f"{spec.path}({_shown(spec)}): {_said(failure)}") from None
     if not hasattr(items, "__len__") or not hasattr(items, "__getitem__") or isinstance(items, str | dict):
         raise InputError(f"{spec.path}: returned {type(items).__name__}; expected samples with len() and an index.")
     try:
         count = len(items)
-    except Exception as failure:
-        raise InputError(f"{spec.path}: len(): {type(failure).__name__}: {failure}.") from failure
+    except Exception as failure:  # noqa: BLE001 - see _said
+        raise InputError(f"{spec.path}: len(): {_said(failure)}") from None
     if not count:
         raise InputError(f"{spec.path}({_shown(spec)}): returned no sample.")
     return CustomSamples(spec, items, paired=isinstance(_item(spec, items, 0), tuple))
@@ -201,8 +202,8 @@ def custom_paths(spec: Custom) -> tuple[Path, ...]:
 def _item(spec: Custom, items: Any, index: int) -> Any:
     try:
         return items[index]
-    except Exception as failure:
-        raise InputError(f"{spec.path}: sample {index}: {type(failure).__name__}: {failure}.") from failure
+    except Exception as failure:  # noqa: BLE001 - see _said
+        raise InputError(f"{spec.path}: sample {index}: {_said(failure)}") from None
 
 
 def _kind(truth: Any) -> str | None:
@@ -211,6 +212,11 @@ def _kind(truth: Any) -> str | None:
     if isinstance(truth, dict):
         return "boxes" if set(truth) == set(_BOXES) else None
     return "target" if isinstance(truth, np.ndarray) and truth.dtype.kind in "biuf" else None
+
+
+def _said(failure: Exception) -> str:
+    """What a function of the user's says, who gave it arguments that others must not read; it stands alone."""
+    return redacted(f"{type(failure).__name__}: {failure}.")
 
 
 def _shown(spec: Custom) -> str:

@@ -321,7 +321,7 @@ def test_a_process_that_dies_is_told_and_nothing_is_kept_of_it(
     dies = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
     monkeypatch.setattr(speed_process, "COMMAND", (sys.executable, "-c", dies))
     model = loaded(runtime)
-    with pytest.raises(UnmeasuredError, match="ended the process by SIGFPE"):
+    with pytest.raises(UnmeasuredError, match="the process was ended by SIGFPE"):
         measure_speed.fn((model,), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime)
     monkeypatch.setattr(speed_process, "COMMAND", (sys.executable, "-c", "raise SystemExit('no kernel')"))
     with pytest.raises(UnmeasuredError, match="no kernel"):

@@ -17,13 +17,13 @@ import pytest
 
 from tasks import registry
 from tasks.data.arrays import Arrays
+from tasks.database import reason_line
 from tasks.load_dataset import load_dataset
 from tasks.package_model import package_files, package_model
 from tasks.records import Runtime
 from tasks.staging import locked
 from tasks.store import Store
 from tasks.tracking import RUNNING, SWEEP_FOLDER, Run
-from tasks.tracking_process import _reason
 from tests import models as m
 from tests.flows.conftest import own_environment, wait_until_up
 
@@ -297,7 +297,7 @@ def hidden_once(real: Any) -> Any:
 )
 def test_the_reason_is_the_last_line_in_front_of_what_sqlalchemy_adds(added: str) -> None:
     failure = OSError(f"first\n(sqlite3.OperationalError) database or disk is full{added}")
-    assert _reason(failure) == "(sqlite3.OperationalError) database or disk is full"
+    assert reason_line(failure) == "(sqlite3.OperationalError) database or disk is full"
 
 
 def test_an_alias_that_another_run_moves_on_is_told() -> None:

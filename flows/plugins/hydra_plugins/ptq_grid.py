@@ -5,10 +5,19 @@ from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from tasks.redaction import hidden
 
 
 class GridSweeper(BasicSweeper):
     """Every combination of the values given."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra does; ``multirun.yaml``, which it writes, has no secrets."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.config = OmegaConf.create(hidden(OmegaConf.to_container(config)))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Nothing: ``flows.preflight`` refuses bad points, and the launcher those that only Hydra can compose."""

@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.pot.overrides import spelled
+from tasks.redaction import hidden
 
 # Stands for the layers with the largest error of their own, so many of them.
 WORST = "worst_layers"
@@ -61,7 +62,7 @@ class SearchSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(OmegaConf.create(hidden(OmegaConf.to_container(self.config))), folder / "multirun.yaml")
         overrides = OverridesParser.create().parse_overrides(
             [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
         )
