@@ -30,7 +30,7 @@ test: setup ## the linters, the type checker and the tests
 ui: setup ## open the pages of MLflow and Prefect on the state of this folder; Ctrl-C ends both
 	$(BIN)/ptq-ui
 
-bench: setup ## calibration beside plain inference and NNCF: writes BENCHMARKS.md (some 12 minutes)
+bench: setup ## calibration beside plain inference and NNCF: writes tests/benchmarks/README.md (some 12 minutes)
 	$(BIN)/pip install --quiet -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks
 

@@ -10,14 +10,14 @@ from flows.calibration.fit import observe
 from flows.calibration.recipes import find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.quantize import load_datasets, require_output
-from flows.stages import Stages
-from flows.summary import print_summary
-from tasks.config import QuantizeConfig
-from tasks.evaluate_model import evaluate_model, scoring_identity
-from tasks.load_model import find_model, load_model
-from tasks.log_run import log_run
+from flows.reporting.summary import print_summary
+from flows.running.step_runner import Stages
+from tasks.config.schema import QuantizeConfig
+from tasks.output.files import describe_run, file_sizes, stored_files, write_output
 from tasks.records import DatasetRef, ModelRef, Report, flatten
-from tasks.write_output import describe_run, file_sizes, stored_files, write_output
+from tasks.steps.evaluate_model import evaluate_model, scoring_identity
+from tasks.steps.load_model import find_model, load_model
+from tasks.tracking.log_run import log_run
 
 
 @flow(name="align", validate_parameters=False)

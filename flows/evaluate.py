@@ -7,16 +7,16 @@ from prefect import flow
 from rich.console import Console
 from rich.markup import escape
 
-from flows.speed import compare_speed
-from flows.stages import Stages
-from flows.summary import metrics_table, print_warnings
-from tasks.config import EvaluateConfig
-from tasks.evaluate_model import evaluate_model, scoring_identity
-from tasks.fetch_model import fetched
-from tasks.load_dataset import load_dataset, source_identity
-from tasks.load_model import load_model
+from flows.reporting.speed import compare_speed
+from flows.reporting.summary import metrics_table, print_warnings
+from flows.running.step_runner import Stages
+from tasks.config.schema import EvaluateConfig
+from tasks.output.files import require_writable, write_evaluation
 from tasks.records import Evaluation, ModelRef
-from tasks.write_output import require_writable, write_evaluation
+from tasks.steps.evaluate_model import evaluate_model, scoring_identity
+from tasks.steps.load_dataset import load_dataset, source_identity
+from tasks.steps.load_model import load_model
+from tasks.tracking.fetch_model import fetched
 
 
 @flow(name="evaluate", validate_parameters=False)

@@ -8,22 +8,22 @@ from prefect.runtime import flow_run
 from rich.console import Console
 
 from flows.calibration.calibrate import calibrate
-from flows.guard import guard
-from flows.report import make_report
-from flows.review import draw_report, find_layer_errors
-from flows.speed import compare_speed
-from flows.stages import Stages
-from flows.summary import print_summary, print_warnings
-from tasks.config import QuantizeConfig
+from flows.calibration.guard import guard
+from flows.reporting.report import make_report
+from flows.reporting.review import draw_report, find_layer_errors
+from flows.reporting.speed import compare_speed
+from flows.reporting.summary import print_summary, print_warnings
+from flows.running.step_runner import Stages
+from tasks.config.schema import QuantizeConfig
 from tasks.data.source import source_files
-from tasks.evaluate_model import evaluate_model, scoring_identity
-from tasks.load_dataset import load_dataset, source_identity
-from tasks.load_model import find_model, input_files, load_model
-from tasks.log_run import describe_datasets, describe_origin, log_run
-from tasks.make_page import plot_images, render_page
-from tasks.package_model import package_files, package_model
+from tasks.output.files import describe_run, require_apart, require_writable, stored_files, write_output
+from tasks.output.page import plot_images, render_page
 from tasks.records import DatasetRef, Report, flatten
-from tasks.write_output import describe_run, require_apart, require_writable, stored_files, write_output
+from tasks.steps.evaluate_model import evaluate_model, scoring_identity
+from tasks.steps.load_dataset import load_dataset, source_identity
+from tasks.steps.load_model import find_model, input_files, load_model
+from tasks.steps.package_model import package_files, package_model
+from tasks.tracking.log_run import describe_datasets, describe_origin, log_run
 
 
 @flow(name="quantize", validate_parameters=False)

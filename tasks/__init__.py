@@ -1,19 +1,26 @@
 """The map of the rooms. A line of code belongs to the room whose vocabulary it speaks.
 
-Steps, one Prefect task a file: open references, call the core, store, return a reference.
+What travels:
 
+    records       the references that travel between steps, and the report
+    errors        the error for what a user can mend
+    redaction     secrets: what is kept or shown has a placeholder for each
+
+steps/: one Prefect task a file: open references, call the core, store, return a reference.
+
+    steps/                the rooms of the core do the work; tasks/README.md tells what a step may import
     load_model            a model file of any format -> ModelRef
     load_dataset          a source of samples -> DatasetRef: which samples, in order, by digest
     place_quantizers      ModelRef -> Placement: the points to quantize and the tensors to observe
     collect_statistics    a shard of samples -> statistics of all observed tensors
-    find_unranged         statistics -> the operations that stay float, as samples tell no range of what they read
     smooth_activations    ModelRef and statistics -> ModelRef, the same function without outliers of features
     equalize_layers       ModelRef -> ModelRef, the same function with weights of like size in neighbouring layers
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
-    estimate_ranges       statistics and weights -> limits of every FakeQuantize
-    choose_caution        how much room ranges leave for unseen samples, tried on samples that did not set them
-    choose_ranges         two sets of limits -> for each tensor the ones that suit the model's output
-    insert_fake_quantize  ModelRef and limits -> ModelRef, quantized
+    estimate_ranges       statistics and weights -> the range of every FakeQuantize
+    find_unranged         statistics -> the operations that stay float, as no sample tells a range
+    choose_caution        how much clipping counts beside rounding, tried on samples that did not set ranges
+    choose_ranges         two ranges of each tensor -> the one that suits the model's output
+    insert_fake_quantize  ModelRef and ranges -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right
     correct_sequentially  the same by inference, in topological order
     plan_tuning           ModelRef, quantized -> which layers are tuned together, and which are not
@@ -22,50 +29,52 @@ Steps, one Prefect task a file: open references, call the core, store, return a 
     describe_model        its quantizers as they are, beside what was observed
     draw_plots            plots of all that
     evaluate_model        outputs and metrics of a model on a data set
-    verify_model          whether an INT8 model in doubt computes something wrong, and which operations do
+    verify_model          ModelRef, quantized -> what is wrong with it, and the operations at fault
     package_model         its inputs, outputs and an example, for MLflow to serve it
     measure_speed         latency and throughput of models side by side
     plan_quantization     what a run would do, without data; no task
-    log_run               the finished run -> MLflow; never cached
 
-Plumbing: what steps and flows stand on.
+engine/: what steps stand on.
 
-    records       the references that travel, and the report
-    options       parameters of DefaultQuantization as users write them, and what contradicts itself
-    config        the composed configuration, checked once
-    mistakes      what is wrong with it, a line each
-    store         content-addressed files: models and arrays by sha256
-    staging       folders that are whole or not there, and what killed runs left of them
-    shards        rows that an earlier run collected for the same samples
-    taps          a model with its taps, compiled once a process, and the samples of a shard
-    locking       of processes that want the same step, one runs it
-    caching       the one cache policy of all steps: inputs, code, libraries
-    make_page     report.html
-    write_output  the files a user gets, put in place at once
+    engine/             caches, the store, locks and helper processes; nothing of quantization
+    caching             the one cache policy of all steps: inputs, code, libraries
+    result_locks        of processes that want the same step, one runs it
+    artifact_store      content-addressed files: models and arrays by sha256
+    atomic_folders      folders that are whole or not there, and what killed runs left of them
+    partial_statistics  rows that an earlier run collected for the same samples
+    observed_model      a model with its observers, compiled once a process, and the samples of a shard
+    progress            one progress bar while a stage lasts
+    helper_process      a process that answers lines of JSON
+    speed_process       measures speed where a crash harms nothing else
+
+tracking/: all of MLflow.
+
+    tracking/         a run's record, and models that are registered
+    client            MLflow, by a process of its own
+    worker            what that process does
+    database          MLflow's database of a home: made whole, and what to do about one that cannot be used
+    moved_home        artifacts of a home that was moved or copied
+    options           where MLflow keeps a run, as users write it
+    log_run           the finished run -> MLflow; never cached
+    log_sweep         the run in MLflow that the trials of a sweep belong to, and trials that failed
+    registry          models in MLflow: logged, registered, found by name
+    promotion         which INT8 model may take over from the one before
+    run_lookup        runs that MLflow has, by what people call them
+    fetch_model       the file of a model, be it in the registry
+    pyfunc_model      a model as MLflow loads it; a file that stands alone
+    resource_monitor  what a run takes of the machine
+
+What users write and get:
+
+    config/       the composed configuration, checked once: schema, options of DefaultQuantization, messages
+    output/       what a user gets, put in place at once: files, page, plots
     pot/          configurations of the Post-training Optimization Tool -> settings of this project
-    release       which INT8 model may take over from the one before
-    registry      models in MLflow: logged, registered, found by name
-    fetch_model   the file of a model, be it in the registry
-    serving       a model as MLflow loads it; a file that stands alone
-    history       runs that MLflow has, by what people call them
-    monitoring    what a run takes of the machine
-    tracking      MLflow, by a process of its own
-    moved_home    artifacts that MLflow has in a home that was moved or copied
-    tracking_process   what that process does
-    database      MLflow's database of a home, and what to do about a broken one
-    speed_process measures speed where a crash harms nothing else
-    line_process  a process that answers lines of JSON
-    log_sweep     the run in MLflow that the points of a sweep belong to, and points that failed
-    progress      one progress bar while a stage lasts
-    redaction     passwords and tokens, which nothing that is kept or shown may hold
-    errors        the error for what a user can mend
 
 Core: knows no Prefect, Hydra, MLflow, store or config.
 
     numerics/     arrays in, arrays out: statistics, estimators, FakeQuantize parameters, metrics (numpy only)
     graph/        OpenVINO structure: reading, placement, edits
     algorithms/   what has to run the model: inference, calibration, ranges, evaluation, speed
-    review/       plots by matplotlib, and the template of report.html
     data/         sources, annotations and preprocessing: samples in, arrays out
     metrics/      outputs and annotations in, figures out: adapters, boxes, metrics of libraries
     digits/       the embedded example: a network for handwritten digits and the script that trained it

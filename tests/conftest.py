@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.artifact_store import Store
 from tasks.records import Runtime
-from tasks.store import Store
 from tests.guard.sitecustomize import confine
 
 GUARD = Path(__file__).with_name("guard")

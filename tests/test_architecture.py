@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,85 +14,57 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 70
 # Rooms whose public functions have an Args section; so have modules with a step.
 ARGUMENTS_DOCUMENTED = {"tasks.numerics", "tasks.graph", "tasks.algorithms"}
 
-# What a room may import apart from the standard library, itself, the map, tasks.errors and, for a step, what all may.
+# What any module may import: the package silences libraries.
+ANYWHERE = {"tasks", "tasks.errors", "tasks.redaction"}
+# What each room may import apart from that, the standard library and itself. A room is a folder, or a module
+# where it has a line of its own. The core knows no Prefect, Hydra, MLflow, store or configuration.
 CORE = {
-    "tasks.errors": set(),
-    "tasks.redaction": set(),
     "tasks.numerics": {"numpy"},
     "tasks.graph": {"numpy", "openvino", "tasks.numerics"},
     "tasks.algorithms": {"numpy", "openvino", "tasks.numerics", "tasks.graph"},
-    "tasks.data": {"numpy", "cv2", "PIL", "tasks.redaction"},
-    "tasks.metrics": {"numpy", "cv2", "sklearn", "pycocotools", "skimage", "tasks.numerics", "tasks.data"},
+    "tasks.data": {"numpy", "cv2", "PIL"},
     "tasks.data.digits": {"numpy", "sklearn", "tasks.data"},
-    "tasks.digits": set(),
+    "tasks.metrics": {"numpy", "cv2", "sklearn", "pycocotools", "skimage", "tasks.numerics", "tasks.data"},
+    "tasks.digits": set[str](),
     "tasks.digits.train": {"numpy", "openvino", "torch", "tasks.digits", "tasks.data"},
-}
-PLUMBING = {
-    "tasks.records": {"tasks.data.source"},
-    "tasks.options": {"pydantic", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.records"},
-    "tasks.release": {"pydantic", "pydantic_core", "tasks.records"},
-    "tasks.monitoring": {"psutil"},
-    "tasks.registry": {"mlflow", "numpy", "safetensors", "tasks.tracking"}
-    | {"tasks.database", "tasks.line_process", "tasks.redaction"},
-    "tasks.database": {"mlflow", "tasks.moved_home"},
-    "tasks.serving": {"mlflow", "numpy", "openvino"},
-    "tasks.history": {"mlflow", "tasks.database", "tasks.redaction", "tasks.tracking"},
-    "tasks.fetch_model": {"tasks.load_model", "tasks.records", "tasks.registry", "tasks.store"},
-    "tasks.config": {"pydantic", "omegaconf", "tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data"}
-    | {"tasks.options", "tasks.records", "tasks.release", "tasks.metrics", "tasks.mistakes", "tasks.tracking"}
-    | {"tasks.redaction"},
-    "tasks.mistakes": {"pydantic", "tasks.data", "tasks.metrics", "tasks.options"},
-    "tasks.staging": set(),
-    "tasks.store": {"numpy", "openvino", "safetensors", "tasks.records", "tasks.staging"},
-    "tasks.locking": {"prefect", "tasks.staging"},
-    "tasks.caching": {"prefect", "tasks.locking", "tasks.records", "tasks.staging", "tasks.store"},
-    "tasks.review": {"numpy", "matplotlib", "tasks.algorithms", "tasks.records"},
-    "tasks.make_page": {"jinja2", "tasks.records", "tasks.store"},
-    "tasks.write_output": {"tasks.records", "tasks.staging", "tasks.store"},
-    "tasks.line_process": set(),
-    "tasks.speed_process": {"numpy", "openvino", "tasks.algorithms", "tasks.line_process"},
-    "tasks.moved_home": set(),
-    "tasks.tracking": {"mlflow", "tasks.database", "tasks.line_process", "tasks.moved_home", "tasks.redaction"},
-    "tasks.tracking_process": {"mlflow", "tasks.database", "tasks.monitoring", "tasks.registry", "tasks.staging"}
-    | {"tasks.tracking"},
     "tasks.pot": {"numpy", "openvino", "yaml", "tasks.data", "tasks.metrics", "tasks.graph"},
-    "tasks.progress": {"rich"},
-    "tasks.taps": {"tasks.algorithms", "tasks.data", "tasks.numerics", "tasks.records", "tasks.store"},
-    "tasks.shards": {"numpy", "tasks.numerics", "tasks.records", "tasks.staging", "tasks.store"},
-    "tasks.plan_quantization": {"tasks.graph", "tasks.numerics", "tasks.algorithms", "tasks.records", "tasks.store"}
-    | {"tasks.place_quantizers"},
-    "tasks": set(),
 }
-STEPS = {"prefect", "tasks.caching", "tasks.store", "tasks.records", "tasks.progress", "tasks.taps", "tasks.shards"} | {
-    f"tasks.{room}" for room in ("numerics", "graph", "algorithms", "data", "metrics")
+_CORE_OF_STEPS = {"tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.data", "tasks.metrics"}
+PLUMBING = {
+    "tasks": set[str](),
+    "tasks.errors": set[str](),
+    "tasks.records": {"tasks.data.source"},
+    "tasks.redaction": set[str](),
+    "tasks.engine": {"numpy", "openvino", "prefect", "rich", "safetensors", "tasks.records"}
+    | {"tasks.numerics", "tasks.algorithms", "tasks.data"},
+    "tasks.output": {"numpy", "jinja2", "matplotlib", "tasks.algorithms", "tasks.engine", "tasks.records"},
+    "tasks.steps": {"numpy", "prefect", "tasks.engine", "tasks.records", "tasks.output"} | _CORE_OF_STEPS,
+    "tasks.tracking": {"mlflow", "numpy", "openvino", "prefect", "psutil", "pydantic", "pydantic_core", "safetensors"}
+    | {"tasks.engine", "tasks.records", "tasks.steps.load_model"},
+    "tasks.config": {"omegaconf", "pydantic", "tasks.records", "tasks.tracking"} | _CORE_OF_STEPS,
 }
-DRAWING = {"numpy", "tasks.review", "tasks.describe_model"}  # what is drawn
-CORRECTIONS = {"tasks.correct_biases"}  # both corrections have one kind of result
-SPEED = {"tasks.speed_process"}  # where it is measured
-SEARCH = {"hydra", "omegaconf", "optuna", "tasks.pot", "tasks.redaction"}  # a plugin lies where Hydra looks for it
-LOG_RUN = {"prefect", "tasks.tracking", "tasks.monitoring", "tasks.config", "tasks.records", "tasks.redaction"}
-FLOWS = {"prefect", "hydra", "omegaconf", "rich", "flows", "tasks.config", "tasks.records", "tasks.tracking"} | {
-    "httpx",
-    "tasks.options",
-    "tasks.staging",
-    "tasks.line_process",
-    "tasks.redaction",
-    "yaml",
-    "tasks.write_output",
-    "tasks.make_page",
-    "tasks.progress",
+_TASKS_OF_FLOWS = {"tasks.records", "tasks.config", "tasks.engine", "tasks.steps", "tasks.tracking", "tasks.output"} | {
     "tasks.data.source",
     "tasks.data.subset",
-    "tasks.pot",
-    "tasks.plan_quantization",
-    "tasks.caching",
-    "tasks.fetch_model",
-    "tasks.history",
     "tasks.metrics",
-    "tasks.monitoring",
-    "tasks.release",
-    "prefect_dask",
-    "distributed",
+}
+FLOWS = {
+    "flows": {"prefect", "rich", "flows.quantize", "flows.calibration", "flows.reporting", "flows.running"}
+    | _TASKS_OF_FLOWS,
+    "flows.running": {"distributed", "httpx", "prefect", "prefect_dask", "rich"} | _TASKS_OF_FLOWS,
+    "flows.calibration": {"flows.running"} | _TASKS_OF_FLOWS,
+    "flows.reporting": {"rich", "flows.calibration", "flows.running"} | _TASKS_OF_FLOWS,
+    "flows.sweeps": {"rich", "flows.reporting", "flows.running"} | _TASKS_OF_FLOWS,
+    "flows.commands": {"httpx", "hydra", "omegaconf", "prefect", "rich", "yaml", "flows", "tasks.pot"}
+    | _TASKS_OF_FLOWS,
+    "flows.plugins": {"hydra", "omegaconf", "optuna", "tasks.pot"},
+}
+ROOMS = CORE | PLUMBING | FLOWS
+# Steps stand beside each other; these alone share a kind of result.
+STEPS_ON_STEPS = {
+    "tasks.steps.correct_sequentially": {"tasks.steps.correct_biases"},
+    "tasks.steps.draw_plots": {"tasks.steps.describe_model"},
+    "tasks.steps.plan_quantization": {"tasks.steps.place_quantizers"},
 }
 
 
@@ -102,14 +75,6 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
-STEP_MODULES = {
-    name
-    for name in MODULES
-    if name.startswith("tasks.")
-    and name.count(".") == 1
-    and name not in {*CORE, *PLUMBING}
-    and MODULES[name].stem != "__init__"
-}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -119,7 +84,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "relative imports escape the cache's view of the code"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            # `from tasks import tracking` imports a module, `from tasks.records import ModelRef` something of one.
+            # `from tasks.tracking import client` imports a module, `from tasks.records import ModelRef` a part of one.
             yield from (name if name in MODULES else str(node.module) for name in names)
 
 
@@ -127,32 +92,37 @@ def inside(name: str, rooms: set[str]) -> bool:
     return any(name == room or name.startswith(f"{room}.") for room in rooms - {"tasks"})
 
 
+def room_of(name: str) -> str:
+    return max((room for room in ROOMS if name == room or name.startswith(f"{room}.")), key=len)
+
+
 def allowed(name: str) -> set[str]:
-    if name.startswith("flows.plugins"):
-        return SEARCH
-    if name.startswith("flows"):
-        return FLOWS | STEP_MODULES
-    if name in ("tasks.log_run", "tasks.log_sweep"):
-        return LOG_RUN
-    if name in STEP_MODULES:
-        more = {"tasks.correct_sequentially": CORRECTIONS, "tasks.draw_plots": DRAWING, "tasks.measure_speed": SPEED}
-        return STEPS | more.get(name, set())
-    room = max((room for room in {**CORE, **PLUMBING} if inside(name, {room})), key=len, default="tasks")
-    own = {room} if room.count(".") == 1 else set()
-    return {**CORE, **PLUMBING}[room] | own
+    if name.startswith("tasks.steps."):
+        return ROOMS["tasks.steps"] | STEPS_ON_STEPS.get(name, set())
+    room = room_of(name)
+    own = set[str]() if room in ("tasks", "flows") else {room}
+    return ROOMS[room] | own
 
 
-def test_the_table_names_existing_modules() -> None:
-    named = {name for rule in [*CORE.values(), *PLUMBING.values(), STEPS, LOG_RUN, FLOWS] for name in rule}
-    ours = {name for name in {*named, *CORE, *PLUMBING} if name.split(".")[0] in ("tasks", "flows", "conf")}
-    assert ours <= set(MODULES)
-    assert len(STEP_MODULES) >= 9
+def test_the_table_names_existing_rooms() -> None:
+    named = {name for rule in [*ROOMS.values(), *STEPS_ON_STEPS.values()] for name in rule} | {*ROOMS, *STEPS_ON_STEPS}
+    assert {name for name in named if name.split(".")[0] in ("tasks", "flows", "conf")} <= {*MODULES, "flows.plugins"}
+
+
+def test_no_arrow_between_rooms_runs_back_up() -> None:
+    folders: dict[str, set[str]] = {}
+    for name, tree in TREES.items():
+        if name.count(".") > 1 and not name.startswith("flows.plugins"):
+            room = name.rpartition(".")[0]
+            others = {other.rpartition(".")[0] for other in imported(tree) if other in MODULES and other.count(".") > 1}
+            folders.setdefault(room, set()).update(others - {room})
+    assert len(list(TopologicalSorter(folders).static_order())) >= 14  # raises CycleError where there is a circle
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "conf"])
 def test_imports_only_what_its_room_may(name: str) -> None:
     for other in imported(TREES[name]):
-        if other.split(".")[0] not in sys.stdlib_module_names and other not in ("tasks", "tasks.errors"):
+        if other.split(".")[0] not in sys.stdlib_module_names and other not in ANYWHERE:
             assert inside(other, allowed(name)), f"{name} must not import {other}"
 
 
@@ -207,9 +177,9 @@ def test_conf_holds_yaml_and_docker_is_no_package() -> None:
     assert not (ROOT / "docker" / "__init__.py").exists()
 
 
-def test_every_module_of_tasks_has_its_line_in_the_map() -> None:
+def test_every_room_and_step_has_its_line_in_the_map() -> None:
     map_ = ast.get_docstring(TREES["tasks"]) or ""
-    rooms = {name.split(".")[1] for name in MODULES if name.startswith("tasks.")}
-    assert {
-        room for room in rooms if not any(line.split()[:1] in ([room], [f"{room}/"]) for line in map_.splitlines())
-    } == set()
+    lines = {line.split()[0].rstrip("/") for line in map_.splitlines() if line.startswith("    ")}
+    assert {name.split(".")[1] for name in MODULES if name.startswith("tasks.")} <= lines
+    plumbing = {name.split(".")[2] for name in MODULES if name.startswith(("tasks.engine.", "tasks.tracking."))}
+    assert plumbing <= lines

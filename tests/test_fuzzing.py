@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "fine"), [("ir", 20), ("arrays", 20)])
 def test_damaged_files_give_a_result_or_one_line(kind: str, fine: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.fuzzing", kind, str(CASES), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.fuzzing", kind, str(CASES), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (lines[-1:], done.stderr[-2000:])

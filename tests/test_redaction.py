@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from flows.secret_words import without_secrets
+from flows.commands.secret_words import without_secrets
 from tasks import redaction
-from tasks.config import EvaluateConfig
+from tasks.config.schema import EvaluateConfig
 from tasks.errors import InputError
 from tasks.redaction import forgotten, hidden, is_secret, redacted, revealed
 from tests.flows.conftest import own_environment
@@ -118,7 +118,7 @@ def test_a_placeholder_that_somebody_typed_is_refused() -> None:
 def test_the_refusal_is_a_line_a_key() -> None:
     from hydra import compose, initialize_config_module  # noqa: PLC0415
 
-    from tasks.config import from_hydra  # noqa: PLC0415
+    from tasks.config.schema import from_hydra  # noqa: PLC0415
 
     with initialize_config_module("conf", version_base="1.3"):
         composed = compose("evaluate", overrides=["tracking.uri='http://me:***@host'"])

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from flows.stages import Stages
-from tasks.caching import is_known
-from tasks.evaluate_model import compile_ahead, evaluate_model
+from flows.running.step_runner import Stages
+from tasks.engine.caching import is_known
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
+from tasks.steps.evaluate_model import compile_ahead, evaluate_model
 
 # Points of expected top-1 agreement that a step may cost, whatever the samples tell. One of 32 samples is 3 points.
 LEAST_LOSS = 0.1

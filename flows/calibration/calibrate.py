@@ -8,13 +8,13 @@ from flows.calibration.fit import Fit, Observed, fit, observe, quantize
 from flows.calibration.recipes import ModelType, Recipe, find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.calibration.tuning import tune
-from flows.stages import Stages
-from tasks.config import QuantizeConfig
+from flows.running.step_runner import Stages
+from tasks.config.schema import QuantizeConfig
 from tasks.data.subset import set_apart
 from tasks.errors import InputError
-from tasks.estimate_ranges import SaturationFix, resolve
 from tasks.records import DatasetRef, Decision, ModelRef
-from tasks.tune_layers import TunedLayer
+from tasks.steps.estimate_ranges import SaturationFix, resolve
+from tasks.steps.tune_layers import TunedLayer
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from flows.calibration.recipes import Recipe
 from flows.calibration.steps import CalibrationSteps, LeftFloat, Shards
-from tasks.align_channels import AlignedModel
-from tasks.collect_statistics import Observation
-from tasks.correct_biases import CorrectedModel
-from tasks.place_quantizers import Placement
 from tasks.records import ArraysRef, ModelRef
+from tasks.steps.align_channels import AlignedModel
+from tasks.steps.collect_statistics import Observation
+from tasks.steps.correct_biases import CorrectedModel
+from tasks.steps.place_quantizers import Placement
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from tasks.estimate_ranges import SaturationFix, Scheme
-from tasks.options import QuantizationOptions
-from tasks.place_quantizers import Placement
+from tasks.config.options import QuantizationOptions
+from tasks.steps.estimate_ranges import SaturationFix, Scheme
+from tasks.steps.place_quantizers import Placement
 
 ModelType = Literal["transformer"] | None
 

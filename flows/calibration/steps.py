@@ -3,26 +3,26 @@
 from dataclasses import dataclass
 
 from flows.calibration.recipes import ModelType, Recipe
-from flows.stages import Stages
-from flows.workers import for_worker
-from tasks.align_channels import AlignedModel, align_channels
-from tasks.choose_caution import MOST_SAMPLES as MOST_CAUTION_SAMPLES
-from tasks.choose_caution import Caution, choose_caution
-from tasks.choose_ranges import MOST_SAMPLES as MOST_TRIAL_SAMPLES
-from tasks.choose_ranges import ChosenRanges, choose_ranges
-from tasks.collect_statistics import Observation, collect_statistics
-from tasks.config import QuantizeConfig
-from tasks.correct_biases import CorrectedModel, correct_biases
-from tasks.correct_sequentially import MOST_PASSES, correct_sequentially
-from tasks.correct_sequentially import MOST_SAMPLES as MOST_SEQUENTIAL_SAMPLES
+from flows.running.dask_workers import for_worker
+from flows.running.step_runner import Stages
+from tasks.config.schema import QuantizeConfig
 from tasks.data.subset import evenly_spread
-from tasks.equalize_layers import EqualizedModel, equalize_layers
-from tasks.estimate_ranges import Scheme, estimate_ranges, smallest_scale, wanted_quantiles, wants_values
-from tasks.find_unranged import find_unranged
-from tasks.insert_fake_quantize import insert_fake_quantize
-from tasks.place_quantizers import Placement, place_quantizers, require_points
 from tasks.records import ArraysRef, DatasetRef, ModelRef
-from tasks.smooth_activations import SmoothedModel, Steps, smooth_activations
+from tasks.steps.align_channels import AlignedModel, align_channels
+from tasks.steps.choose_caution import MOST_SAMPLES as MOST_CAUTION_SAMPLES
+from tasks.steps.choose_caution import Caution, choose_caution
+from tasks.steps.choose_ranges import MOST_SAMPLES as MOST_TRIAL_SAMPLES
+from tasks.steps.choose_ranges import ChosenRanges, choose_ranges
+from tasks.steps.collect_statistics import Observation, collect_statistics
+from tasks.steps.correct_biases import CorrectedModel, correct_biases
+from tasks.steps.correct_sequentially import MOST_PASSES, correct_sequentially
+from tasks.steps.correct_sequentially import MOST_SAMPLES as MOST_SEQUENTIAL_SAMPLES
+from tasks.steps.equalize_layers import EqualizedModel, equalize_layers
+from tasks.steps.estimate_ranges import Scheme, estimate_ranges, smallest_scale, wanted_quantiles, wants_values
+from tasks.steps.find_unranged import find_unranged
+from tasks.steps.insert_fake_quantize import insert_fake_quantize
+from tasks.steps.place_quantizers import Placement, place_quantizers, require_points
+from tasks.steps.smooth_activations import SmoothedModel, Steps, smooth_activations
 
 Shards = tuple[tuple[ArraysRef, ...], ...]
 # Operations by name, each with the reason why it stays float.

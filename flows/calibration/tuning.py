@@ -3,9 +3,9 @@
 from flows.calibration.acceptance import Acceptance
 from flows.calibration.steps import CalibrationSteps
 from tasks.data.subset import evenly_spread
-from tasks.plan_tuning import plan_tuning
 from tasks.records import ModelRef
-from tasks.tune_layers import TunedLayer, tune_layers
+from tasks.steps.plan_tuning import plan_tuning
+from tasks.steps.tune_layers import TunedLayer, tune_layers
 
 
 def tune(

@@ -14,9 +14,9 @@ from tasks.graph.operations import read_operations
 from tasks.graph.presets import Preset, TensorOptions
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity
-from tests import models as m
-from tests.layer_kinds import KINDS, Kind
-from tests.quantize import quantize as fully_quantized
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
+from tests.support.quantize import quantize as fully_quantized
 
 
 def fake_quantize(data: ov.Output, name: str, low: float, high: float, levels: int = 256) -> ov.Output:

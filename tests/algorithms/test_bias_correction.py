@@ -19,9 +19,9 @@ from tasks.graph.operations import read_operations
 from tasks.graph.text import model_text
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.statistics import Statistics
-from tests import models as m
-from tests.layer_kinds import KINDS, Kind
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
+from tests.support.observe import observe
 
 Array = NDArray[Any]
 

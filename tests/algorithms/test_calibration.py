@@ -26,8 +26,8 @@ from tasks.numerics.statistics import (
     TensorStatistic,
     to_arrays,
 )
-from tests import models as m
-from tests.observe import observations, observe
+from tests.support import models as m
+from tests.support.observe import observations, observe
 
 Array = NDArray[Any]
 Collected = dict[str, TensorStatistic]

@@ -16,8 +16,8 @@ from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.text import model_text
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
 from tasks.numerics.statistics import Statistics
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 COUNT = 60
 SCHEME = Scheme(Preset.MIXED, activations=TensorOptions(range_estimator=RangeEstimator(preset=EstimatorPreset.AUTO)))

@@ -18,8 +18,8 @@ from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import Granularity, QuantizerConfig, Range, activation_parameters, fake_quantize
 from tasks.numerics.metrics import sqnr
 from tasks.numerics.statistics import StatisticType, TensorStatistic
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 Array = NDArray[Any]
 

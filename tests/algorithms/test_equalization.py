@@ -16,8 +16,8 @@ from tasks.graph.text import model_text
 from tasks.numerics.affine import Granularity
 from tasks.numerics.equalization import FACTORS, equalizing_factors
 from tasks.numerics.metrics import sqnr
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 
 def uneven() -> ov.Model:

@@ -20,7 +20,7 @@ from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
 from tasks.graph.naming import output_names
 from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
-from tests import models as m
+from tests.support import models as m
 
 Array = NDArray[Any]
 

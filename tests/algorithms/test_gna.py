@@ -21,8 +21,8 @@ from tasks.graph.scope import IgnoredScope
 from tasks.numerics.aggregators import Aggregator
 from tasks.numerics.estimators import Border, RangeEstimator
 from tasks.numerics.metrics import sqnr
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 WIDEST = TensorOptions(range_estimator=RangeEstimator(max=Border(aggregator=Aggregator.MAX)))
 BYTES = Scheme(activations=WIDEST)

@@ -25,7 +25,7 @@ from tasks.algorithms.inference import (
 )
 from tasks.data.samples import Sample as NamedSample
 from tasks.errors import InputError
-from tests import models as m
+from tests.support import models as m
 
 Array = NDArray[Any]
 SHAPE = (4, 8, 8)
@@ -246,7 +246,7 @@ BROKEN_SAMPLE = """
 import time
 import numpy as np
 from tasks.algorithms.inference import compile_for_samples, infer
-from tests import models as m
+from tests.support import models as m
 
 def data():
     for _ in range(8):

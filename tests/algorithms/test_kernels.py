@@ -17,10 +17,10 @@ from tasks.graph.presets import Preset, TensorOptions
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import Granularity
 from tasks.numerics.metrics import sqnr
-from tests import models as m
-from tests.graph.placed import floats
-from tests.layer_kinds import KINDS, Kind
-from tests.quantize import quantize
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
+from tests.support.placed import floats
+from tests.support.quantize import quantize
 
 INPUTS, FEATURES, ROWS = 16, 12, 5
 # Kernels that work leave more: sums of integers are exact.

@@ -21,9 +21,9 @@ from tasks.graph.text import model_text
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import Granularity, Mode
 from tasks.numerics.metrics import sqnr
-from tests import models as m
-from tests.layer_kinds import KINDS, Kind
-from tests.quantize import quantize
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
+from tests.support.quantize import quantize
 
 Array = NDArray[Any]
 

@@ -22,7 +22,7 @@ from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tasks.numerics.affine import FakeQuantizeParameters
 from tasks.numerics.statistics import TensorStatistic
-from tests.observe import observe
+from tests.support.observe import observe
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 

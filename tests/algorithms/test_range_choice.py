@@ -20,8 +20,8 @@ from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import QuantizerSetup, Role, place_quantizers
 from tasks.graph.presets import Scheme
 from tasks.numerics.affine import FakeQuantizeParameters
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 
 def samples(count: int = 4) -> list[Sample]:

@@ -19,8 +19,8 @@ from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters, Granularity, Mode
 from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
 from tasks.numerics.statistics import Statistics, TensorStatistic
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 NONE: frozenset[str] = frozenset()
 PER_CHANNEL = TensorOptions(granularity=Granularity.PERCHANNEL)

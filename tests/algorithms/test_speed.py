@@ -20,7 +20,7 @@ from tasks.numerics.affine import (
     activation_parameters,
     weight_parameters,
 )
-from tests import models as m
+from tests.support import models as m
 
 SHORT = 0.01
 SAMPLE: Sample = {"image": np.ones((16, 8, 8), np.float32)}

@@ -13,8 +13,8 @@ from tasks.numerics.aggregators import Aggregator
 from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
 from tasks.numerics.metrics import sqnr
 from tasks.numerics.statistics import TensorStatistic
-from tests import models as m
-from tests.observe import observe
+from tests.support import models as m
+from tests.support.observe import observe
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from tasks.algorithms.faulty import Verdict, judge, wrong_kernels
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.verification import Agreement, doubtful_outputs, verify
 from tasks.graph.judging import Judged, judged_tensors
-from tests import models as m
+from tests.support import models as m
 
 SHAPE = (1, 4, 7, 8)
 

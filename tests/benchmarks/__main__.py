@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and samples; writes to outputs/benchmarks")
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES), help="default: all")
     chosen = parser.parse_args(arguments)
-    page, picture = ROOT / "BENCHMARKS.md", ROOT / "tests" / "benchmarks" / PLOT
+    page, picture = (ROOT / "tests" / "benchmarks" / name for name in ("README.md", PLOT))
     if chosen.quick:
-        page, picture = (ROOT / "outputs" / "benchmarks" / name for name in ("BENCHMARKS.md", PLOT))
+        page, picture = (ROOT / "outputs" / "benchmarks" / name for name in ("README.md", PLOT))
     command = " ".join((".venv/bin/python -m tests.benchmarks", *(arguments or sys.argv[1:])))
 
     outcomes: list[Outcome] = []

@@ -16,7 +16,8 @@ from tasks.algorithms.calibration import Taps, collect_statistics, compile_taps
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
 from tasks.algorithms.sequential_correction import correct_sequentially
-from tasks.correct_sequentially import MOST_SAMPLES
+from tasks.engine.artifact_store import Store
+from tasks.engine.partial_statistics import open_statistics
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
@@ -26,8 +27,7 @@ from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
 from tasks.numerics.statistics import Observation, Statistics, to_arrays
 from tasks.records import Runtime
-from tasks.shards import open_statistics
-from tasks.store import Store
+from tasks.steps.correct_sequentially import MOST_SAMPLES
 from tests.benchmarks.cases import Sample
 
 

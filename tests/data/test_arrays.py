@@ -15,7 +15,7 @@ import pytest
 from tasks.data.arrays import Arrays, open_arrays
 from tasks.data.samples import listing
 from tasks.errors import InputError, did_you_mean
-from tests.privileges import like_anybody
+from tests.support.privileges import like_anybody
 
 X = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 Y = np.array([3, 0, 1, 3], np.int32)

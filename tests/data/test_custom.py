@@ -10,7 +10,7 @@ from tasks.errors import InputError
 
 
 def opened(name: str, **arguments: Any) -> CustomSamples:
-    return open_custom(Custom(path=f"tests.functions.{name}", arguments=arguments))
+    return open_custom(Custom(path=f"tests.support.functions.{name}", arguments=arguments))
 
 
 def test_pairs_have_classes() -> None:

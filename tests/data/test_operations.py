@@ -127,7 +127,7 @@ CASES = {
         ),
         lambda x: (resized(x, int(40 * 131 / 90), 40)[4:36, 13:45, ::-1].astype(np.float64) - 127) / 128,
     ),
-    "a function": Case((CallOnImage(path="tests.functions.invert"),), lambda x: 255 - x),
+    "a function": Case((CallOnImage(path="tests.support.functions.invert"),), lambda x: 255 - x),
 }
 
 
@@ -165,10 +165,10 @@ def test_sizes_remember_the_last_resize(image: Array) -> None:
         (Normalization(), "expected mean, std or both"),
         (Normalization(std=(1.0, 0.0, 1.0)), "std: expected no 0"),
         (Normalization(mean=float("nan")), "expected finite numbers"),
-        (CallOnImage(path="tests.functions.inver"), "has no 'inver'. Did you mean 'invert'?"),
+        (CallOnImage(path="tests.support.functions.inver"), "has no 'inver'. Did you mean 'invert'?"),
         (CallOnImage(path="tests.function.invert"), "cannot import 'tests.function'"),
         (CallOnImage(path="invert"), "expected the dotted path"),
-        (CallOnImage(path="tests.functions.VALUE"), "expected a function, it is int"),
+        (CallOnImage(path="tests.support.functions.VALUE"), "expected a function, it is int"),
     ],
 )
 def test_wrong_options_are_named(operation: Operation, message: str) -> None:
@@ -180,9 +180,12 @@ def test_wrong_options_are_named(operation: Operation, message: str) -> None:
 @pytest.mark.parametrize(
     ("operations", "message"),
     [
-        ((CallOnImage(path="tests.functions.flatten"),), "preprocessing.0 (callable)"),
-        ((CallOnImage(path="tests.functions.text"),), "returned str; expected an array"),
-        ((CallOnImage(path="tests.functions.fail"),), "tests.functions.fail: RuntimeError: it fell over"),
+        ((CallOnImage(path="tests.support.functions.flatten"),), "preprocessing.0 (callable)"),
+        ((CallOnImage(path="tests.support.functions.text"),), "returned str; expected an array"),
+        (
+            (CallOnImage(path="tests.support.functions.fail"),),
+            "tests.support.functions.fail: RuntimeError: it fell over",
+        ),
         ((ToGray(), SwapChannels()), "preprocessing.1 (bgr_to_rgb) on an array of shape (90, 131, 1)"),
         ((Resize(size=8), Resize(size=4, use_pillow=True)), "preprocessing.1 (resize) on an array"),
         ((Normalization(mean=(1.0, 2.0)),), "preprocessing.0 (normalization)"),

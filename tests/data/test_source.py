@@ -17,7 +17,7 @@ from tasks.data.image_folder import ImageFolder
 from tasks.data.operations import Crop, Normalization, Resize, SwapChannels
 from tasks.data.samples import Samples
 from tasks.data.source import Source, open_source, source_files
-from tasks.load_dataset import source_identity
+from tasks.steps.load_dataset import source_identity
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 PHOTOS = SHARED / "data" / "imagenet_sample"
@@ -29,7 +29,7 @@ def specs(tmp_path: Path) -> tuple[Source, ...]:
     np.save(tmp_path / "data.npy", np.zeros((2, 3), np.float32))
     (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
     files = AnnotatedFiles(annotation=Files(pattern="*.png"), data_source=tmp_path)
-    function = Custom(path="tests.functions.make_samples", arguments={"count": 2})
+    function = Custom(path="tests.support.functions.make_samples", arguments={"count": 2})
     return Arrays(tmp_path / "data.npy"), ImageFolder(tmp_path), Digits("training"), files, function
 
 

@@ -25,10 +25,10 @@ from prefect.settings import (
 )
 
 from flows.quantize import quantize
-from tasks.caching import results_folder
-from tasks.config import QuantizeConfig, from_hydra
+from tasks.config.schema import QuantizeConfig, from_hydra
+from tasks.engine.caching import results_folder
 from tasks.records import Report
-from tasks.tracking import Logged
+from tasks.tracking.client import Logged
 from tests.conftest import GUARD, REACHED
 
 SCRIPTS = Path(sys.executable).parent

@@ -14,9 +14,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from flows import compare, pot, schedule, ui
-from flows.preflight import check, settings
-from tasks.config import EvaluateConfig, QuantizeConfig
+from flows.commands import compare, pot, schedule, ui
+from flows.commands.preflight import check, settings
+from tasks.config.schema import EvaluateConfig, QuantizeConfig
 from tests.conftest import GUARD
 from tests.flows.conftest import QUICK, SCRIPTS, Commands
 from tests.pot.conftest import CORPUS, SHAPES

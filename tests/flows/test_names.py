@@ -8,8 +8,8 @@ import openvino as ov
 import pytest
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
-from tests import models as m
 from tests.flows.conftest import RunFlow
+from tests.support import models as m
 
 
 def annotated() -> ov.Model:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.caching import results_folder
 from tasks.data.digits import Digits, open_digits
 from tasks.digits import MODEL
+from tasks.engine.artifact_store import Store
+from tasks.engine.caching import results_folder
 from tasks.records import ModelRef, Report, Stage
-from tasks.store import Store
-from tasks.tracking import Logged
+from tasks.tracking.client import Logged
 from tests.flows.conftest import Commands, Outcome, RunFlow, finish
 
 STAGES = [

@@ -23,9 +23,9 @@ import pytest
 
 from tasks.data.digits import Digits, open_digits
 from tasks.errors import InputError
-from tasks.fetch_model import fetched
 from tasks.records import Runtime
-from tasks.registry import _find_here
+from tasks.tracking.fetch_model import fetched
+from tasks.tracking.registry import _find_here
 from tests.flows.conftest import SCRIPTS, Commands, Outcome, own_environment, wait_until_up
 
 # Of MLflow's own database and of what it imports.

@@ -12,7 +12,7 @@ import pytest
 from tests.flows.conftest import Commands, Outcome, own_environment
 
 ROOT = Path(__file__).parents[2]
-IMPORTS = ("import tasks.store", "import flows.quantize", "import tests.models", "import flows")
+IMPORTS = ("import tasks.engine.artifact_store", "import flows.quantize", "import tests.support.models", "import flows")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_what_the_user_says_about_a_library_stays(tmp_path: Path) -> None:
 
 FORKED = """
 import multiprocessing, sys, threading, time
-from flows.command_line import command
+from flows.commands.command_line import command
 
 @command
 def body():

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.engine.artifact_store import Store
 from tasks.graph.alignment import AlignmentPair, align_pair, find_pairs
 from tasks.graph.constants import constant_value
 from tasks.graph.naming import output_names
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.store import Store
-from tests import models as m
-from tests.graph.placed import activations
+from tests.support import models as m
+from tests.support.placed import activations
 
 Array = NDArray[Any]
 Layer = Callable[[ov.Node], ov.Node]

@@ -8,7 +8,7 @@ from openvino import opset13 as ops
 from tasks.graph.biases import change_bias, find_bias, insert_bias
 from tasks.graph.operations import read_operations
 from tasks.graph.traversal import nodes_by_name
-from tests import models as m
+from tests.support import models as m
 
 
 def bias_of(model: ov.Model, axis: int, layer: str = "layer") -> str | None:

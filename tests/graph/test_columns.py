@@ -9,8 +9,8 @@ import pytest
 from tasks.graph.columns import Form, form_of
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
-from tests import models as m
-from tests.layer_kinds import KINDS, Kind
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
 
 
 def form(kind: Kind) -> Form:

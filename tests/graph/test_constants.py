@@ -16,7 +16,7 @@ from tasks.graph.placement import place_quantizers
 from tasks.graph.presets import Scheme
 from tasks.graph.traversal import is_constant
 from tasks.numerics.statistics import TensorStatistic
-from tests.graph.constant_operations import BUILT, COMPUTED, LEFT_OUT, built, factories
+from tests.support.constant_operations import BUILT, COMPUTED, LEFT_OUT, built, factories
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 # What OpenVINO (2026.4) does not run on a CPU when all inputs are constants, in the float model either.

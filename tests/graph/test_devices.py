@@ -5,7 +5,7 @@ from tasks.errors import InputError
 from tasks.graph.devices import Device, find_device, row_name
 from tasks.graph.operations import read_operations
 from tasks.numerics.affine import Mode
-from tests import models as m
+from tests.support import models as m
 
 DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5")
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from tasks.engine.artifact_store import Store
 from tasks.graph.constants import constant_value
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.placement import QuantizationPoint, Role, place_quantizers
@@ -28,8 +29,7 @@ from tasks.numerics.affine import (
     halve_levels,
     weight_parameters,
 )
-from tasks.store import Store
-from tests import models as m
+from tests.support import models as m
 
 Array = NDArray[Any]
 SYMMETRIC = QuantizerConfig(8, Mode.SYMMETRIC, Granularity.PERCHANNEL)

@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.inference import compile_for_samples
 from tasks.graph.equalization import equalize_pair, find_pairs, read_columns, read_rows
-from tests import models as m
+from tests.support import models as m
 
 GENERATOR = np.random.default_rng(0)
 

@@ -10,9 +10,9 @@ from tasks.errors import InputError
 from tasks.graph.placement import place_quantizers
 from tasks.graph.reading import read_model
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
-from tests import models as m
-from tests.graph.onnx_file import write_classifier
-from tests.graph.placed import activations, floats, points, weights
+from tests.support import models as m
+from tests.support.onnx_file import write_classifier
+from tests.support.placed import activations, floats, points, weights
 
 
 def operations(*entries: tuple[str, dict[str, object]]) -> IgnoredScope:

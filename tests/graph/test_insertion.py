@@ -7,8 +7,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tests import models as m
-from tests.graph.placed import activations, floats, forms, points, weights
+from tests.support import models as m
+from tests.support.placed import activations, floats, forms, points, weights
 
 Binary = Callable[[ov.Node, ov.Node], ov.Node]
 

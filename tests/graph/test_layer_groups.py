@@ -5,7 +5,7 @@ from itertools import pairwise
 from tasks.graph.layer_groups import depends_on, find_sum, independent_groups, joined
 from tasks.graph.layers import Layer, find_layers
 from tasks.graph.operations import read_operations
-from tests import models as m
+from tests.support import models as m
 
 
 def layers() -> dict[str, Layer]:

@@ -7,9 +7,9 @@ from openvino import opset13 as ops
 
 from tasks.graph.layers import ChannelMean, Layer, find_layers, mean_shift, tap_shares
 from tasks.graph.operations import read_operations
-from tests import models as m
-from tests.float64 import layer_output
-from tests.layer_kinds import KINDS, Kind
+from tests.support import models as m
+from tests.support.float64 import layer_output
+from tests.support.layer_kinds import KINDS, Kind
 
 
 def only_layer(model: ov.Model) -> Layer:

@@ -8,7 +8,7 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.graph.logits import has_logits, take_logits
-from tests import models as m
+from tests.support import models as m
 
 X = np.random.default_rng(0).normal(1, 2, (1, 4, 3, 3)).astype(np.float32)
 

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.graph.matching import Step, chain, either, match, op, optional
 from tasks.graph.operations import Operation, read_operations
-from tests import models
+from tests.support import models
 
 
 def found(model: ov.Model, step: Step, last: str) -> set[str] | None:

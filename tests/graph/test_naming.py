@@ -8,12 +8,12 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from tasks.engine.artifact_store import Store
 from tasks.graph.biases import insert_bias
 from tasks.graph.naming import input_name, name_nodes, name_outputs, output_names
 from tasks.graph.reading import read_model
-from tasks.store import Store
-from tests import models as m
-from tests.graph.onnx_file import write_convolution, write_normalized
+from tests.support import models as m
+from tests.support.onnx_file import write_convolution, write_normalized
 
 UNNAMED_SHAPE = [1, 4]
 

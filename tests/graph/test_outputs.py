@@ -10,8 +10,8 @@ from openvino.op.util import Variable, VariableInfo
 
 from tasks.graph.placement import Role, place_quantizers, tapped_tensors
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
-from tests import models as m
-from tests.graph.placed import activations, floats, points, weights
+from tests.support import models as m
+from tests.support.placed import activations, floats, points, weights
 
 GNA = ["GNA", "GNA3", "GNA3.5"]
 NOTHING = IgnoredScope()

@@ -9,7 +9,7 @@ from openvino.utils.node_factory import NodeFactory
 
 from tasks.graph.operations import read_operations
 from tasks.graph.patterns import find_skipped
-from tests import models as m
+from tests.support import models as m
 
 SQUEEZE_AND_EXCITATION = "gate of squeeze-and-excitation"
 HARD_SWISH = "hard swish written out"

@@ -10,8 +10,8 @@ from tasks.errors import InputError
 from tasks.graph.placement import FloatOperation, Role, place_quantizers, tapped_tensors
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tasks.graph.text import model_text
-from tests import models as m
-from tests.graph.placed import activations, floats, forms, points, weights
+from tests.support import models as m
+from tests.support.placed import activations, floats, forms, points, weights
 
 
 def mvn(data: ov.Node, name: str) -> ov.Node:

@@ -6,8 +6,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tests import models as m
-from tests.graph.placed import activations, floats, points, weights
+from tests.support import models as m
+from tests.support.placed import activations, floats, points, weights
 
 
 def crossed(make: Callable[[ov.Node], ov.Node], shape: tuple[int, ...] = (1, 4, 8, 8)) -> ov.Model:

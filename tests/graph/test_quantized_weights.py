@@ -11,8 +11,8 @@ from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
 from tasks.graph.quantized_weights import QuantizedWeights, find_quantized_weights
 from tasks.graph.traversal import nodes_by_name
-from tests import models as m
-from tests.layer_kinds import KINDS, Kind
+from tests.support import models as m
+from tests.support.layer_kinds import KINDS, Kind
 
 
 def quantized(kind: Kind, axis: int | None, *, zero_point: bool, reshape: bool = False) -> ov.Model:

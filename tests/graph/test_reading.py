@@ -11,9 +11,9 @@ from openvino import opset13 as ops
 
 from tasks.errors import InputError
 from tasks.graph.reading import locate, model_files, read_model, require_float, require_room
-from tests import models as m
-from tests.graph.onnx_file import write_convolution, write_normalized
-from tests.privileges import like_anybody
+from tests.support import models as m
+from tests.support.onnx_file import write_convolution, write_normalized
+from tests.support.privileges import like_anybody
 
 SOME_PATH = Path("some.xml")
 

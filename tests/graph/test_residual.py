@@ -4,8 +4,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tests import models as m
-from tests.graph.placed import activations
+from tests.support import models as m
+from tests.support.placed import activations
 
 
 def sum_inputs(model: ov.Model, device: str = "CPU_SPR") -> set[str]:

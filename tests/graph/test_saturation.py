@@ -9,7 +9,7 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.graph.saturation import SaturationFix, halved_operations, resolve, smallest_scale
-from tests import models as m
+from tests.support import models as m
 
 FIRST = SaturationFix.FIRST_LAYER
 

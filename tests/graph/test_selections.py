@@ -14,9 +14,9 @@ from tasks.graph.placement import place_quantizers
 from tasks.graph.presets import Scheme
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.selections import find_selections
-from tests import models as m
-from tests.observe import observe
-from tests.quantize import quantize
+from tests.support import models as m
+from tests.support.observe import observe
+from tests.support.quantize import quantize
 
 SHAPE = (1, 4, 8, 8)
 

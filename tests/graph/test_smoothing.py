@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 
 from tasks.graph.smoothing import Product, SmoothPoint, find_smooth_points, read_weights, smooth
 from tasks.graph.traversal import nodes_by_name
-from tests import models as m
+from tests.support import models as m
 
 TOKENS, FEATURES, OUTPUTS = 5, 6, 4
 

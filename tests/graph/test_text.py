@@ -3,7 +3,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from tasks.graph.text import model_text
-from tests import models as m
+from tests.support import models as m
 
 
 def limit(name: str, *values: float) -> ov.Node:

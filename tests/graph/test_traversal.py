@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 
 from tasks.graph.constants import constant_value
 from tasks.graph.traversal import find_output, is_constant, nodes_by_name, tensor_name
-from tests import models as m
+from tests.support import models as m
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -6,8 +6,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tests import models as m
-from tests.graph.placed import forms, points
+from tests.support import models as m
+from tests.support.placed import forms, points
 
 Reader = Callable[[ov.Node], ov.Node]
 

@@ -197,7 +197,7 @@ def test_outputs_that_are_no_such_images_are_named(adapter: ImageProcessing, out
 
 
 def test_functions_may_be_adapters() -> None:
-    found = detections(CallAdapter(path="tests.functions.one_detection"), a=[0, 1, 2, 3])
+    found = detections(CallAdapter(path="tests.support.functions.one_detection"), a=[0, 1, 2, 3])
     assert found.corners.tolist() == [[0, 1, 2, 3]]
     for name, message in (
         ("uneven_detections", r"labels \(2,\), scores \(1,\) and boxes \(1, 4\)"),
@@ -207,4 +207,4 @@ def test_functions_may_be_adapters() -> None:
         ("fail", "fail: RuntimeError: it fell over"),
     ):
         with pytest.raises(InputError, match=message):
-            predict(CallAdapter(path=f"tests.functions.{name}"), {"a": np.zeros(1)}, SIZES)
+            predict(CallAdapter(path=f"tests.support.functions.{name}"), {"a": np.zeros(1)}, SIZES)

@@ -73,9 +73,9 @@ def test_f1_is_two_true_positives_over_all_that_were_meant_or_said() -> None:
 
 
 def test_functions_may_be_metrics() -> None:
-    metric = CallMetric(path="tests.functions.share_of_class_one")
+    metric = CallMetric(path="tests.support.functions.share_of_class_one")
     assert scores(metric, OUTPUTS, LABELS) == {"share_of_class_one/predicted": 0.0, "share_of_class_one/real": 0.25}
-    assert scores(CallMetric(path="tests.functions.half", name="h"), OUTPUTS, LABELS) == {"h": 0.5}
+    assert scores(CallMetric(path="tests.support.functions.half", name="h"), OUTPUTS, LABELS) == {"h": 0.5}
     for name, message in (
         ("not_a_number", "returned nan; expected a finite number"),
         ("text", "returned 'good'"),
@@ -83,7 +83,7 @@ def test_functions_may_be_metrics() -> None:
         ("hlf", "Did you mean 'half'?"),
     ):
         with pytest.raises(InputError) as caught:
-            scores(CallMetric(path=f"tests.functions.{name}"), OUTPUTS, LABELS)
+            scores(CallMetric(path=f"tests.support.functions.{name}"), OUTPUTS, LABELS)
         assert message in str(caught.value)
 
 
@@ -152,12 +152,17 @@ def test_nms_of_classes_leaves_other_classes_alone() -> None:
 def test_functions_may_postprocess() -> None:
     detected = found((0, 0.9, 0, 0, 10, 10))
     assert (
-        len(postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.drop_all"),), SIZES)[0].labels) == 0
+        len(
+            postprocess(detected, NOTHING, (CallOnDetections(path="tests.support.functions.drop_all"),), SIZES)[
+                0
+            ].labels
+        )
+        == 0
     )
     with pytest.raises(InputError, match="fail: RuntimeError: it fell over"):
-        postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.fail"),), SIZES)
+        postprocess(detected, NOTHING, (CallOnDetections(path="tests.support.functions.fail"),), SIZES)
     with pytest.raises(InputError, match="returned str; expected a dictionary"):
-        postprocess(detected, NOTHING, (CallOnDetections(path="tests.functions.text"),), SIZES)
+        postprocess(detected, NOTHING, (CallOnDetections(path="tests.support.functions.text"),), SIZES)
 
 
 # --- average precision

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from flows.command_line import _judge
-from flows.pot import Run, _all_checked, _as_hydra, _translations, parse, pot
-from tasks.config import AnnotatedFilesOptions, QuantizeConfig, from_hydra
+from flows.commands.command_line import _judge
+from flows.commands.pot import Run, _all_checked, _as_hydra, _translations, parse, pot
+from tasks.config.schema import AnnotatedFilesOptions, QuantizeConfig, from_hydra
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
 from tasks.pot.document import without_comments
@@ -605,8 +605,8 @@ def test_a_run_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys
         if failure := failures[one.translation.origin]:
             raise failure
 
-    monkeypatch.setattr("flows.pot._run", run)
-    monkeypatch.setattr("flows.pot.prepared", lambda *_: nullcontext())
+    monkeypatch.setattr("flows.commands.pot._run", run)
+    monkeypatch.setattr("flows.commands.pot.prepared", lambda *_: nullcontext())
     for names, code in ((list(failures), 1), (["minmax.json", "weights.json"], 2), (["weights.json"], 0)):
         words = [word for name in names for word in ("-c", name)]
         assert pot(parse(words), lambda _: unused, _judge) == code

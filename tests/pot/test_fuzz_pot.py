@@ -9,14 +9,14 @@ from random import Random
 import pytest
 import yaml
 
-from flows.command_line import _judge
-from flows.pot import _all_checked, _translations, parse
+from flows.commands.command_line import _judge
+from flows.commands.pot import _all_checked, _translations, parse
 from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
 from tasks.pot.document import without_comments
-from tests.mutations import in_bounded_time, mutated_bytes, mutated_tree, require_readable
 from tests.pot.conftest import CORPUS
+from tests.support.mutations import in_bounded_time, mutated_bytes, mutated_tree, require_readable
 
 CASES = 300
 FILES = sorted(file for file in CORPUS.iterdir() if file.suffix in (".json", ".yaml", ".yml"))

@@ -8,9 +8,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from flows.preflight import check
+from flows.commands.preflight import check
 from tasks.algorithms.inference import input_names, sample_inputs
-from tasks.config import QuantizeConfig
+from tasks.config.schema import QuantizeConfig
 from tasks.data.annotated_files import AnnotatedFiles, open_annotated_files
 from tasks.errors import InputError
 from tasks.pot.model_input import image_input

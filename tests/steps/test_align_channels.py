@@ -8,20 +8,20 @@ import openvino as ov
 import pytest
 from prefect.serializers import JSONSerializer
 
-from tasks import taps
-from tasks.align_channels import AlignedModel, align_channels
-from tasks.collect_statistics import collect_statistics
 from tasks.data.arrays import Arrays
+from tasks.engine import observed_model as taps
+from tasks.engine.artifact_store import Store, referenced
+from tasks.engine.partial_statistics import open_statistics
 from tasks.graph.alignment import find_pairs
 from tasks.graph.constants import constant_value
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.traversal import nodes_by_name
-from tasks.load_dataset import load_dataset, source_identity
-from tasks.place_quantizers import place_quantizers
 from tasks.records import ArraysRef, DatasetRef, Execution, ModelRef, Runtime
-from tasks.shards import open_statistics
-from tasks.store import Store, referenced
-from tests import models as m
+from tasks.steps.align_channels import AlignedModel, align_channels
+from tasks.steps.collect_statistics import collect_statistics
+from tasks.steps.load_dataset import load_dataset, source_identity
+from tasks.steps.place_quantizers import place_quantizers
+from tests.support import models as m
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from tasks import package_model as packaging
 from tasks.data.arrays import Arrays
-from tasks.load_dataset import load_dataset
-from tasks.package_model import Tensor, package_files, package_model
+from tasks.engine.artifact_store import Store
 from tasks.records import DatasetRef, ModelRef, Runtime
-from tasks.registry import log_model, release
-from tasks.store import Store
-from tests import models as m
+from tasks.steps import package_model as packaging
+from tasks.steps.load_dataset import load_dataset
+from tasks.steps.package_model import Tensor, package_files, package_model
+from tasks.tracking.registry import log_model, release
+from tests.support import models as m
 
 
 def two_inputs(store: Store) -> ModelRef:

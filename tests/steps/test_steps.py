@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks import evaluate_model as evaluating
-from tasks import speed_process
 from tasks.algorithms.evaluation import compile_alone
-from tasks.collect_statistics import collect_statistics
 from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.arrays import Arrays
 from tasks.data.digits import Digits, open_digits
 from tasks.data.readers import NumpyReader
 from tasks.digits import MODEL
+from tasks.engine import speed_process
+from tasks.engine.artifact_store import Store
 from tasks.errors import InputError
-from tasks.evaluate_model import compile_ahead, evaluate_model
 from tasks.graph.scope import IgnoredScope
-from tasks.load_dataset import load_dataset, source_identity
-from tasks.load_model import find_model, load_model
-from tasks.measure_speed import UnmeasuredError, describe_machine, measure_speed
 from tasks.numerics.statistics import StackedStatistics
-from tasks.place_quantizers import Placement, place_quantizers
 from tasks.records import DatasetRef, Execution, ModelRef, Runtime
-from tasks.store import Store
+from tasks.steps import evaluate_model as evaluating
+from tasks.steps.collect_statistics import collect_statistics
+from tasks.steps.evaluate_model import compile_ahead, evaluate_model
+from tasks.steps.load_dataset import load_dataset, source_identity
+from tasks.steps.load_model import find_model, load_model
+from tasks.steps.measure_speed import UnmeasuredError, describe_machine, measure_speed
+from tasks.steps.place_quantizers import Placement, place_quantizers
 
 DIGITS = Digits("training")
 
@@ -210,7 +210,7 @@ def test_models_are_compiled_once_ahead_or_not(
         compiled.append(model.get_friendly_name())
         return compile_alone(model, *arguments, **options)
 
-    monkeypatch.setattr("tasks.evaluate_model.compile_alone", counted)
+    monkeypatch.setattr("tasks.steps.evaluate_model.compile_alone", counted)
     runtime, dataset = replace(runtime, threads=2), samples(runtime)
     one = loaded(runtime)
     other = renamed(one, store)

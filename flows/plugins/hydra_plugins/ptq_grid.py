@@ -20,7 +20,7 @@ class GridSweeper(BasicSweeper):
         self.config = OmegaConf.create(hidden(OmegaConf.to_container(config)))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing: ``flows.preflight`` refuses bad points, and the launcher those that only Hydra can compose."""
+        """Nothing: ``preflight`` refuses bad points, and the launcher those that only Hydra can compose."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from flows.calibration.acceptance import Acceptance
-from flows.stages import Stages
+from flows.running.step_runner import Stages
 from tasks.data.digits import Digits
 from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
 

@@ -12,11 +12,11 @@ from openvino import opset13 as ops
 from flows.calibration import calibrate
 from flows.calibration.acceptance import Acceptance
 from flows.calibration.steps import CalibrationSteps, Shards
-from tasks import speed_process
-from tasks.estimate_ranges import SaturationFix
+from tasks.engine import speed_process
 from tasks.records import Decision, Report
-from tests import models as m
+from tasks.steps.estimate_ranges import SaturationFix
 from tests.flows.conftest import RunFlow
+from tests.support import models as m
 
 
 @pytest.fixture

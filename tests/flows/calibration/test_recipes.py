@@ -3,8 +3,8 @@
 import pytest
 
 from flows.calibration.recipes import Recipe, Traits, find_recipes
-from tasks.estimate_ranges import SaturationFix
-from tasks.options import QuantizationOptions
+from tasks.config.options import QuantizationOptions
+from tasks.steps.estimate_ranges import SaturationFix
 
 ALL, NOTHING = Traits(shares_scales=True, smoothable=True, alignable=True), Traits(False, False, False)
 NO = SaturationFix.NO

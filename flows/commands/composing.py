@@ -1,0 +1,103 @@
+"""Hydra's composition, where a user's files may hold anything: what is wrong with them is told in a line."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from hydra import compose
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from flows.running import interruptions
+from tasks.errors import InputError
+from tasks.pot.document import read_nodes
+
+# What Hydra, OmegaConf and yaml raise, besides their own errors, for what they do not expect in a file or word.
+_REFUSALS = (ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError, RecursionError)
+
+
+class UserFiles(FileConfigSource):
+    """Files of a user's folders, checked before they grow: an alias is a few bytes in a file, and a copy in Hydra."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Load a file. Raises InputError, with its name and line, for one that Hydra cannot take."""
+        file = Path(self.path, self._normalize_file_name(config_path))
+        node = read_nodes(file, "configuration")
+        _require_form(node, file)
+        try:
+            return super().load_config(config_path)
+        except yaml.MarkedYAMLError as failure:
+            place = failure.problem_mark or failure.context_mark
+            where = f"{file}:{place.line + 1}:{place.column + 1}" if place else str(file)
+            raise InputError(f"{where}: no YAML: {failure.problem or failure.context}.") from failure
+        except (*_REFUSALS, OmegaConfBaseException) as failure:
+            interruptions.require_none(failure)
+            raise InputError(f"{file}: expected a configuration: {reason_of(failure)}") from failure
+
+
+def _require_form(node: yaml.Node | None, file: Path) -> None:
+    """Raise InputError for a file of other than names and values, and for defaults and settings of Hydra that are."""
+    if node is None:
+        return
+    if not isinstance(node, yaml.MappingNode):
+        raise InputError(f"{file}:{node.start_mark.line + 1}: expected names and values, like a: 1")
+    for key, value in node.value:
+        where = f"{file}:{key.start_mark.line + 1}: {key.value}"
+        if key.value == "hydra" and not isinstance(value, yaml.MappingNode):
+            raise InputError(f"{where}: expected settings of Hydra, like {{sweep: {{dir: ...}}}}")
+        if key.value == "defaults" and not (
+            isinstance(value, yaml.SequenceNode) and all(map(_is_default, value.value))
+        ):
+            raise InputError(f"{where}: expected a list of names and groups, like [base, {{dataset: arrays}}, _self_]")
+
+
+def _is_default(node: yaml.Node) -> bool:
+    text = isinstance(node, yaml.ScalarNode) and node.tag.endswith(":str")
+    return text or (isinstance(node, yaml.MappingNode) and len(node.value) == 1)
+
+
+@contextmanager
+def checked_files() -> Iterator[None]:
+    """Have Hydra read files of folders as above."""
+    Plugins.instance()  # which registers the sources
+    types = SourcesRegistry.instance().types
+    before = types["file"]
+    types["file"] = UserFiles
+    try:
+        yield
+    finally:
+        types["file"] = before
+
+
+def composed(config_name: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    """The configuration; with Hydra's own part if asked for.
+
+    Raises InputError for files, HydraException for all else that cannot be composed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of defaults without _self_, which stand where Hydra's documentation says
+            return compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+    except (InputError, HydraException) as failure:
+        interruptions.require_none(failure)
+        raise
+    except _REFUSALS as failure:
+        interruptions.require_none(failure)
+        raise HydraException(reason_of(failure)) from failure
+
+
+def reason_of(failure: BaseException) -> str:
+    """What an error of Hydra or OmegaConf says: its first line, and the next one where that is only where."""
+    if isinstance(failure, RecursionError):
+        return "values go too deep, or refer to themselves"
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+    vague = lines[0].endswith(":") or lines[0].startswith("Error merging override")
+    cause = next((line for line in lines[1:] if not line.startswith(("full_key", "object_type", "reference"))), "")
+    return f"{lines[0].rstrip(':.')}: {cause}" if vague and cause else lines[0]

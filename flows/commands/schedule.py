@@ -1,0 +1,31 @@
+"""``ptq-schedule``: the same quantization again and again, by the clock, as long as this command runs."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from flows.commands.flags import readable_errors
+from flows.commands.preflight import settings
+from flows.running.environment import prepared
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """When, and the settings of ``ptq-quantize``. Exits with 2 for others."""
+    parser = ArgumentParser("ptq-schedule", description="Quantize by the clock, until Ctrl-C; needs a Prefect server.")
+    parser.add_argument("--cron", required=True, help="minute, hour, day, month, weekday: '0 3 * * *' is 3 o'clock")
+    parser.add_argument("--timezone", default="UTC", help="of --cron, like Europe/Berlin; default: UTC")
+    parser.add_argument("--name", default="quantize", help="of the deployment in Prefect; default: quantize")
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
+    parser.add_argument("overrides", nargs="*", help="what ptq-quantize is told")
+    return readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def schedule(arguments: Namespace) -> None:
+    """Serve the flow. Raises InputError for a schedule or settings that cannot be, or without a server."""
+    config = settings(arguments.overrides)
+    home = str(config.runtime.home.resolve())
+    with prepared(config.runtime.home, serves=False):
+        from flows.commands.scheduled import serve  # noqa: PLC0415 - Prefect reads its settings when it is imported
+
+        os.environ["PTQ_HOME"] = home  # each run is a process of its own, which composes the configuration anew
+        serve(arguments.overrides, arguments.cron, arguments.timezone, arguments.name)

@@ -1,0 +1,98 @@
+"""What people review after a run: the error of each layer after each step, the quantizers, and plots of it all."""
+
+from dataclasses import asdict, dataclass
+from math import log10
+from typing import Any
+
+from flows.calibration.calibrate import Calibrated
+from flows.running.step_runner import Stages
+from tasks.config.schema import QuantizeConfig
+from tasks.data.subset import evenly_spread, set_apart
+from tasks.records import ArraysRef, DatasetRef, Report, Runtime
+from tasks.steps.analyze_model import MOST_SAMPLES, Analysis, analyze_model
+from tasks.steps.describe_model import Description, describe_model
+from tasks.steps.draw_plots import draw_plots
+
+PARTS = ("noise", "weights", "activations", "inherited", "execution", "mean_shift")
+
+
+@dataclass(frozen=True)
+class Review:
+    """The errors of layers by step, the quantizers, and what is worth knowing about how they were found."""
+
+    analyses: dict[str, Analysis]
+    description: Description
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[dict[str, Any], ...]:
+        """What the report says of each layer."""
+        found: dict[str, dict[str, Any]] = {}
+        for step, analysis in self.analyses.items():
+            for each in analysis.layers:
+                row = found.setdefault(each.layer, {"name": each.layer, "type": each.type, "steps": {}})
+                parts = {part: getattr(each, part) / each.signal if each.signal else None for part in PARTS}
+                row["steps"][step] = {"sqnr_db": each.sqnr_db, **parts}
+        return tuple(found.values())
+
+    @property
+    def quantizers(self) -> tuple[dict[str, Any], ...]:
+        """What the report says of each quantizer."""
+        return tuple(asdict(each) for each in self.description.quantizers)
+
+
+def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef) -> Review:
+    """Analyse the model after each step on samples that judge, and describe the finished one."""
+    observed, run, options = calibrated.observed, config.runtime, config.evaluation
+    if not (options.analyze or options.page):
+        note = "layers were not analysed and quantizers not described: evaluation.analyze and .page are false"
+        return Review({}, Description((), {}), (note,))
+    description: Description = stages.run(
+        describe_model,
+        model=observed.model,
+        quantized=calibrated.model,
+        setup=observed.placement.setup,
+        statistics=observed.statistics,
+        runtime=run,
+    )
+    if not options.analyze:
+        return Review({}, description, ("layers were not analysed: evaluation.analyze is false",))
+    judges, notes = samples.take(set_apart(len(samples), config.quantization.gate_samples)), tuple[str, ...]()
+    if not judges:
+        judges = samples.take(range(len(samples)))
+        notes = ("layers were analysed on calibration samples: quantization.gate_samples sets none apart",)
+    chosen = judges.take(evenly_spread(len(judges), MOST_SAMPLES))
+    analyses: list[Analysis] = stages.map(
+        analyze_model,
+        [
+            {"model": observed.model, "quantized": quantized, "samples": chosen, "runtime": run}
+            for quantized in calibrated.path.values()
+        ],
+        [len(chosen)] * len(calibrated.path),
+    )
+    skipped = tuple(f"not analysed: {reason}" for reason in analyses[-1].skipped)
+    notes = (*notes, *skipped, *_wrongly_executed(analyses[-1]))
+    return Review(dict(zip(calibrated.path, analyses, strict=True)), description, notes)
+
+
+def _wrongly_executed(analysis: Analysis) -> tuple[str, ...]:
+    return tuple(
+        f"{each.layer}: OpenVINO's integer kernel on this CPU does not compute what quantized weights and inputs give"
+        f" ({10 * log10(each.signal / each.execution):.1f} dB); an entry of quantization.ignored.scope keeps it float"
+        for each in analysis.layers
+        if each.wrongly_executed
+    )
+
+
+def draw_report(stages: Stages, report: Report, review: Review, runtime: Runtime) -> ArraysRef:
+    """Plots of the report, one step."""
+    plots: ArraysRef = stages.run(
+        draw_plots,
+        metrics=report.metrics,
+        sizes=report.sizes,
+        decisions=report.decisions,
+        analyses=review.analyses,
+        description=review.description,
+        runtime=runtime,
+    )
+    return plots

@@ -1,0 +1,1 @@
+"""How steps run: one after the other or on Dask workers, with which Prefect server and settings."""

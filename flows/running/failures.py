@@ -1,0 +1,60 @@
+"""What a failure means to the user: an exit code and, where that says all, one line."""
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+from tasks.errors import BrokenModelError, InputError, readable, shortened
+from tasks.tracking.client import TrackingError
+
+BAD_INPUT = 2
+FAILED = 1
+
+_FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "no space is left for")
+_FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
+# What a database says when the system does not let it write.
+_UNWRITTEN = ("disk I/O error", "database or disk is full")
+
+
+class ServerError(RuntimeError):
+    """Prefect's server did not start, or is gone; the message is one line that names the cause and the way out."""
+
+
+def judge(failure: Exception) -> tuple[int, str | None]:
+    """The exit code for a failure and the line that says all; None for the line where there is no such line."""
+    if isinstance(failure, InputError):
+        return BAD_INPUT, str(failure)
+    if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
+        return BAD_INPUT, readable(f"'{failure.filename}': {failure.strerror}")
+    return FAILED, _line(failure)
+
+
+def _line(failure: Exception) -> str | None:
+    if isinstance(failure, TrackingError | ServerError | BrokenModelError):
+        return str(failure) + (_limit() if any(each in str(failure) for each in _UNWRITTEN) else "")
+    if isinstance(failure, OSError) and (failure.filename or failure.errno in _FULL):
+        return f"{_refused(failure)}; an earlier output is as it was"
+    if isinstance(failure, MemoryError):
+        return f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
+    if str(failure).startswith("Failed to reach API"):
+        return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
+    return None
+
+
+def _limit() -> str:
+    """That files may not grow as they like, where that is so."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if limit == resource.RLIM_INFINITY else f"; files must not grow beyond {limit / 1e6:.3g} MB (ulimit -f)"
+
+
+def _refused(failure: OSError) -> str:
+    """Which file the system refused, and why; of one that is gone the highest folder that is gone with it."""
+    name = failure.filename2 or failure.filename or "a file"
+    if failure.errno in _FULL:
+        return f"{_FULL[failure.errno]} '{name}'"
+    if failure.errno == errno.ENOENT and not isinstance(name, int):
+        path = Path(os.fsdecode(name)).absolute()
+        gone = [each for each in (*reversed(path.parents), path) if not os.path.lexists(each)]
+        return f"'{gone[0] if gone else path}' is gone"
+    return f"cannot use '{name}': {failure.strerror}"

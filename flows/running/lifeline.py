@@ -1,0 +1,49 @@
+"""Processes that end with the one that started them, whatever ended that one.
+
+``python -P -m flows.running.lifeline PARENT MODULE [ARGUMENT ...]`` runs a module as ``python -m`` does. The process
+looks who its parent is: the signal that Linux offers (PR_SET_PDEATHSIG) comes when the *thread* that started a process
+ends, and the ends of a pipe live on in whatever the parent forked.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 10.0
+
+
+def tied(module: str, *arguments: str) -> Sequence[str]:
+    """The command that runs a module and ends with this process; to be started in a session of its own."""
+    # -P: the user's folder may hold a module of that name.
+    return [sys.executable, "-P", "-m", __name__, str(os.getpid()), module, *arguments]
+
+
+def end_with(parent: int) -> None:
+    """End this process, with its group if it leads one, soon after ``parent`` is no longer its parent."""
+    if all(thread.name != __name__ for thread in threading.enumerate()):
+        threading.Thread(target=_watch, args=(parent,), name=__name__, daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    _signal(signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    _signal(signal.SIGKILL)
+
+
+def _signal(number: signal.Signals) -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), number)
+    else:
+        os.kill(os.getpid(), number)
+
+
+if __name__ == "__main__":
+    end_with(int(sys.argv[1]))
+    del sys.argv[:2]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

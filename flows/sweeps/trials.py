@@ -1,0 +1,103 @@
+"""The points of a sweep: each is run, whatever became of the others, and leaves a record in the sweep's folder.
+
+Records are files, because launchers run points in other processes or on other machines, and because Ctrl-C and crashes
+must not lose what is done.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.output.files import write_json
+from tasks.records import Report
+
+Metrics = Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is known before the first point: the folder of the records, the keys that differ, how many points.
+
+    ``objectives`` are metrics of the last model and ``maximize`` or ``minimize`` each; none: it is no search.
+    ``flags`` tell the commands where the configuration is, if not where it always is.
+    """
+
+    folder: Path
+    keys: tuple[str, ...]
+    total: int
+    objectives: dict[str, str]
+    model: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the sweep is called: its folder, and the one above, which is the day."""
+        return "/".join(self.folder.parts[-2:])
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point: its overrides, how long it took, its metrics by role of the model, or why it failed.
+
+    ``executed`` of its ``steps`` were not cached. ``code`` is the exit code that it would have alone.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    output: str
+    seconds: float
+    metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    steps: int = 0
+    executed: int = 0
+    failure: str = ""
+    code: int = 0
+
+    @property
+    def last(self) -> dict[str, float | None]:
+        """The metrics of the last model, the INT8 one."""
+        return next(reversed(self.metrics.values()), {})
+
+    def varied(self, keys: Sequence[str]) -> dict[str, str]:
+        """The values of the keys that differ among the points."""
+        given = dict(override.lstrip("+").split("=", 1) for override in self.overrides if "=" in override)
+        return {key: given.get(key, "") for key in keys}
+
+
+def result_of(value: object) -> dict[str, Any]:
+    """What a record says of what a flow returned: a report, or metrics."""
+    if isinstance(value, Report):
+        runs = sum(stage.runs for stage in value.stages)
+        return {"metrics": value.metrics, "steps": runs, "executed": runs - sum(stage.cached for stage in value.stages)}
+    return {"metrics": value if isinstance(value, Mapping) else {}}
+
+
+def write_sweep(sweep: Sweep) -> None:
+    """Let the points know what they are points of."""
+    (sweep.folder / "points").mkdir(parents=True, exist_ok=True)
+    write_json(sweep.folder / "sweep.json", asdict(sweep))
+
+
+def read_sweep(folder: Path) -> Sweep | None:
+    """The sweep of a folder; None where nobody wrote it."""
+    try:
+        content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Sweep(**content | {"folder": folder, "keys": tuple(content["keys"]), "flags": tuple(content["flags"])})
+
+
+def write_point(folder: Path, point: Point) -> None:
+    """Leave the record of a point."""
+    (folder / "points").mkdir(parents=True, exist_ok=True)
+    staging = folder / "points" / f".{point.number}.incomplete"
+    write_json(staging, asdict(point))
+    staging.replace(folder / "points" / f"{point.number}.json")
+
+
+def read_points(folder: Path) -> list[Point]:
+    """The points that ended, in their order."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / "points").glob("*.json")]
+    points = [Point(**content | {"overrides": tuple(content["overrides"])}) for content in contents]
+    return sorted(points, key=lambda point: point.number)

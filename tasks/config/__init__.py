@@ -1,0 +1,1 @@
+"""The composed configuration, checked once: its schema, parameters of DefaultQuantization, messages."""

@@ -1,0 +1,85 @@
+"""What MLflow keeps of a sweep besides the runs of its points: the run that they are children of, and failed points."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.tracking import client
+from tasks.tracking.options import TrackingOptions
+
+# MLflow's limit for the value of a tag.
+_LONGEST_TAG = 5000
+
+
+def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str, folder: Path) -> None:
+    """Have MLflow make the run of a sweep while the first point runs, as well as its database where there is none.
+
+    Nobody waits for it, and should it fail, the points tell. The ``folder`` is locked as long as the sweep runs.
+    """
+    tags = {client.SWEEP_FOLDER: str(folder)}
+    with client.handing_over(lambda _: None):
+        _log(options, home, name=name, tags=tags, sweep=sweep, leads=True, status=client.RUNNING)
+
+
+def log_sweep(
+    options: TrackingOptions,
+    home: Path,
+    *,
+    sweep: str,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    best: str,
+    failures: Mapping[int, str],
+    counts: Mapping[str, float],
+    status: str,
+) -> str:
+    """Complete the run of a sweep, or make it; returns MLflow's identifier.
+
+    ``rows`` are the table of points, ``best`` what to know about the best of them. Both become the description, which
+    MLflow shows on top, and artifacts. Of each failed point a tag says why.
+    """
+    described = _markdown(rows, best, failures)
+    tags = {"mlflow.note.content": described} | {f"failed.{number}": reason for number, reason in failures.items()}
+    texts = {"points.json": json.dumps(rows, indent=2), "points.md": described}
+    return _log(
+        options, home, name=name, metrics=counts, tags=tags, texts=texts, sweep=sweep, leads=True, status=status
+    )
+
+
+def log_failed_point(
+    options: TrackingOptions,
+    home: Path,
+    *,
+    name: str,
+    parameters: Mapping[str, Any],
+    failure: str,
+    files: Sequence[Path],
+) -> str:
+    """A point that failed: its parameters and why; returns MLflow's identifier."""
+    tags = {"failure": failure, "mlflow.note.content": failure}
+    logged = [str(file.resolve()) for file in files]
+    sweep = options.sweep
+    return _log(options, home, name=name, parameters=parameters, tags=tags, files=logged, sweep=sweep, status="FAILED")
+
+
+def _log(options: TrackingOptions, home: Path, *, tags: Mapping[str, str] | None = None, **contents: Any) -> str:
+    fitting = {name: client.fitting(text, _LONGEST_TAG, " ...") for name, text in (tags or {}).items()}
+    place = str(home.resolve())
+    run = client.Run(uri=options.uri, home=place, experiment=options.experiment, tags=fitting, **contents)
+    return client.log(run).run_id
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]], best: str, failures: Mapping[int, str]) -> str:
+    """The table of points, the best, and what failed."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else "no point ended"
+    failed = "\n".join(f"- point {number} failed: {reason}" for number, reason in failures.items())
+    return "\n\n".join(part for part in (best, table, failed) if part)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|")
