@@ -19,10 +19,11 @@ _PLACEHOLDER = re.compile(r"\*{3}[0-9]*")
 _WORDS = {"password", "passwd", "passphrase", "pass", "pwd", "secret", "credential", "credentials", "token", "bearer"}
 _PAIRS = {"apikey", "accesskey", "accountkey", "privatekey", "sharedkey", "authstring"}
 _OF_QUERIES = {"sig", "signature", "key"}
+_FOLDERS = ("PWD", "OLDPWD")  # of the environment
 _PLACES = {"file", "path", "dir", "folder", "url", "uri"}
 # In an address: what stands behind the user's name, a name as long as a token, values of its query.
 _PASSWORD = re.compile(r"(?<=://)(?P<before>[^\s/?#@:'\"]*:)(?P<secret>[^\s'\"]+)(?=@)")
-_WHOLE_ADDRESS = re.compile(r"^(?P<before>[\w.+-]+://[^\s/?#@:]*:)(?P<secret>.+)(?=@)", re.DOTALL)
+_WHOLE_ADDRESS = re.compile(r"^(?P<before>['\"]?[\w.+-]+://[^\s/?#@:]*:)(?P<secret>.+)(?=@)", re.DOTALL)
 _USER = re.compile(r"(?<=://)(?P<before>)(?P<secret>[^\s/?#@:'\"]{20,})(?=@)")
 _QUERY = re.compile(r"(?P<before>[?&;](?P<name>[\w.-]+)=)(?P<secret>[^\s&;#'\"]+)")
 # In a word of the command line that is no setting.
@@ -94,8 +95,9 @@ def redacted(text: str) -> str:
 
 def redacted_word(word: str) -> str:
     """A word of the command line whose grammar is not known, without what looks like a secret."""
-    hidden_word = _without(word, _SETTING, is_secret)
-    return _without_addresses(hidden_word)
+    key, sign, value = word.partition("=")
+    word = f"{key}{sign}{_without(value, _WHOLE_ADDRESS)}"
+    return _without_addresses(_without(word, _SETTING, is_secret))
 
 
 def forgotten(value: Any, key: str = "") -> Iterator[str]:
@@ -111,7 +113,7 @@ def _learn_environment() -> None:
     """Know what the environment holds: secrets of libraries, all alike, and those of the process that started us."""
     inherited = json.loads(os.environ.pop(_ENVIRONMENT, "{}"))
     for name, value in dict(os.environ).items():
-        hidden(value, name)
+        hidden(value, "" if name in _FOLDERS else name)
     _spellings.update(dict.fromkeys(_spellings, "***"))
     _known.clear()
     os.environ.pop(_ENVIRONMENT, None)

@@ -128,7 +128,7 @@ def test_the_refusal_is_a_line_a_key() -> None:
 
 CHILD = """
 from tasks.redaction import redacted, revealed
-print(revealed("http://me:***@host"), redacted("inherited-1 env-pass-1 proxy-pass-1"))
+print(revealed("http://me:***@host"), redacted("inherited-1 env-pass-1 proxy-pass-1 /some/folder"))
 """
 
 
@@ -137,9 +137,10 @@ def test_other_processes_know_from_the_environment_alone(tmp_path: object) -> No
     environment = own_environment(tmp_path) | {  # type: ignore[arg-type]
         "PTQ_HIDDEN": os.environ["PTQ_HIDDEN"],
         "MLFLOW_TRACKING_PASSWORD": "env-pass-1",
+        "PWD": "/some/folder",
         "HTTPS_PROXY": "http://me:proxy-pass-1@proxy:1",
     }
     done = subprocess.run(
         [sys.executable, "-P", "-c", CHILD], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "http://me:inherited-1@host *** *** ***\n"
+    assert done.stdout == "http://me:inherited-1@host *** *** *** /some/folder\n"
