@@ -179,7 +179,7 @@ def test_other_commands(guarded: Commands, tmp_path_factory: pytest.TempPathFact
             "ptq-evaluate",
             uri(ADDRESS),
             "output_dir=eval",
-            *DATA,
+            "model.path=pkg://tasks.digits/digits.xml",
             *(word.replace("dataset", "validation") for word in DATA),
         ),
         guarded.run("ptq-compare", "one", "two", uri(ADDRESS)),

@@ -176,6 +176,28 @@ def test_a_process_that_dies_twice_is_told_and_leaves_a_run_that_ended(
     assert run.data.tags["failure"] == reasons[0]
 
 
+COMPILES_NOTHING = """
+import os, signal
+import openvino
+openvino.Core.compile_model = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)
+from tasks.tracking_process import _serve
+_serve()
+"""
+
+
+def test_a_model_that_openvino_does_not_survive_is_logged(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its example, and without a trial of it."""
+    monkeypatch.setattr(tracking, "COMMAND", (sys.executable, "-P", "-c", COMPILES_NOTHING))
+    logged = tracking.log(full_run(tmp_path))
+    store = client(home)
+    whole(store)
+    (output,) = store.get_run(logged.run_id).outputs.model_outputs
+    files = {file.path for file in store.list_logged_model_artifacts(output.model_id)}
+    assert {"serving_input_example.json", "input_example.json", "MLmodel"} <= files
+
+
 def test_a_process_killed_before_it_is_asked_costs_nothing(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     client.start()
     process = client._waiting[0][0]._process
