@@ -180,7 +180,7 @@ COMPILES_NOTHING = """
 import os, signal
 import openvino
 openvino.Core.compile_model = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)
-from tasks.tracking_process import _serve
+from tasks.tracking.worker import _serve
 _serve()
 """
 
@@ -189,9 +189,9 @@ def test_a_model_that_openvino_does_not_survive_is_logged(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its example, and without a trial of it."""
-    monkeypatch.setattr(tracking, "COMMAND", (sys.executable, "-P", "-c", COMPILES_NOTHING))
-    logged = tracking.log(full_run(tmp_path))
-    store = client(home)
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", COMPILES_NOTHING))
+    logged = client.log(full_run(tmp_path))
+    store = store_client(home)
     whole(store)
     (output,) = store.get_run(logged.run_id).outputs.model_outputs
     files = {file.path for file in store.list_logged_model_artifacts(output.model_id)}
