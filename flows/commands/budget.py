@@ -1,13 +1,12 @@
 """A bound on what reading a configuration may take: a few lines that refer to each other can stand for 10^9 values."""
 
+import ctypes
 import resource
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from tasks.errors import InputError
 
@@ -24,27 +23,28 @@ class _Exceeded(BaseException):
 def bounded(what: str, *, seconds: float = SECONDS, size: int = BYTES) -> Iterator[None]:
     """Raise InputError when the body takes more seconds of processor, or more bytes of memory, than that.
 
-    Python tells the main thread alone when time has passed: elsewhere nothing is bounded.
+    A thread looks on: the signal of a timer reaches the threads of OpenVINO, too, and ends the process at times.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    start, held = time.process_time(), _memory()
+    start, held, reader, over = time.process_time(), _memory(), threading.get_ident(), threading.Event()
 
-    def look(_number: int, _frame: FrameType | None) -> None:
-        if time.process_time() - start > seconds or _memory() - held > size:
-            raise _Exceeded
+    def watch() -> None:
+        while not over.wait(_TICK):
+            if time.process_time() - start > seconds or _memory() - held > size:
+                # Python has this for debuggers: the thread raises it before its next instruction.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(reader), ctypes.py_object(_Exceeded))
+                return
 
-    before = signal.signal(signal.SIGPROF, look)
-    signal.setitimer(signal.ITIMER_PROF, _TICK, _TICK)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
     except _Exceeded as failure:
         limits = f"{seconds:g} s or {size / 2**30:g} GB"
         raise InputError(f"{what}: takes more than {limits} to read; do values repeat each other?") from failure
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def _memory() -> int:
