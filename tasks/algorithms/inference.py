@@ -128,15 +128,14 @@ def infer(
             failures.append(failure)
 
     queue.set_callback(finished)
-    count = 0
+    count, started = 0, set[int]()
     try:
         for number, group in enumerate(_groups(samples, batch)):
-            request = queue[queue.get_idle_request_id()]
+            started.add(place := queue.get_idle_request_id())
+            request = queue[place]
             for state in request.query_state():
                 state.reset()
-            fitted = [
-                sample_inputs(compiled.inputs, sample, count + place, batch) for place, sample in enumerate(group)
-            ]
+            fitted = [sample_inputs(compiled.inputs, sample, index, batch) for index, sample in enumerate(group, count)]
             queue.start_async(_joined(fitted, batch), number)
             count += len(group)
             if failures:
@@ -147,6 +146,8 @@ def infer(
         # A queue that is freed while requests run waits for their callbacks, which wait for Python's lock, forever.
         try:
             queue.wait_all()
+            for place in started:  # until its thread has let go of the callback as well
+                queue[place].wait()
         except RuntimeError as failure:
             failures.append(_not_inferred(failure))
         receivers.clear()
@@ -157,8 +158,7 @@ def infer(
 
 
 def _not_inferred(failure: RuntimeError) -> InputError:
-    error = InputError(f"OpenVINO cannot infer the samples: {reason_of(failure)}")
-    error.__cause__ = failure
+    (error := InputError(f"OpenVINO cannot infer the samples: {reason_of(failure)}")).__cause__ = failure
     return error
 
 

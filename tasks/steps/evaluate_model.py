@@ -91,7 +91,6 @@ def evaluate_model(
     names = input_names(opened)
     loaded = _loaded(samples, dataset, names, sizes, runtime.keep_samples)
     first_few = list(islice(_loaded(samples, dataset, names, [], runtime.keep_samples), _CHECKED)) if check else []
-    graph = _in_background(opened, whole_inputs(opened, first_few[0]), runtime.threads) if check else None
     compiled = partial(_compiled, opened, model, runtime, logits)
     rows = collect_rows(opened, loaded, advance_by_one(), compiled)
     annotations = annotations_of(samples).take(dataset.indices)
@@ -116,8 +115,9 @@ def evaluate_model(
     wanted = store.open_arrays(reference.outputs)
     metrics |= comparison_metrics(wanted, outputs)
     doubts: tuple[str, ...] = ()
-    if graph:  # inferred last: only compiling goes beside what else runs
-        doubts = doubtful_outputs(wanted, outputs, graph_outputs(opened, first_few, lambda _: graph.result()))
+    if check:
+        graph = partial(compile_graph_alone, opened, threads=runtime.threads)
+        doubts = doubtful_outputs(wanted, outputs, graph_outputs(opened, first_few, graph))
     return Evaluation(metrics, len(dataset), None, notes + not_compared(wanted, outputs), logits, doubts=doubts)
 
 
@@ -151,14 +151,6 @@ def compile_ahead(models: Sequence[ModelRef], dataset: DatasetRef, runtime: Runt
         key = runtime.home.resolve(), model, wanted, whole_inputs(opened, first), runtime.threads
         _ahead[key] = pool.submit(compile_alone, opened, *key[3:], logits=wanted)
     pool.shutdown(wait=False)
-
-
-def _in_background(opened: Any, whole: tuple[str, ...], threads: int | None) -> Future[Any]:
-    """The graph of a quantized model, compiled beside what comes next: that keeps one processor busy."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(compile_graph_alone, opened, whole, threads)
-    pool.shutdown(wait=False)
-    return future
 
 
 def _compiled(opened: Any, model: ModelRef, runtime: Runtime, logits: bool, whole: tuple[str, ...]) -> Any:

@@ -23,8 +23,13 @@ from tests.pot.conftest import CORPUS, SHAPES
 from tests.shapes.render import write_voc
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "tasks").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), ROOT / ".github" / "CONTRIBUTING.md"]
+    + [page for room in ("flows", "conf", "tasks", "docker", "tests") for page in (ROOT / room).rglob("*.md")]
+)
 MODULES = sorted(file for room in ("tasks", "flows") for file in (ROOT / room).rglob("*.py"))
+# Pictures in words, and code: tests/test_contributing.py builds that.
+OTHER_BLOCK = re.compile(r"^```(?:mermaid|python)\n.*?^```", re.M | re.S)
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 # In running text a command has arguments, or is a target of make; the name of one alone is a name.
 INLINE = re.compile(r"`((?:\S*ptq-\w+|make|pip|docker|dask|mlflow|export) [^`]+)`")
@@ -39,6 +44,7 @@ def shown(page: Path) -> Iterator[str]:
     if page.suffix == ".py":
         yield from IN_DOCSTRING.findall(text)
         return
+    text = OTHER_BLOCK.sub("", text)
     for block in BLOCK.findall(text):
         yield from (line for line in block.replace("\\\n", " ").splitlines() if not PRINTED.fullmatch(line))
     yield from INLINE.findall(BLOCK.sub("", text))

@@ -29,6 +29,7 @@ STAGES = [
     "load_dataset",
     "place_quantizers",
     "collect_statistics",
+    "find_unranged",
     "estimate_ranges",
     "insert_fake_quantize",
     "correct_biases",
@@ -111,7 +112,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
         2,
         1,
         5,
-        *[1] * 9,
+        *[1] * 10,
         2,
         1,
     ]  # two data sets, five shards of 64, two INT8 models
@@ -305,7 +306,7 @@ JUDGED = ("evaluate_model", "evaluate_model")
 FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "correct_biases", *JUDGED, "evaluate_model", *REVIEWED)
 CHANGES = {
     "nothing": Change((), ()),
-    "preset": Change(("quantization.preset=mixed",), FROM_RANGES),
+    "preset": Change(("quantization.preset=mixed",), ("find_unranged", *FROM_RANGES)),
     "saturation": Change(("quantization.saturation_fix=all",), FROM_RANGES),
     "threads": Change(("runtime.threads=1",), ()),
     "a seed that draws nothing": Change(("quantization.seed=8",), ()),
