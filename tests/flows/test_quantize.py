@@ -84,6 +84,12 @@ def executed(report: Report) -> list[str]:
 
 
 @pytest.fixture(scope="module")
+def commands(commands: Commands) -> Commands:
+    """The same with a home that nothing else has used."""
+    return replace(commands, home=commands.folder / "own home")
+
+
+@pytest.fixture(scope="module")
 def first(commands: Commands) -> Finished:
     """A run with the defaults, speed included, in a fresh home."""
     arguments = ("output_dir=first", "evaluation.speed_seconds=0.1", "tracking.run_name=chosen")

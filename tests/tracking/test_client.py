@@ -185,6 +185,7 @@ _serve()
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_openvino_does_not_survive_is_logged(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_locked_database_is_told(home: Path) -> None:
         holder.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_database_is_told(home: Path) -> None:
     damage(home / "mlflow.db")
     with pytest.raises(TrackingError, match=r"mlflow.db' is damaged; move it away"):

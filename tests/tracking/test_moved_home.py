@@ -54,7 +54,8 @@ def copy(old: Path, new: Path) -> None:
         file.write_text("of the old home")
 
 
-@pytest.mark.parametrize("transfer", [pytest.param(move, marks=pytest.mark.slow), copy])
+@pytest.mark.slow
+@pytest.mark.parametrize("transfer", [move, copy])
 def test_artifacts_go_to_the_home_in_use_and_are_read_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfer: Callable[[Path, Path], object]
 ) -> None:

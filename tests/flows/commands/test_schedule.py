@@ -148,6 +148,7 @@ def test_an_idle_schedule_is_paused_by_a_signal(server: str, tmp_path: Path, num
     assert states(server, name) == {"paused": 1}
 
 
+@pytest.mark.slow
 def test_a_schedule_whose_server_is_gone_says_so(line: Line, tmp_path: Path) -> None:
     environment = own_environment(tmp_path) | {"PTQ_HOME": str(tmp_path / "home"), "PREFECT_API_URL": line.url}
     clock = started(environment, tmp_path, "--cron", "0 3 1 1 *", "--name", "alone")
