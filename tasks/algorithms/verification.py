@@ -13,7 +13,6 @@ it. What is in doubt is verified on all samples and by the tensors that decide (
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import inf, log10
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from tasks.algorithms.inference import (
 )
 from tasks.graph.judging import judged_tensors
 from tasks.graph.traversal import find_output, nodes_by_name
+from tasks.numerics.metrics import decibels
 
 Values = NDArray[Any]
 # Of the signal's energy: integer kernels that work leave less than 1e-12.
@@ -90,12 +90,12 @@ class Agreement:
     @property
     def sqnr_db(self) -> float:
         """Of the deployed model."""
-        return _decibels(self.signal, self.lost)
+        return decibels(self.signal, self.lost)
 
     @property
     def graph_sqnr_db(self) -> float:
         """Of its graph."""
-        return _decibels(self.signal, self.costs)
+        return decibels(self.signal, self.costs)
 
 
 def compile_graph(model: ov.Model, threads: int | None = None) -> ov.CompiledModel:
@@ -265,9 +265,3 @@ def energy(values: Values) -> float:
         values: Numbers of any shape.
     """
     return float(np.square(values.astype(np.float64)).sum())
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return inf
-    return 10 * (log10(signal) - log10(noise)) if signal > 0 else -inf
