@@ -11,7 +11,7 @@ from flows.calibration.recipes import find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.quantize import load_datasets, require_output
 from flows.reporting.summary import print_summary
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
 from tasks.output.files import describe_run, file_sizes, stored_files, write_output
 from tasks.records import DatasetRef, ModelRef, Report, flatten
@@ -28,22 +28,22 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     """
     path, identity = find_model(config.model.path, config.model.weights)
     require_output(config, path)
-    stages, run = Stages(Console(stderr=True), show_progress=config.runtime.progress), config.runtime
-    model: ModelRef = stages.run(
+    runner, run = StepRunner(Console(stderr=True), show_progress=config.runtime.progress), config.runtime
+    model: ModelRef = runner.run(
         load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run
     )
-    calibration, validation = load_datasets(stages, config)
-    aligned, notes = _aligned(stages, config, model, calibration)
+    calibration, validation = load_datasets(runner, config)
+    aligned, notes = _aligned(runner, config, model, calibration)
 
     scoring = config.evaluation.scoring
     evaluated = {"dataset": validation, "scoring": scoring, "identity": scoring_identity(scoring, validation)}
-    before = stages.run(evaluate_model, model=model, reference=None, runtime=run, size=len(validation), **evaluated)
-    after = stages.run(evaluate_model, model=aligned, reference=before, runtime=run, size=len(validation), **evaluated)
+    before = runner.run(evaluate_model, model=model, reference=None, runtime=run, size=len(validation), **evaluated)
+    after = runner.run(evaluate_model, model=aligned, reference=before, runtime=run, size=len(validation), **evaluated)
     report = Report(
         model=model.name,
         metrics={"float": dict(before.metrics), "aligned": dict(after.metrics)},
         sizes={role: file_sizes(ref, run) for role, ref in (("float", model), ("aligned", aligned))},
-        stages=stages.done,
+        stages=runner.done,
         quantizers={},
         float_operations=(),
         kernels={},
@@ -61,20 +61,20 @@ def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         files=stored_files(aligned, run),
         texts=written | {"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         runtime=run,
-        start=stages.start,
+        start=runner.start,
     )
     print_summary(Console(), report, {"output": str(config.output_dir), "MLflow run": logged.run_id})
     return report
 
 
 def _aligned(
-    stages: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
+    runner: StepRunner, config: QuantizeConfig, model: ModelRef, samples: DatasetRef
 ) -> tuple[ModelRef, tuple[str, ...]]:
     if not config.quantization.channel_alignment:
         return model, ("nothing was asked for that changes the model",)
     options = config.quantization
     model_type = None if options.model_type == "auto" else options.model_type
-    steps = CalibrationSteps(stages, config, replace(samples, labels=None), ())
+    steps = CalibrationSteps(runner, config, replace(samples, labels=None), ())
     traits = traits_of(steps.place_quantizers(model, model_type), options.scheme)
     *_, last = find_recipes(options, traits, model_type, options.saturation_fix)
     aligned = observe(steps, model, last).aligned

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from flows.reporting.speed import compare_speed
 from flows.reporting.summary import metrics_table, print_warnings
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import EvaluateConfig
 from tasks.output.files import require_writable, write_evaluation
 from tasks.records import Evaluation, ModelRef
@@ -26,7 +26,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     Writes ``evaluation.json``. Raises InputError for input that cannot be used; nothing is written then.
     """
     require_writable(config.output_dir)
-    stages = Stages(Console(stderr=True), show_progress=config.runtime.progress)
+    runner = StepRunner(Console(stderr=True), show_progress=config.runtime.progress)
     run, options = config.runtime, config.evaluation
     paths = {"reference": config.reference, "model": config.model.path}
     with ExitStack() as fetching:
@@ -35,12 +35,12 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
             for role, path in paths.items()
             if path
         }
-        loaded = stages.map(
+        loaded = runner.map(
             load_model,
             [asdict(file) | {"runtime": run, "quantized": True} for file in found.values()],
         )
     models: dict[str, ModelRef] = dict(zip(found, loaded, strict=True))
-    samples = stages.run(
+    samples = runner.run(
         load_dataset,
         source=config.validation,
         identity=source_identity(config.validation),
@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     for role, model in models.items():
-        evaluation = stages.run(
+        evaluation = runner.run(
             evaluate_model,
             model=model,
             dataset=samples,
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
         metrics[role], reference = dict(evaluation.metrics), evaluation
         notes += evaluation.notes
         warnings += evaluation.warnings
-    speeds, unmeasured = compare_speed(stages, tuple(models.values()), samples, options.speed_seconds, run)
+    speeds, unmeasured = compare_speed(runner, tuple(models.values()), samples, options.speed_seconds, run)
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
     notes = (*dict.fromkeys(notes), *unmeasured)

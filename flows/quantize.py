@@ -13,7 +13,7 @@ from flows.reporting.report import make_report
 from flows.reporting.review import draw_report, find_layer_errors
 from flows.reporting.speed import compare_speed
 from flows.reporting.summary import print_summary, print_warnings
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
 from tasks.data.source import source_files
 from tasks.output.files import describe_run, require_apart, require_writable, stored_files, write_output
@@ -36,13 +36,13 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     console = Console(stderr=True)
     path, identity = find_model(config.model.path, config.model.weights)
     require_output(config, path)
-    stages = Stages(console, show_progress=config.runtime.progress)
+    runner = StepRunner(console, show_progress=config.runtime.progress)
 
     run = config.runtime
-    model = stages.run(
+    model = runner.run(
         load_model, path=path, weights=config.model.weights, name=config.model.name, identity=identity, runtime=run
     )
-    calibration, validation = load_datasets(stages, config)
+    calibration, validation = load_datasets(runner, config)
     scoring = config.evaluation.scoring
     evaluated = {
         "dataset": validation,
@@ -50,21 +50,21 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         "identity": scoring_identity(scoring, validation),
         "runtime": run,
     }
-    calibrated = calibrate(stages, config, model, calibration)
+    calibrated = calibrate(runner, config, model, calibration)
     quantized = calibrated.model
-    before = stages.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
-    after = stages.run(evaluate_model, model=quantized, reference=before, check=True, size=len(validation), **evaluated)
-    doubts, broken = guard(stages, config, calibrated, validation, after)
-    review = find_layer_errors(stages, config, calibrated, calibration)
+    before = runner.run(evaluate_model, model=model, reference=None, size=len(validation), **evaluated)
+    after = runner.run(evaluate_model, model=quantized, reference=before, check=True, size=len(validation), **evaluated)
+    doubts, broken = guard(runner, config, calibrated, validation, after)
+    review = find_layer_errors(runner, config, calibrated, calibration)
     speeds, unmeasured = compare_speed(
-        stages, (model, quantized), validation, config.evaluation.speed_seconds, config.runtime
+        runner, (model, quantized), validation, config.evaluation.speed_seconds, config.runtime
     )
 
-    done = stages.done  # what follows serves MLflow and the page
+    done = runner.done  # what follows serves MLflow and the page
     # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
     packed = config.tracking.sweep is None or config.release.name is not None
     package = (
-        stages.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
+        runner.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
     )
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
@@ -73,7 +73,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     report = make_report(
         config, models, datasets, calibrated, evaluations, speeds, done, review, lacking, broken=broken
     )
-    plots = draw_report(stages, report, review, run) if config.evaluation.page else None
+    plots = draw_report(runner, report, review, run) if config.evaluation.page else None
     manifest = describe_run(asdict(config), models, datasets)
     page = render_page(report, manifest, plots, run) if plots else None
     written = write_output(config.output_dir, quantized, report, manifest, run, page)
@@ -87,7 +87,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         datasets=describe_datasets(datasets),
         texts=written | {"overrides.txt": "".join(f"{override}\n" for override in overrides)},
         model=package_files(quantized, package, run) if package else None,
-        start=stages.start,
+        start=runner.start,
         runtime=run,
     )
     if not config.tracking.sweep:  # which shows all its points in one table
@@ -105,10 +105,10 @@ def require_output(config: QuantizeConfig, path: Path) -> None:
     require_apart(config.output_dir, (*input_files(path, config.model.weights), *sources))
 
 
-def load_datasets(stages: Stages, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
+def load_datasets(runner: StepRunner, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
     """The samples to calibrate on and those to evaluate on."""
     options = config.quantization
-    calibration, validation = stages.map(
+    calibration, validation = runner.map(
         load_dataset,
         [
             {

@@ -18,7 +18,7 @@ steps/: one Prefect task a file: open references, call the core, store, return a
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of like ranges
     estimate_ranges       statistics and weights -> the range of every FakeQuantize
     find_unranged         statistics -> the operations that stay float, as no sample tells a range
-    choose_caution        how much clipping counts beside rounding, tried on samples that did not set ranges
+    choose_clipping_weight        how much clipping counts beside rounding, tried on samples that did not set ranges
     choose_ranges         two ranges of each tensor -> the one that suits the model's output
     insert_fake_quantize  ModelRef and ranges -> ModelRef, quantized
     correct_biases        ModelRef, quantized, and statistics -> ModelRef with the means of its layers put right

@@ -60,7 +60,7 @@ FLOWS = {
     "flows.plugins": {"hydra", "omegaconf", "optuna", "tasks.pot"},
 }
 ROOMS = CORE | PLUMBING | FLOWS
-# Steps stand beside each other; these alone share a kind of result.
+# LevelsPerSide stand beside each other; these alone share a kind of result.
 STEPS_ON_STEPS = {
     "tasks.steps.correct_sequentially": {"tasks.steps.correct_biases"},
     "tasks.steps.draw_plots": {"tasks.steps.describe_model"},

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.engine.caching import is_known
 from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
 from tasks.steps.evaluate_model import compile_ahead, evaluate_model
@@ -24,8 +24,8 @@ class Acceptance:
     (see :mod:`tasks.graph.logits`).
     """
 
-    def __init__(self, stages: Stages, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
-        self._stages, self._model, self._samples, self._runtime = stages, model, samples, runtime
+    def __init__(self, runner: StepRunner, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
+        self._runner, self._model, self._samples, self._runtime = runner, model, samples, runtime
         self._reference: Evaluation | None = None
         self._found: dict[ModelRef, Mapping[str, float | None]] = {}
         self._decisions: list[Decision] = []
@@ -134,5 +134,5 @@ class Acceptance:
 
     def _evaluate(self, model: ModelRef, reference: Evaluation | None) -> Evaluation:
         call = self._call(model, reference)
-        found: Evaluation = self._stages.run(evaluate_model, **call, size=len(self._samples))
+        found: Evaluation = self._runner.run(evaluate_model, **call, size=len(self._samples))
         return found

@@ -8,9 +8,9 @@ from flows.calibration.fit import Fit, Observed, fit, observe, quantize
 from flows.calibration.recipes import ModelType, Recipe, find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.calibration.tuning import tune
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
-from tasks.data.subset import set_apart
+from tasks.data.subset import holdout_indices
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Decision, ModelRef
 from tasks.steps.estimate_ranges import SaturationFix, resolve
@@ -32,11 +32,11 @@ class Calibrated:
     tuned: tuple[TunedLayer, ...] = ()
 
 
-def calibrate(runner: Stages, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> Calibrated:
+def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, samples: DatasetRef) -> Calibrated:
     """Make the INT8 model. What makes it worse on samples that nothing is fitted to is not accepted."""
     options = config.quantization
     samples = replace(samples, labels=None)  # which no statistic depends on
-    holdout = set_apart(len(samples), options.gate_samples)
+    holdout = holdout_indices(len(samples), options.gate_samples)
     steps = CalibrationSteps(runner, config, samples, holdout)
     acceptance = Acceptance(runner, model, samples.take(holdout), config.runtime)
     fix = resolve(options.saturation_fix, options.weights.steps)

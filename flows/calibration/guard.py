@@ -1,7 +1,7 @@
 """The guard: an INT8 model that computes something wrong is not written as if it were fine."""
 
 from flows.calibration.calibrate import Calibrated
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
 from tasks.errors import BrokenModelError
 from tasks.records import DatasetRef, Evaluation
@@ -12,7 +12,7 @@ _NAMED, _LONGEST = 3, 60
 
 
 def guard(
-    stages: Stages, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef, evaluation: Evaluation
+    runner: StepRunner, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef, evaluation: Evaluation
 ) -> tuple[tuple[str, ...], bool]:
     """Notes about the INT8 model, and whether it is broken, which ``evaluation.allow_broken`` allows.
 
@@ -20,7 +20,7 @@ def guard(
     """
     if not evaluation.doubts:
         return (), False
-    verdict: Verdict = stages.run(
+    verdict: Verdict = runner.run(
         verify_model,
         model=calibrated.observed.model,
         quantized=calibrated.model,

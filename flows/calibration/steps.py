@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from flows.calibration.recipes import ModelType, Recipe
 from flows.running.dask_workers import for_worker
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
-from tasks.data.subset import evenly_spread
+from tasks.data.subset import spread_indices
 from tasks.records import ArraysRef, DatasetRef, ModelRef
 from tasks.steps.align_channels import AlignedModel, align_channels
-from tasks.steps.choose_caution import MOST_SAMPLES as MOST_CAUTION_SAMPLES
-from tasks.steps.choose_caution import Caution, choose_caution
+from tasks.steps.choose_clipping_weight import MOST_SAMPLES as MOST_CLIPPING_SAMPLES
+from tasks.steps.choose_clipping_weight import ClippingWeight, choose_clipping_weight
 from tasks.steps.choose_ranges import MOST_SAMPLES as MOST_TRIAL_SAMPLES
 from tasks.steps.choose_ranges import ChosenRanges, choose_ranges
 from tasks.steps.collect_statistics import Observation, collect_statistics
@@ -22,7 +22,7 @@ from tasks.steps.estimate_ranges import Scheme, estimate_ranges, smallest_scale,
 from tasks.steps.find_unranged import find_unranged
 from tasks.steps.insert_fake_quantize import insert_fake_quantize
 from tasks.steps.place_quantizers import Placement, place_quantizers, require_points
-from tasks.steps.smooth_activations import SmoothedModel, Steps, smooth_activations
+from tasks.steps.smooth_activations import LevelsPerSide, SmoothedModel, smooth_activations
 
 Shards = tuple[tuple[ArraysRef, ...], ...]
 # Operations by name, each with the reason why it stays float.
@@ -36,7 +36,7 @@ class CalibrationSteps:
     ``samples`` are the calibration samples, ``holdout`` the places of those among them that nothing is fitted to.
     """
 
-    runner: Stages
+    runner: StepRunner
     config: QuantizeConfig
     samples: DatasetRef
     holdout: tuple[int, ...]
@@ -76,7 +76,7 @@ class CalibrationSteps:
             smooth_activations,
             model=model,
             statistics=peaks,
-            steps=Steps(options.weights.steps, options.activations.steps),
+            steps=LevelsPerSide(options.weights.steps, options.activations.steps),
             runtime=self.config.runtime,
         )
         return smoothed.model
@@ -140,16 +140,16 @@ class CalibrationSteps:
             least_scale=smallest_scale(options.saturation_fix, options.target_device),
             target_device=options.target_device,
             aligned=aligned.operations,
-            caution=recipe.clipping_weight,
+            clipping_weight=recipe.clipping_weight,
             runtime=self.config.runtime,
         )
         return ranges
 
-    def choose_clipping_weight(self, model: ModelRef, placement: Placement, statistics: Shards) -> Caution:
+    def choose_clipping_weight(self, model: ModelRef, placement: Placement, statistics: Shards) -> ClippingWeight:
         """How much clipping counts beside rounding, tried on samples that set no range."""
-        tried = self._some(MOST_CAUTION_SAMPLES)
-        found: Caution = self.runner.run(
-            choose_caution,
+        tried = self._some(MOST_CLIPPING_SAMPLES)
+        found: ClippingWeight = self.runner.run(
+            choose_clipping_weight,
             model=model,
             setup=placement.setup,
             statistics=statistics,
@@ -223,4 +223,4 @@ class CalibrationSteps:
         return corrected
 
     def _some(self, most: int) -> tuple[int, ...]:
-        return tuple(self.fitted[place] for place in evenly_spread(len(self.fitted), most))
+        return tuple(self.fitted[place] for place in spread_indices(len(self.fitted), most))

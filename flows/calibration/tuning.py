@@ -2,7 +2,7 @@
 
 from flows.calibration.acceptance import Acceptance
 from flows.calibration.steps import CalibrationSteps
-from tasks.data.subset import evenly_spread
+from tasks.data.subset import spread_indices
 from tasks.records import ModelRef
 from tasks.steps.plan_tuning import plan_tuning
 from tasks.steps.tune_layers import TunedLayer, tune_layers
@@ -17,7 +17,7 @@ def tune(
     """
     options, run = steps.config.quantization.layerwise_tuning, steps.config.runtime
     samples = steps.fitted_samples(len(steps.samples))
-    chosen = samples.take(evenly_spread(len(samples), options.samples or len(samples)))
+    chosen = samples.take(spread_indices(len(samples), options.samples or len(samples)))
     plan = steps.runner.run(
         plan_tuning,
         model=model,

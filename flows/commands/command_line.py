@@ -17,7 +17,7 @@ from typing import Any
 
 from flows.commands.secret_words import without_secrets
 from flows.running import interruptions
-from flows.running.failures import BAD_INPUT, FAILED, judge
+from flows.running.failures import BAD_INPUT, FAILED, explain_failure
 from flows.running.interruptions import INTERRUPTIONS
 from tasks.errors import readable
 from tasks.redaction import redact_output, redacted
@@ -187,7 +187,7 @@ def _run(config_name: str, config_class: type[Any], load_flow: LoadFlow, *, serv
 def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any], load_flow: LoadFlow) -> None:
     """Run the points and end with the exit code for what became of them."""
     from flows.running.environment import require_extra
-    from flows.sweeps.sweep import conducted, exit_code
+    from flows.sweeps.sweep import exit_code, sweep_session
     from tasks.pot.overrides import spelled
 
     _conducting.append(sweep.folder)
@@ -195,7 +195,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
         require_extra(first.runtime)
         # As the points know it, whoever launches them.
         sys.argv.append(f"hydra.sweep.dir={spelled(str(sweep.folder))}")
-        with conducted(sweep, first, Path(sys.argv[0]).name):
+        with sweep_session(sweep, first, Path(sys.argv[0]).name):
             _through_hydra(config_name, partial(_run_job, config_class, load_flow, True))
     if code := exit_code(sweep.folder, BAD_INPUT, FAILED):
         sys.exit(code)
@@ -220,7 +220,7 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
     if job.mode != RunMode.MULTIRUN or not serves:
         _run_flow(from_hydra(composed, config_class), overrides, load_flow, serves=serves)
         return None
-    from flows.running.environment import prepared
+    from flows.running.environment import run_environment
     from flows.running.lifeline import end_with
     from flows.sweeps.sweep import run_point
     from flows.sweeps.trials import read_sweep
@@ -242,18 +242,19 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         processors = len(os.sched_getaffinity(0))
         share = max(1, processors // min(at_once if at_once > 0 else processors, processors))
         config = replace(config, runtime=replace(config.runtime, threads=share))
-    # Other launchers may end the process of a point with it, and what that one handed over; here all is prepared.
+    # Other launchers may end the process of a point with it, and what that one handed over; here all is
+    # prepared.
     here = job.launcher._target_.endswith(".BasicLauncher")
-    with nullcontext() if here else prepared(config.runtime.home):
+    with nullcontext() if here else run_environment(config.runtime.home):
         return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge, hands_over=here)
 
 
 def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, serves: bool) -> None:
-    from flows.running.environment import prepared, require_extra
+    from flows.running.environment import require_extra, run_environment
 
     with _failures():
         require_extra(config.runtime)
-        with prepared(config.runtime.home, serves=serves):
+        with run_environment(config.runtime.home, serves=serves):
             load_flow()(config, overrides)
 
 
@@ -270,9 +271,9 @@ def _failures() -> Iterator[None]:
 
 
 def _judge(failure: Exception) -> tuple[int, str | None]:
-    """See :func:`flows.running.failures.judge`; raises KeyboardInterrupt if it is Ctrl-C that became another error."""
+    """See :func:`flows.running.failures.explain_failure`; raises KeyboardInterrupt for a Ctrl-C that became one."""
     interruptions.require_none(failure)
-    code, line = judge(failure)
+    code, line = explain_failure(failure)
     return code, line and redacted(line)
 
 

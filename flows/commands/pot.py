@@ -20,7 +20,7 @@ from flows.commands.flags import readable_errors
 from flows.commands.overrides import parsed
 from flows.commands.pot_log import LEVELS, LOG, in_file, on_terminal
 from flows.commands.preflight import check
-from flows.running.environment import prepared, require_extra
+from flows.running.environment import require_extra, run_environment
 from tasks.config.schema import QuantizeConfig
 from tasks.errors import InputError
 from tasks.metrics.scoring import RESERVED
@@ -31,7 +31,7 @@ from tasks.records import Report
 
 Flow = Callable[[Any, tuple[str, ...]], Any]
 # The exit code for a failure, and the line that says all; None for the line where there is none.
-Judge = Callable[[Exception], tuple[int, str | None]]
+ExplainFailure = Callable[[Exception], tuple[int, str | None]]
 
 _OF_QUANTIZE = {
     "model": "-m",
@@ -81,11 +81,11 @@ def parse(arguments: Sequence[str]) -> Namespace:
     return readable_errors(parser).parse_intermixed_args(arguments)
 
 
-def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -> int:
+def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], explain_failure: ExplainFailure) -> int:
     """Run every configuration, after all were checked; returns the exit code, the least of those that failed.
 
     ``load_flow`` gives the flow that quantizes, or the one for parts that leave the model float.
-    Raises InputError for mistakes in any of them; one that fails later does not stop the others.
+    Raises InputError for problems in any of them; one that fails later does not stop the others.
     """
     with on_terminal(arguments.log_level):
         with bounded("configuration"):
@@ -105,8 +105,8 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], judge: Judge) -
         for run in runs:
             _require_place(run.config.output_dir / "optimized", run.translation.name)
         require_extra(runs[0].config.runtime)
-        with prepared(runs[0].config.runtime.home):
-            codes = {_code_of(run, load_flow, arguments, judge) for run in runs}
+        with run_environment(runs[0].config.runtime.home):
+            codes = {_code_of(run, load_flow, arguments, explain_failure) for run in runs}
         return min(codes - {0}, default=0)
 
 
@@ -143,23 +143,23 @@ def _translations(arguments: Namespace) -> list[Translation]:
 
 
 def _all(translate_file: Callable[[Path], Translation], files: Sequence[Path]) -> list[Translation]:
-    """Every file translated. Raises InputError with the mistakes of all of them."""
+    """Every file translated. Raises InputError with the problems of all of them."""
     found: list[Translation] = []
-    mistakes: list[str] = []
+    problems: list[str] = []
     for file in files:
         try:
             found.append(translate_file(file))
-        except InputError as mistake:
-            mistakes += mistake.args
-    if mistakes:
-        raise InputError(*mistakes)
+        except InputError as problem:
+            problems += problem.args
+    if problems:
+        raise InputError(*problems)
     return found
 
 
 def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> list[Run]:
-    """Every configuration composed. Raises InputError with the mistakes of all of them."""
+    """Every configuration composed. Raises InputError with the problems of all of them."""
     runs: list[Run] = []
-    mistakes: list[str] = []
+    problems: list[str] = []
     for translation in translations:
         folder, copies = _output_folder(translation, arguments), 1
         while not arguments.direct_dump and any(run.config.output_dir == folder for run in runs):
@@ -167,10 +167,10 @@ def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> l
             folder = folder.with_name(f"{folder.name.partition('.')[0]}.{copies}")
         try:
             runs.append(_checked(translation, folder, arguments))
-        except InputError as mistake:
-            mistakes += mistake.args
-    if mistakes:
-        raise InputError(*dict.fromkeys(mistakes))
+        except InputError as problem:
+            problems += problem.args
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
     return runs
 
 
@@ -191,7 +191,7 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
 
 
 def _explained(line: str, translation: Translation, words: Sequence[str]) -> str:
-    """A mistake with the line of POT's file in front, unless words on the command line made it."""
+    """A problem with the line of POT's file in front, unless words on the command line made it."""
     key = f"{line.partition(': ')[0]}."
     given = [f"{word.partition('=')[0].lstrip('+~')}." for word in words]
     own = any(key.startswith(each) or each.startswith(key) for each in given)
@@ -233,12 +233,12 @@ def _as_hydra(run: Run) -> str:
     return f"ptq-quantize \\\n  {words}\n\n{header}\n{OmegaConf.to_yaml(tree)}"
 
 
-def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace, judge: Judge) -> int:
+def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace, explain_failure: ExplainFailure) -> int:
     """Run one configuration; returns the exit code for it alone."""
     try:
         _run(run, load_flow(run.translation.quantizes), arguments)
     except Exception as failure:  # noqa: BLE001 - the others do not depend on this one
-        code, line = judge(failure)
+        code, line = explain_failure(failure)
         LOG.error("%s: %s", run.translation.origin, line or "failed", exc_info=None if line else failure)
         return code
     return 0

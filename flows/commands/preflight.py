@@ -1,4 +1,4 @@
-"""Mistakes on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
+"""Problems on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -26,7 +26,7 @@ T = TypeVar("T", bound=QuantizeConfig)
 
 CONFIGURATION = "configuration"
 DIRECTIONS = ("maximize", "minimize")
-# Points with mistakes after which no other one of a sweep is looked at.
+# Points with problems after which no other one of a sweep is looked at.
 _ENOUGH = 20
 # New keys, which are checked when all are there, and Hydra's own.
 _LEFT_ALONE = ("+", "hydra")
@@ -53,8 +53,8 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
                 return _answerable(flags.config_name or config_name, flags)
             found = _check(flags.config_name or config_name, config_class, flags)
             return replace(found, problems=tuple(map(readable, found.problems)))
-    except InputError as mistake:
-        return Checked(mistake.args)
+    except InputError as problem:
+        return Checked(problem.args)
     except OSError as failure:  # the name of a group or folder that the system does not take
         return Checked((readable(f"'{failure.filename}': {failure.strerror}"),))
 
@@ -95,8 +95,8 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
         try:
             with bounded(CONFIGURATION):
                 configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
-        except InputError as mistake:
-            lines |= dict.fromkeys(mistake.args)
+        except InputError as problem:
+            lines |= dict.fromkeys(problem.args)
             refused += 1
             if refused == _ENOUGH:
                 break
@@ -166,7 +166,7 @@ def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeCon
 def settings(overrides: Sequence[str]) -> QuantizeConfig:
     """The configuration that settings of ``ptq-quantize`` make, for commands with arguments of their own.
 
-    Raises InputError with a line for each mistake.
+    Raises InputError with a line for each problem.
     """
     checked = check("quantize", QuantizeConfig, overrides)
     if checked.config is None:
@@ -194,29 +194,29 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
 def _compose(
     config_name: str, config_class: type[T], point: list[str], loader: ConfigLoader, *, point_of_sweep: bool
 ) -> T:
-    """One point, checked; InputError with a line for each of its mistakes."""
+    """One point, checked; InputError with a line for each of its problems."""
     try:
         config = from_hydra(composed(config_name, point), config_class, point=point_of_sweep)
-    except HydraException as mistake:
-        raise InputError(*_lines(config_name, point, loader, mistake)) from mistake
+    except HydraException as problem:
+        raise InputError(*_lines(config_name, point, loader, problem)) from problem
     require_writable(config.runtime.home, "runtime.home")
     return config
 
 
-def _lines(config_name: str, point: list[str], loader: ConfigLoader, mistake: HydraException) -> list[str]:
+def _lines(config_name: str, point: list[str], loader: ConfigLoader, problem: HydraException) -> list[str]:
     """What is wrong with a point that Hydra refused: the keys that the groups it chose do not have."""
     groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
     keys = [word.split("=")[0].lstrip("~") for word in point if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
         known = composed(config_name, groups)
     except HydraException:
-        return [reason_of(mistake)]
-    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in reason_of(mistake)]:
+        return [reason_of(problem)]
+    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in reason_of(problem)]:
         value = [word for word in point if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
         return [
             f"{twice[0]}: given twice, and the second value, {value}, has keys that the first has not; give it once"
         ]
-    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [reason_of(mistake)]
+    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [reason_of(problem)]
 
 
 def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flows.commands.flags import readable_errors
 from flows.commands.preflight import settings
-from flows.running.environment import prepared
+from flows.running.environment import run_environment
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -24,7 +24,7 @@ def schedule(arguments: Namespace) -> None:
     """Serve the flow. Raises InputError for a schedule or settings that cannot be, or without a server."""
     config = settings(arguments.overrides)
     home = str(config.runtime.home.resolve())
-    with prepared(config.runtime.home, serves=False):
+    with run_environment(config.runtime.home, serves=False):
         from flows.commands.scheduled import serve  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
         os.environ["PTQ_HOME"] = home  # each run is a process of its own, which composes the configuration anew

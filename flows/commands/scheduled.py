@@ -26,7 +26,7 @@ from prefect.types.entrypoint import EntrypointType
 from flows.commands.preflight import settings
 from flows.quantize import quantize
 from flows.running.dask_workers import on_workers
-from flows.running.environment import shielded
+from flows.running.environment import without_interrupts
 from flows.running.failures import ServerError
 from flows.running.lifeline import end_with
 from tasks.errors import InputError
@@ -74,7 +74,10 @@ def serve(overrides: list[str], cron: str, timezone: str, name: str) -> None:
         "entrypoint_type": EntrypointType.MODULE_PATH,
     }
     print(f"'{name}' runs by the clock ('{cron}', {timezone}); Ctrl-C pauses it", flush=True)
-    with shielded(), redirect_stdout(io.StringIO()):  # Prefect prints tracebacks of a server that does not answer
+    with (
+        without_interrupts(),
+        redirect_stdout(io.StringIO()),
+    ):  # Prefect prints tracebacks of a server that does not answer
         trouble = asyncio.run(_until_stopped(deployment))
     if trouble:
         raise ServerError(trouble)

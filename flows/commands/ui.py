@@ -16,7 +16,7 @@ from types import FrameType
 
 from flows.commands.flags import readable_errors
 from flows.commands.preflight import settings
-from flows.running.environment import prepared
+from flows.running.environment import run_environment
 from flows.running.lifeline import tied
 from tasks.engine.helper_process import how_it_ended
 from tasks.errors import InputError
@@ -54,7 +54,7 @@ def ui(arguments: Namespace) -> None:
     """
     config = settings(arguments.overrides)
     home = config.runtime.home.resolve()
-    with prepared(home, serves=False), ExitStack() as running:
+    with run_environment(home, serves=False), ExitStack() as running:
         experiment = client.create(home, config.tracking.experiment)
         servers = (
             _mlflow(free_port(arguments.mlflow_port), experiment),

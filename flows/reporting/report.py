@@ -12,7 +12,7 @@ from tasks.records import DatasetRef, Evaluation, ModelRef, Report, Stage
 from tasks.steps.find_unranged import NO_RANGE
 from tasks.steps.measure_speed import Speed
 from tasks.steps.place_quantizers import Placement
-from tasks.tracking.promotion import judge
+from tasks.tracking.promotion import decide_promotion
 
 
 def make_report(
@@ -39,7 +39,7 @@ def make_report(
     for role, speed in zip(models, speeds, strict=False):
         metrics[role] |= {"latency_ms": speed.latency_ms, "throughput_fps": speed.throughput_fps}
     errors = {each.name or each.type for each in config.evaluation.metrics or () if isinstance(each, Error)}
-    promotion = judge(metrics, config.release, errors)
+    promotion = decide_promotion(metrics, config.release, errors)
     if promotion and broken:
         promotion = replace(promotion, reasons=("the INT8 model is broken", *promotion.reasons))
     setup, decisions = calibrated.observed.placement.setup, calibrated.decisions

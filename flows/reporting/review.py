@@ -5,9 +5,9 @@ from math import log10
 from typing import Any
 
 from flows.calibration.calibrate import Calibrated
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
-from tasks.data.subset import evenly_spread, set_apart
+from tasks.data.subset import holdout_indices, spread_indices
 from tasks.records import ArraysRef, DatasetRef, Report, Runtime
 from tasks.steps.analyze_model import MOST_SAMPLES, Analysis, analyze_model
 from tasks.steps.describe_model import Description, describe_model
@@ -41,13 +41,15 @@ class Review:
         return tuple(asdict(each) for each in self.description.quantizers)
 
 
-def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef) -> Review:
+def find_layer_errors(
+    runner: StepRunner, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef
+) -> Review:
     """Analyse the model after each step on samples that judge, and describe the finished one."""
     observed, run, options = calibrated.observed, config.runtime, config.evaluation
     if not (options.analyze or options.page):
         note = "layers were not analysed and quantizers not described: evaluation.analyze and .page are false"
         return Review({}, Description((), {}), (note,))
-    description: Description = stages.run(
+    description: Description = runner.run(
         describe_model,
         model=observed.model,
         quantized=calibrated.model,
@@ -57,12 +59,12 @@ def find_layer_errors(stages: Stages, config: QuantizeConfig, calibrated: Calibr
     )
     if not options.analyze:
         return Review({}, description, ("layers were not analysed: evaluation.analyze is false",))
-    judges, notes = samples.take(set_apart(len(samples), config.quantization.gate_samples)), tuple[str, ...]()
-    if not judges:
-        judges = samples.take(range(len(samples)))
+    holdout, notes = samples.take(holdout_indices(len(samples), config.quantization.gate_samples)), tuple[str, ...]()
+    if not holdout:
+        holdout = samples.take(range(len(samples)))
         notes = ("layers were analysed on calibration samples: quantization.gate_samples sets none apart",)
-    chosen = judges.take(evenly_spread(len(judges), MOST_SAMPLES))
-    analyses: list[Analysis] = stages.map(
+    chosen = holdout.take(spread_indices(len(holdout), MOST_SAMPLES))
+    analyses: list[Analysis] = runner.map(
         analyze_model,
         [
             {"model": observed.model, "quantized": quantized, "samples": chosen, "runtime": run}
@@ -84,9 +86,9 @@ def _wrongly_executed(analysis: Analysis) -> tuple[str, ...]:
     )
 
 
-def draw_report(stages: Stages, report: Report, review: Review, runtime: Runtime) -> ArraysRef:
+def draw_report(runner: StepRunner, report: Report, review: Review, runtime: Runtime) -> ArraysRef:
     """Plots of the report, one step."""
-    plots: ArraysRef = stages.run(
+    plots: ArraysRef = runner.run(
         draw_plots,
         metrics=report.metrics,
         sizes=report.sizes,

@@ -1,18 +1,18 @@
 """How quick the models of a run are, measured last."""
 
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.records import DatasetRef, ModelRef, Runtime
 from tasks.steps.measure_speed import Speed, UnmeasuredError, describe_machine, measure_speed
 
 
 def compare_speed(
-    stages: Stages, models: tuple[ModelRef, ...], samples: DatasetRef, seconds: float, runtime: Runtime
+    runner: StepRunner, models: tuple[ModelRef, ...], samples: DatasetRef, seconds: float, runtime: Runtime
 ) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
     """Speed of the models side by side, and why there is none; neither without ``seconds``."""
     if not seconds:
         return (), ()
     try:
-        speeds: tuple[Speed, ...] = stages.run(
+        speeds: tuple[Speed, ...] = runner.run(
             measure_speed,
             models=models,
             sample=samples.shards(1)[0],

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL
 
-from flows.running.environment import shielded
+from flows.running.environment import without_interrupts
 from flows.running.server import is_temporary
 from tasks.engine.caching import code_digest
 from tasks.errors import InputError
@@ -61,7 +61,7 @@ def local_cluster(workers: int) -> Any:
     from distributed import LocalCluster  # noqa: PLC0415 - comes with the optional extra
 
     resource_tracker.ensure_running()  # whoever starts it first, here Dask, takes the shield off
-    with shielded():
+    with without_interrupts():
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

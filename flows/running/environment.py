@@ -28,7 +28,7 @@ def require_extra(runtime: Runtime) -> None:
 
 
 @contextmanager
-def prepared(home: Path, *, serves: bool = True) -> Iterator[None]:
+def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
     """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is.
 
     ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
@@ -99,7 +99,7 @@ def _temporary(home: Path) -> Iterator["Server"]:
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Processes started in here never see Ctrl-C: it is for the flow, which still needs them when it ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

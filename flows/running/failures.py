@@ -21,7 +21,7 @@ class ServerError(RuntimeError):
     """Prefect's server did not start, or is gone; the message is one line that names the cause and the way out."""
 
 
-def judge(failure: Exception) -> tuple[int, str | None]:
+def explain_failure(failure: Exception) -> tuple[int, str | None]:
     """The exit code for a failure and the line that says all; None for the line where there is no such line."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)

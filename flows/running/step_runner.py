@@ -16,7 +16,7 @@ from tasks.tracking.resource_monitor import Start
 CACHED = "Cached"
 
 
-class Stages:
+class StepRunner:
     """The steps of one run, in order; ``start`` is when it began."""
 
     def __init__(self, console: Console, *, show_progress: bool) -> None:

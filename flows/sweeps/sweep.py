@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.running.environment import prepared
+from flows.running.environment import run_environment
 from flows.sweeps.ranking import describe_best, point_rows, print_points, short_names
 from flows.sweeps.table import spelled
 from flows.sweeps.trials import Point, Sweep, read_points, result_of, write_point, write_sweep
@@ -25,17 +25,17 @@ from tasks.tracking.log_sweep import lead_sweep, log_failed_point, log_sweep
 
 Flow = Callable[[Any, tuple[str, ...]], object]
 # The exit code and the line for an exception, as the commands tell it; None for a line where it needs a traceback.
-Judge = Callable[[Exception], tuple[int, str | None]]
+ExplainFailure = Callable[[Exception], tuple[int, str | None]]
 
 
 @contextmanager
-def conducted(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[None]:
+def sweep_session(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[None]:
     """Whatever launches the points does so in here. Afterwards the table is printed and the parent is logged.
 
     Points in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the points that ended.
     """
     write_sweep(sweep)
-    with locked(sweep.folder), prepared(config.runtime.home):
+    with locked(sweep.folder), run_environment(config.runtime.home):
         if _is_logged(config):
             lead_sweep(config.tracking, config.runtime.home, sweep=sweep.name, name=_name(sweep), folder=sweep.folder)
         status = "FAILED"
@@ -88,7 +88,7 @@ def run_point(
     overrides: tuple[str, ...],
     config: QuantizeConfig,
     run: Flow,
-    judge: Judge,
+    explain_failure: ExplainFailure,
     *,
     hands_over: bool,
 ) -> Any:
@@ -111,7 +111,7 @@ def run_point(
         with handing_over(partial(_refused, folder, number)) if hands_over else nullcontext():
             point = replace(point, **result_of(run(config, overrides)))
     except Exception as failure:  # noqa: BLE001 - the other points do not depend on this one
-        code, line = judge(failure)
+        code, line = explain_failure(failure)
         point = replace(point, failure=line or _with_traceback(failure, folder, number), code=code)
         print(f"point {number} failed: {point.failure}", file=sys.stderr, flush=True)
         if not isinstance(failure, TrackingError):

@@ -15,7 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, samples_at_a_time
-from tasks.algorithms.observing import Kind, Part, Tapped, parts_of, reduce_inside, reduce_outside, tap
+from tasks.algorithms.observing import Kind, Observer, Part, make_observer, parts_of, reduce_inside, reduce_outside
 from tasks.errors import InputError
 from tasks.graph.reductions import as_rows
 from tasks.graph.traversal import find_output, nodes_by_name
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Taps:
+class ObservedModel:
     """A compiled model with observers.
 
     Its first output is the row of what is reduced inside the graph, if anything is. Then come the whole activations of
@@ -47,20 +47,20 @@ class Taps:
 
     Attributes:
         compiled: The compiled model.
-        tapped: The observed tensors.
+        observers: The observed tensors.
         inside: Columns that are reduced inside the graph.
         outside: Columns that are reduced by numpy.
         batch: Samples in one request.
     """
 
     compiled: ov.CompiledModel
-    tapped: tuple[Tapped, ...]
+    observers: tuple[Observer, ...]
     inside: tuple[Column, ...]
     outside: tuple[Column, ...]
     batch: int
 
 
-def compile_taps(
+def compile_observed(
     model: ov.Model,
     observations: tuple[Observation, ...],
     *,
@@ -68,7 +68,7 @@ def compile_taps(
     in_place: bool = True,
     batch: int = 1,
     threads: int | None = None,
-) -> Taps:
+) -> ObservedModel:
     """A copy of the model with observers, compiled.
 
     Args:
@@ -95,52 +95,55 @@ def compile_taps(
     _require_rank(observations, sources)
     if batch > 1:
         _require_batch_axis(observations, sources, batch)
-    tapped = tuple(tap(each, source, batch) for each, source in zip(observations, sources, strict=True))
-    parts = [(index, part) for index, each in enumerate(tapped) for part in parts_of(each, sources[index])]
+    observers = tuple(make_observer(each, source, batch) for each, source in zip(observations, sources, strict=True))
+    parts = [(index, part) for index, each in enumerate(observers) for part in parts_of(each, sources[index])]
     inside = [each for each in parts if each[1].is_inside(in_place=in_place)]
     outside = [each for each in parts if each not in inside]
-    reduced = list(reduce_inside(tapped, inside, sources))
+    reduced = list(reduce_inside(observers, inside, sources))
     columns = _columns([*(place for places, _ in reduced for place in places), *outside])
     outputs = [as_rows([output for _, output in reduced], batch)] if reduced else []
     outputs += [sources[index] for index in dict.fromkeys(index for index, _ in outside)]
-    taps = ov.Model(outputs, copy.get_sinks(), copy.get_parameters(), "taps")
-    compiled = compile_for_samples(taps, threads)
-    return Taps(compiled, tapped, columns[: len(inside)], columns[len(inside) :], batch)
+    observed = ov.Model(outputs, copy.get_sinks(), copy.get_parameters(), "observed")
+    compiled = compile_for_samples(observed, threads)
+    return ObservedModel(compiled, observers, columns[: len(inside)], columns[len(inside) :], batch)
 
 
 def collect_statistics(
-    taps: Taps, samples: Iterable[Sample], count: int, advance: Callable[[], None]
+    observed: ObservedModel, samples: Iterable[Sample], count: int, advance: Callable[[], None]
 ) -> dict[str, TensorStatistic]:
     """The statistics of every observed tensor by its name, one row per sample, in the order of the samples.
 
     Args:
-        taps: The model with observers.
+        observed: The model with observers.
         samples: The samples.
         count: Their number, at least 1.
         advance: Called for each sample.
     """
-    width = max(column.place.stop for column in (*taps.inside, *taps.outside))
-    rows = np.empty((-(-count // taps.batch) * taps.batch, width), np.float32)
-    stop = max((column.place.stop for column in taps.inside), default=0)
-    copied = list(dict.fromkeys(column.tensor for column in taps.outside))
+    width = max(column.place.stop for column in (*observed.inside, *observed.outside))
+    rows = np.empty((-(-count // observed.batch) * observed.batch, width), np.float32)
+    stop = max((column.place.stop for column in observed.inside), default=0)
+    copied = list(dict.fromkeys(column.tensor for column in observed.outside))
 
     def receive(number: int, outputs: list[NDArray[Any]]) -> None:
-        mine = rows[number * taps.batch : (number + 1) * taps.batch]
+        mine = rows[number * observed.batch : (number + 1) * observed.batch]
         if stop:
             mine[:, :stop] = outputs[0]
         activations = dict(zip(copied, outputs[bool(stop) :], strict=True))
-        for column in taps.outside:
-            mine[:, column.place] = reduce_outside(taps.tapped[column.tensor], column.part, activations[column.tensor])
+        for column in observed.outside:
+            mine[:, column.place] = reduce_outside(
+                observed.observers[column.tensor], column.part, activations[column.tensor]
+            )
         # The last request may be filled up with copies of its last sample, which do not count.
-        for _ in range(min(taps.batch, count - number * taps.batch)):
+        for _ in range(min(observed.batch, count - number * observed.batch)):
             advance()
 
-    infer(taps.compiled, samples, receive, batch=taps.batch)
-    parts: list[dict[Part, Rows]] = [{} for _ in taps.tapped]
-    for column in (*taps.inside, *taps.outside):
+    infer(observed.compiled, samples, receive, batch=observed.batch)
+    parts: list[dict[Part, Rows]] = [{} for _ in observed.observers]
+    for column in (*observed.inside, *observed.outside):
         parts[column.tensor][column.part] = rows[:count, column.place]
     return {
-        tapped.observation.tensor: _statistic(tapped, mine) for tapped, mine in zip(taps.tapped, parts, strict=True)
+        observer.observation.tensor: _statistic(observer, mine)
+        for observer, mine in zip(observed.observers, parts, strict=True)
     }
 
 
@@ -153,7 +156,7 @@ def _columns(parts: list[tuple[int, Part]]) -> tuple[Column, ...]:
     )
 
 
-def _statistic(tapped: Tapped, parts: dict[Part, Rows]) -> TensorStatistic:
+def _statistic(observer: Observer, parts: dict[Part, Rows]) -> TensorStatistic:
     """The statistics of a tensor from its parts, (samples, numbers) each."""
     of_kind = {kind: [part for part in parts if part.kind == kind] for kind in Kind}
     high = parts[of_kind[Kind.MAXIMUM][0]]
@@ -165,26 +168,26 @@ def _statistic(tapped: Tapped, parts: dict[Part, Rows]) -> TensorStatistic:
     return TensorStatistic(
         low,
         high,
-        dict(_quantiles(tapped, parts)),
+        dict(_quantiles(observer, parts)),
         {int(part.of or 0): parts[part] for part in of_kind[Kind.MEAN]},
         {int(part.of or 0): parts[part] for part in of_kind[Kind.PEAK]},
         parts[of_kind[Kind.VALUES][0]] if of_kind[Kind.VALUES] else None,
     )
 
 
-def _quantiles(tapped: Tapped, parts: dict[Part, Rows]) -> Iterator[tuple[Quantile, Rows]]:
+def _quantiles(observer: Observer, parts: dict[Part, Rows]) -> Iterator[tuple[Quantile, Rows]]:
     """The quantiles of all samples, (samples, rows) each, from the ends of sorted rows."""
     for granularity in Granularity:
-        asked = tapped.asked(granularity)
+        asked = observer.asked(granularity)
         mine = {part.kind: rows for part, rows in parts.items() if part.of == granularity}
         if Kind.QUANTILES in mine:
             yield from zip(asked, np.split(mine[Kind.QUANTILES], len(asked), axis=1), strict=True)
         elif asked:
-            rows, length = tapped.rows(granularity)
+            rows, length = observer.rows(granularity)
             samples = len(next(iter(parts.values())))
             nothing = np.empty((samples, 0), np.float32)
             low, high = (mine.get(kind, nothing).reshape(samples * rows, -1) for kind in (Kind.SMALLEST, Kind.LARGEST))
-            found = quantiles_of_ends(asked, low, high, length, non_negative=tapped.non_negative)
+            found = quantiles_of_ends(asked, low, high, length, non_negative=observer.non_negative)
             yield from ((quantile, values.reshape(samples, rows)) for quantile, values in found.items())
 
 

@@ -42,7 +42,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def judge(
+def find_faults(
     model: ov.Model,
     quantized: ov.Model,
     found: Sequence[Agreement],

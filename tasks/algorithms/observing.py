@@ -68,7 +68,7 @@ _TOGETHER = 8
 
 
 @dataclass(frozen=True)
-class Tapped:
+class Observer:
     """An observed tensor.
 
     Attributes:
@@ -112,7 +112,7 @@ class Tapped:
         return find_ends(self.asked(granularity), self.rows(granularity)[1], non_negative=self.non_negative)
 
 
-def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
+def make_observer(observation: Observation, source: ov.Output, batch: int) -> Observer:
     """The observed tensor, with what its operations tell of it.
 
     Args:
@@ -123,7 +123,7 @@ def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
     shape = source.get_partial_shape()
     known = shape.rank.is_static
     has_channels = known and shape.rank.get_length() > CHANNEL_AXIS and shape[CHANNEL_AXIS].is_static
-    return Tapped(
+    return Observer(
         observation,
         shape[CHANNEL_AXIS].get_length() if has_channels else None,
         is_non_negative(source),
@@ -132,66 +132,66 @@ def tap(observation: Observation, source: ov.Output, batch: int) -> Tapped:
     )
 
 
-def parts_of(tapped: Tapped, source: ov.Output) -> Iterator[Part]:
+def parts_of(observer: Observer, source: ov.Output) -> Iterator[Part]:
     """The parts of a tensor. Means and peaks along an axis of dynamic length are left out.
 
     Args:
-        tapped: The observed tensor.
+        observer: The observed tensor.
         source: The same tensor in the graph.
     """
-    channels, asked = tapped.channels or 1, tapped.observation
+    channels, asked = observer.channels or 1, observer.observation
     yield Part(Kind.MAXIMUM, channels)
-    if not tapped.non_negative:
+    if not observer.non_negative:
         yield Part(Kind.MINIMUM, channels)
     for kind, axes in ((Kind.MEAN, asked.means), (Kind.PEAK, asked.peaks)):
         for axis in axes:
             if source.get_partial_shape()[axis].is_static:
                 yield Part(kind, source.get_partial_shape()[axis].get_length(), axis)
     if asked.values:
-        yield Part(Kind.VALUES, sketch_width(tapped.shape, tapped.batch))
+        yield Part(Kind.VALUES, sketch_width(observer.shape, observer.batch))
     for granularity in Granularity:
-        quantiles = tapped.asked(granularity)
-        if quantiles and tapped.shape is None:
+        quantiles = observer.asked(granularity)
+        if quantiles and observer.shape is None:
             rows = channels if granularity == Granularity.PERCHANNEL else 1
             yield Part(Kind.QUANTILES, rows * len(quantiles), granularity)
         elif quantiles:
-            (rows, _), ends = tapped.rows(granularity), tapped.ends(granularity)
+            (rows, _), ends = observer.rows(granularity), observer.ends(granularity)
             for kind, count in ((Kind.SMALLEST, ends.smallest), (Kind.LARGEST, ends.largest)):
                 if count:
                     yield Part(kind, rows * count, granularity)
 
 
 def reduce_inside(
-    tapped: Sequence[Tapped], parts: Sequence[Place], sources: Sequence[ov.Output]
+    observer: Sequence[Observer], parts: Sequence[Place], sources: Sequence[ov.Output]
 ) -> Iterator[tuple[list[Place], ov.Output]]:
     """Outputs of the graph, each with the parts it holds one after the other, in the best order to run them.
 
     A part takes ``width`` numbers of each sample.
 
     Args:
-        tapped: All observed tensors.
+        observer: All observed tensors.
         parts: The parts to reduce, each with the number of its tensor.
         sources: The tensors in the graph.
     """
-    ends = {place: _end(tapped[place[0]], place[1], sources[place[0]]) for place in parts if place[1].is_end}
+    ends = {place: _end(observer[place[0]], place[1], sources[place[0]]) for place in parts if place[1].is_end}
     alike: dict[Hashable, list[Place]] = {}
     for place, end in ends.items():
         # Several samples go alone: their rows would be mixed.
-        alike.setdefault(end.likeness if tapped[0].batch == 1 else place, []).append(place)
+        alike.setdefault(end.likeness if observer[0].batch == 1 else place, []).append(place)
     groups = [each[start : start + _TOGETHER] for each in alike.values() for start in range(0, len(each), _TOGETHER)]
     complete = {group[-1]: group for group in groups}
     for place in parts:
         if place not in ends:
-            yield [place], _reduced(tapped[place[0]], place[1], sources[place[0]])
+            yield [place], _reduced(observer[place[0]], place[1], sources[place[0]])
         elif place in complete:
             yield complete[place], find_together([ends[each] for each in complete[place]])
 
 
-def _reduced(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
+def _reduced(observer: Observer, part: Part, source: ov.Output) -> ov.Output:
     """The output of the graph for a part that is no end."""
-    batch, keeps = tapped.batch, tapped.channels is not None
+    batch, keeps = observer.batch, observer.channels is not None
     if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
-        found = extremes(source, keeps_channels=keeps, non_negative=tapped.non_negative, batch=batch)
+        found = extremes(source, keeps_channels=keeps, non_negative=observer.non_negative, batch=batch)
         return found[part.kind == Kind.MINIMUM]
     if part.kind == Kind.VALUES:
         return values_of(source, batch)
@@ -199,55 +199,55 @@ def _reduced(tapped: Tapped, part: Part, source: ov.Output) -> ov.Output:
     return along(source, int(part.of or 0), batch)
 
 
-def _end(tapped: Tapped, part: Part, source: ov.Output) -> End:
+def _end(observer: Observer, part: Part, source: ov.Output) -> End:
     """The end of sorted rows of a tensor in the graph."""
-    rows, _ = tapped.rows(Granularity(str(part.of)))
+    rows, _ = observer.rows(Granularity(str(part.of)))
     # Axes before the channels of a single sample, a batch axis or not, belong to each channel.
-    samples = (0,) if tapped.batch > 1 else ()
+    samples = (0,) if observer.batch > 1 else ()
     channels = (CHANNEL_AXIS,) if rows > 1 else ()
     return End(source, samples + channels, part.width // rows, part.kind == Kind.LARGEST)
 
 
-def reduce_outside(tapped: Tapped, part: Part, activation: Activation) -> Activation:
+def reduce_outside(observer: Observer, part: Part, activation: Activation) -> Activation:
     """The part of one request, (batch, ``part.width``); NaN for a tensor without values.
 
     Args:
-        tapped: The observed tensor.
+        observer: The observed tensor.
         part: What to take of it.
         activation: Its values in one request.
     """
     if part.kind == Kind.VALUES:
-        return _sketch(tapped, activation).reshape(tapped.batch, -1)
-    apart = _channels_apart(tapped, activation)
+        return _sketch(observer, activation).reshape(observer.batch, -1)
+    apart = _channels_apart(observer, activation)
     if part.kind in (Kind.MAXIMUM, Kind.MINIMUM):
         extreme: Activation = (np.max if part.kind == Kind.MAXIMUM else np.min)(apart, axis=2)
         return extreme
     granularity = Granularity(str(part.of))
     if part.kind == Kind.QUANTILES:
-        asked = tapped.asked(granularity)
-        found = [sample_quantiles(sample, asked, non_negative=tapped.non_negative) for sample in apart]
+        asked = observer.asked(granularity)
+        found = [sample_quantiles(sample, asked, non_negative=observer.non_negative) for sample in apart]
         return np.stack([np.concatenate([each[quantile] for quantile in asked]) for each in found])
-    rows, length = tapped.rows(granularity)
-    values = apart.reshape(tapped.batch * rows, length)
+    rows, length = observer.rows(granularity)
+    values = apart.reshape(observer.batch * rows, length)
     count = part.width // rows
     ends = largest(values, count) if part.kind == Kind.LARGEST else -largest(-values, count)
-    return ends.reshape(tapped.batch, -1)
+    return ends.reshape(observer.batch, -1)
 
 
-def _sketch(tapped: Tapped, activation: Activation) -> Activation:
+def _sketch(observer: Observer, activation: Activation) -> Activation:
     """The sketch of each sample, from the places of :mod:`tasks.numerics.sketch`."""
-    slices = grid(tapped.shape)
+    slices = grid(observer.shape)
     if slices is not None:
         return activation[slices]
     if activation.size == 0:
-        return np.full((tapped.batch, fractions().size), np.nan, np.float32)
-    flat = activation.reshape(tapped.batch, -1)
+        return np.full((observer.batch, fractions().size), np.nan, np.float32)
+    flat = activation.reshape(observer.batch, -1)
     return flat[:, np.floor(np.float32(flat.shape[1]) * fractions()).astype(np.int64)]
 
 
-def _channels_apart(tapped: Tapped, activation: Activation) -> Activation:
+def _channels_apart(observer: Observer, activation: Activation) -> Activation:
     """The values as (batch, channels, values), one channel without an axis 1 of known length; NaN without values."""
-    batch, channels = tapped.batch, tapped.channels
+    batch, channels = observer.batch, observer.channels
     if activation.size == 0:
         return np.full((batch, channels or 1, 1), np.nan, np.float32)
     if channels is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import openvino as ov
 
-from tasks.algorithms.calibration import collect_statistics, compile_taps
+from tasks.algorithms.calibration import collect_statistics, compile_observed
 from tasks.algorithms.inference import Sample, one_sample_at_a_time, sample_bytes
 from tasks.graph.naming import input_name
 from tasks.numerics.statistics import Observation, to_arrays
@@ -48,10 +48,10 @@ def estimate_cost(
     if any(port.get_partial_shape().is_dynamic for port in prepared.inputs):
         return None
     sample = _noise(prepared)
-    taps = compile_taps(model, observations, in_place=in_place, threads=threads)
-    rows = to_arrays(collect_statistics(taps, [sample], 1, lambda: None)).values()
+    observed = compile_observed(model, observations, in_place=in_place, threads=threads)
+    rows = to_arrays(collect_statistics(observed, [sample], 1, lambda: None)).values()
     started = time.perf_counter()
-    collect_statistics(taps, [sample] * _TRIAL_SAMPLES, _TRIAL_SAMPLES, lambda: None)
+    collect_statistics(observed, [sample] * _TRIAL_SAMPLES, _TRIAL_SAMPLES, lambda: None)
     seconds = (time.perf_counter() - started) / _TRIAL_SAMPLES
     return Cost(
         seconds, sum(row.nbytes for row in rows), sum(sample_bytes(model, tuple(each.tensor for each in observations)))

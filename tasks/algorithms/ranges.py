@@ -20,10 +20,10 @@ from tasks.numerics.affine import (
     QuantizerConfig,
     Range,
     activation_parameters,
-    halve_levels,
     smallest_range,
-    unite,
+    unify_parameters,
     weight_parameters,
+    widen_for_saturation,
 )
 from tasks.numerics.estimators import complete, estimate_range, needed_quantiles, weight_range
 from tasks.numerics.statistics import Quantile, Statistics, TensorStatistic
@@ -42,7 +42,7 @@ def estimate_parameters(
     scheme: Scheme,
     halved: frozenset[str],
     smallest_scale: float | None = None,
-    caution: float = 1.0,
+    clipping_weight: float = 1.0,
     target_device: str = "ANY",
 ) -> Parameters:
     """The FakeQuantize parameters by name of the quantizer, (channels,) or (1,); those of one group are the same.
@@ -54,7 +54,7 @@ def estimate_parameters(
         scheme: How to quantize.
         halved: Names of operations whose weights use half of their levels (see :mod:`tasks.graph.saturation`).
         smallest_scale: Least scale of weights (see :func:`~tasks.numerics.affine.weight_parameters`).
-        caution: Clipping weight of activation ranges with the least error.
+        clipping_weight: Clipping weight of activation ranges with the least error.
         target_device: Name of the target device, for what the message suggests.
 
     Raises:
@@ -69,7 +69,7 @@ def estimate_parameters(
         if point.role == Role.ACTIVATIONS:
             statistic = statistics[point.tensor]
             size = _size(find_output(nodes, point.tensor), statistic)
-            values = estimate_range(statistic, config, estimator, size, caution)
+            values = estimate_range(statistic, config, estimator, size, clipping_weight)
             _require_finite(values, point, model, target_device, (statistic.minimum, statistic.maximum))
             smallest = smallest_range(values) if wants_values(scheme) else SMALLEST_RANGE
             parameters[point.name] = activation_parameters(values, config, smallest)
@@ -80,9 +80,9 @@ def estimate_parameters(
             _require_finite(values, point, model, target_device, (weights,))
             limits = weight_parameters(values, config, smallest_scale)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
-            parameters[point.name] = halve_levels(limits) if consumers & halved else limits
+            parameters[point.name] = widen_for_saturation(limits) if consumers & halved else limits
     for members in _groups(setup).values():
-        parameters |= dict.fromkeys(members, unite([parameters[name] for name in members]))
+        parameters |= dict.fromkeys(members, unify_parameters([parameters[name] for name in members]))
     return parameters
 
 

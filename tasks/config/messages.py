@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a configuration, as one readable line a mistake: the dotted key, what was expected."""
+"""What pydantic finds wrong with a configuration, as one readable line a problem: the dotted key, what was expected."""
 
 import re
 from collections.abc import Sequence
@@ -52,10 +52,10 @@ def lines_of(failure: ValidationError, composed: Any, option_classes: Sequence[t
         # The last member of a union is the most special one: auto, or an entry with keys.
         if key not in lines or error["type"] in ("literal_error", "dataclass_type", "tuple_type"):
             lines[key] = text
-    return told_once(lines)
+    return drop_repeats(lines)
 
 
-def told_once(lines: dict[str, str]) -> list[str]:
+def drop_repeats(lines: dict[str, str]) -> list[str]:
     """The lines, but what validation only repeats of dataset, and what another line tells more exactly."""
     unknown_keys = {key.rpartition(".")[0] for key, text in lines.items() if text.startswith("unknown key")}
     return [

@@ -107,7 +107,7 @@ class QuantizationOptions:
         return Execution(in_place=self.inplace_statistics, batch=self.stat_batch_size)
 
 
-def settle(plain: Any, *, point: bool) -> None:
+def fill_unset(plain: Any, *, point: bool) -> None:
     """Replace null where the value depends on whether the run is a ``point`` of a sweep, in a composed configuration.
 
     Points are compared by metrics; the best one is repeated alone, which finds everything else in the cache.

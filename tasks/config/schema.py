@@ -1,4 +1,4 @@
-"""The composed configuration, checked once: frozen dataclasses in, one readable line per mistake out."""
+"""The composed configuration, checked once: frozen dataclasses in, one readable line per problem out."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ByteSize, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tasks.config.messages import MISSING, TAGGED, lines_of, told_once
+from tasks.config.messages import MISSING, TAGGED, drop_repeats, lines_of
 from tasks.config.options import (
     Count,
     IgnoredOptions,
@@ -20,7 +20,7 @@ from tasks.config.options import (
     QuantizationOptions,
     TuningOptions,
     contradictions,
-    settle,
+    fill_unset,
 )
 from tasks.data.annotated_files import AnnotatedFiles, Converter
 from tasks.data.arrays import Arrays
@@ -170,32 +170,32 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = False) -> T:
-    """Check a composed configuration, of a run alone or of a ``point`` of a sweep (see :func:`settle`).
+    """Check a composed configuration, of a run alone or of a ``point`` of a sweep (see :func:`fill_unset`).
 
-    Raises InputError with one line per mistake: the dotted key, its value, what is allowed, the nearest valid name.
+    Raises InputError with one line per problem: the dotted key, its value, what is allowed, the nearest valid name.
     """
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as failure:
         raise InputError(_unresolved(failure)) from failure
     if unusable := dict(_unusable("", plain)):
-        raise InputError(*told_once(unusable))
+        raise InputError(*drop_repeats(unusable))
     if unknown_secrets := dict.fromkeys(forgotten(plain)):
         given = "*** stands for a secret that was not written down; give it anew"
         raise InputError(*(f"{key}: {given}" for key in unknown_secrets))
     plain = hidden(plain)
-    settle(plain, point=point)
+    fill_unset(plain, point=point)
     try:
         config: T = _adapter(config_class).validate_python(plain)
     except ValidationError as failure:
         raise InputError(*lines_of(failure, plain, OPTION_CLASSES)) from failure
-    mistakes = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
+    problems = [f"quantization.{key}: {text}" for key, text in contradictions(config.quantization)]
     if config.evaluation.scoring:
-        mistakes += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
+        problems += [f"evaluation.{key}: {text}" for key, text in out_of_range(config.evaluation.scoring)]
     if scheme := unknown_scheme(config.tracking.uri or ""):
-        mistakes.append(f"tracking.uri: {scheme}")
-    if mistakes:
-        raise InputError(*mistakes)
+        problems.append(f"tracking.uri: {scheme}")
+    if problems:
+        raise InputError(*problems)
     return config
 
 

@@ -28,7 +28,7 @@ from tasks.data.classified import (
 )
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
-from tasks.data.samples import Labels, Sample, beyond, listing, require_finite
+from tasks.data.samples import Labels, Sample, files_outside, listing, require_finite
 from tasks.errors import InputError, unknown
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
@@ -203,7 +203,7 @@ def _elsewhere(spec: AnnotatedFiles) -> list[Path]:
         annotations = _convert(spec)
     except (InputError, OSError):  # reported when it is opened
         return []
-    return [] if annotations.images is not None else beyond(spec.data_source or Path(), annotations.names)
+    return [] if annotations.images is not None else files_outside(spec.data_source or Path(), annotations.names)
 
 
 def _annotation(spec: AnnotatedFiles) -> Converter:

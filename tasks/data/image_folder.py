@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import LARGEST_LABEL, Labels, Sample, beyond, listing
+from tasks.data.samples import LARGEST_LABEL, Labels, Sample, files_outside, listing
 from tasks.errors import InputError, did_you_mean
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -112,7 +112,7 @@ def image_paths(spec: ImageFolder) -> tuple[Path, ...]:
     if spec.labels is None:
         return (spec.path,)
     try:
-        return (spec.path, spec.labels, *beyond(spec.path, read_labels(spec.labels)))
+        return (spec.path, spec.labels, *files_outside(spec.path, read_labels(spec.labels)))
     except InputError:  # reported when it is opened
         return (spec.path, spec.labels)
 

@@ -152,7 +152,7 @@ def check_operations(operations: tuple[Operation, ...]) -> None:
             raise InputError(f"preprocessing.{place} ({operation.type}): {problem}")
 
 
-def _problem(operation: Operation) -> str | None:  # noqa: PLR0911 - one a mistake
+def _problem(operation: Operation) -> str | None:  # noqa: PLR0911 - one a problem
     match operation:
         case Resize(shape=None):
             return "expected size, or dst_width and dst_height"

@@ -73,7 +73,7 @@ def listing(names: Sequence[str], shown: int = 5) -> str:
     return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
 
 
-def beyond(folder: Path, names: Iterable[str]) -> list[Path]:
+def files_outside(folder: Path, names: Iterable[str]) -> list[Path]:
     """The files among ``names`` that a walk through the folder does not reach: outside of it, or behind a link.
 
     Args:

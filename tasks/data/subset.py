@@ -7,7 +7,7 @@ from tasks.errors import InputError
 FIFTH = 5
 
 
-def select(samples_count: int, subset_size: int | None, shuffle: bool, seed: int) -> tuple[int, ...]:
+def sample_indices(samples_count: int, subset_size: int | None, shuffle: bool, seed: int) -> tuple[int, ...]:
     """The indices of the samples to use.
 
     Without ``shuffle`` these are the first ones, so that a larger subset continues a smaller one. With it they are
@@ -30,7 +30,7 @@ def select(samples_count: int, subset_size: int | None, shuffle: bool, seed: int
     return tuple(range(size))
 
 
-def set_apart(samples_count: int, most: int) -> tuple[int, ...]:
+def holdout_indices(samples_count: int, most: int) -> tuple[int, ...]:
     """The indices of the holdout: at most a fifth of the samples and at most ``most``, but one of two to nine.
 
     Ranges and weights are fitted to the other samples; the holdout decides what is accepted. A single sample has none.
@@ -39,10 +39,10 @@ def set_apart(samples_count: int, most: int) -> tuple[int, ...]:
         samples_count: Number of samples to split.
         most: Largest size of the holdout.
     """
-    return evenly_spread(samples_count, min(most, max(samples_count // FIFTH, min(samples_count - 1, 1))))
+    return spread_indices(samples_count, min(most, max(samples_count // FIFTH, min(samples_count - 1, 1))))
 
 
-def evenly_spread(samples_count: int, most: int) -> tuple[int, ...]:
+def spread_indices(samples_count: int, most: int) -> tuple[int, ...]:
     """At most ``most`` indices, evenly spread over all samples, as data sets are often sorted by class.
 
     Args:

@@ -1,4 +1,4 @@
-"""What steps that observe tensors share: the model with its taps, compiled once a process, and the samples."""
+"""What steps that observe tensors share: the model with its observed, compiled once a process, and the samples."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tasks.algorithms.calibration import Taps, compile_taps
+from tasks.algorithms.calibration import ObservedModel, compile_observed
 from tasks.algorithms.inference import Sample, input_names, whole_inputs
 from tasks.data.source import open_source
 from tasks.engine.artifact_store import Store
@@ -14,16 +14,16 @@ from tasks.numerics.statistics import Observation
 from tasks.records import DatasetRef, Execution, ModelRef, Runtime
 
 
-def open_taps(
+def open_observed(
     model: ModelRef, observations: tuple[Observation, ...], shard: DatasetRef, execution: Execution, runtime: Runtime
-) -> tuple[Taps, Iterator[Sample]]:
+) -> tuple[ObservedModel, Iterator[Sample]]:
     """The tapped model, and the samples of a shard, each read when it is needed."""
     samples, opened = open_source(shard.source), _opened(runtime.home, model)
     names = input_names(opened)
     first = samples.load(shard.indices[0], names)
     how = (execution.in_place, execution.batch, runtime.threads)
-    taps = _compiled(runtime.home, model, observations, whole_inputs(opened, first), *how)
-    return taps, chain([first], (samples.load(index, names) for index in shard.indices[1:]))
+    observed = _compiled(runtime.home, model, observations, whole_inputs(opened, first), *how)
+    return observed, chain([first], (samples.load(index, names) for index in shard.indices[1:]))
 
 
 @lru_cache(maxsize=1)
@@ -41,6 +41,6 @@ def _compiled(
     in_place: bool,
     batch: int,
     threads: int | None,
-) -> Taps:
+) -> ObservedModel:
     opened = _opened(home, model)
-    return compile_taps(opened, observations, whole=whole, in_place=in_place, batch=batch, threads=threads)
+    return compile_observed(opened, observations, whole=whole, in_place=in_place, batch=batch, threads=threads)

@@ -15,7 +15,7 @@ from tasks.graph.constants import constant_value, make_constant
 from tasks.graph.naming import move_names
 from tasks.graph.placement import QuantizationPoint, Role
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.numerics.affine import FakeQuantizeParameters, spread
+from tasks.numerics.affine import FakeQuantizeParameters, broadcast_channels
 
 # Weights with more levels do not fit in int8: they stay float, with a FakeQuantize behind them.
 MOST_INT8_LEVELS = 256
@@ -118,7 +118,7 @@ def _int8_weights(point: QuantizationPoint, source: ov.Output, limits: FakeQuant
     """
     weights, element_type = constant_value(source), source.get_element_type()
     low, high, scale, zero_point = (
-        spread(limit, weights.shape, point.channel_axes).astype(np.float64)
+        broadcast_channels(limit, weights.shape, point.channel_axes).astype(np.float64)
         for limit in (limits.input_low, limits.input_high, *_scale_and_zero_point(limits))
     )
     steps, lowest = limits.levels - 1, -(limits.levels // 2)

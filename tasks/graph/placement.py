@@ -163,7 +163,7 @@ def place_quantizers(
     return _place(_read(model, target_device), model_type, ignored, left_float)
 
 
-def tapped_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
+def observed_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: str = "ANY") -> tuple[str, ...]:
     """The names of the computed tensors to observe for a setup, sorted.
 
     Besides the tensors of the setup these are the tensors that another ignored scope or model type would need on the

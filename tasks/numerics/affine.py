@@ -231,7 +231,7 @@ def align_zero(values: Range, levels: int, *, unified: bool = False, smallest: f
     )
 
 
-def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
+def widen_for_saturation(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
     """Parameters of twice the range: weights use half of the levels, so that sums of products do not saturate.
 
     Args:
@@ -241,7 +241,7 @@ def halve_levels(parameters: FakeQuantizeParameters) -> FakeQuantizeParameters:
     return FakeQuantizeParameters(low, high, low, high, parameters.levels)
 
 
-def unite(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
+def unify_parameters(members: Sequence[FakeQuantizeParameters]) -> FakeQuantizeParameters:
     """Parameters of one range that holds the ranges of all members, with zero on a level (POT: unified scales).
 
     POT takes the least and the greatest bound as they are, which leaves zero between two levels.
@@ -272,7 +272,7 @@ def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axe
         [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
     low, high, out_low, out_high = (
-        spread(limit, values.shape, channel_axes)
+        broadcast_channels(limit, values.shape, channel_axes)
         for limit in (parameters.input_low, parameters.input_high, parameters.output_low, parameters.output_high)
     )
     steps = np.float32(parameters.levels - 1)
@@ -281,7 +281,7 @@ def fake_quantize(values: Array, parameters: FakeQuantizeParameters, channel_axe
     return quantized
 
 
-def spread(limit: NDArray[Any], shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> NDArray[Any]:
+def broadcast_channels(limit: NDArray[Any], shape: tuple[int, ...], channel_axes: tuple[int, ...]) -> NDArray[Any]:
     """``limit``, reshaped so that it broadcasts over a tensor.
 
     Args:

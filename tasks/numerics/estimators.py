@@ -126,7 +126,7 @@ def estimate_range(
     config: QuantizerConfig,
     estimator: RangeEstimator,
     size: int = 1,
-    caution: float = 1.0,
+    clipping_weight: float = 1.0,
 ) -> Range:
     """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
@@ -138,7 +138,8 @@ def estimate_range(
         config: Mode and granularity of the tensor.
         estimator: A completed estimator.
         size: Elements of the tensor in one sample.
-        caution: Weight of the clipping error for estimators of least error (see :mod:`tasks.numerics.minimal_error`).
+        clipping_weight: Weight of the clipping error for estimators of least error (see
+            :mod:`tasks.numerics.minimal_error`).
 
     Raises:
         KeyError: The estimator needs a quantile that was not collected.
@@ -160,7 +161,7 @@ def estimate_range(
         return aggregate(rows, how.aggregator or Aggregator.MEAN)
 
     if estimator.preset.minimises_error:
-        values = minimal_error.activation_range(statistic, config, size, caution)
+        values = minimal_error.activation_range(statistic, config, size, clipping_weight)
     else:
         values = Range(border(estimator.min, upper=False), border(estimator.max, upper=True))
     return _clipped(_with_all_channels(values), estimator)

@@ -10,9 +10,8 @@ also counts the extremes of each channel and sample, one element each, as a sket
 estimated by cross-validation: the extremes of each fold of samples meet the bound that the other folds set. A channel
 that is seldom active, whose largest value so far says little, thus gets a range with room for unseen samples.
 
-The clipping weight ``c`` (the parameter ``caution``) is 1 for the error of the tensor itself. The output of a model may
-need more: errors of rounding are independent and average out in the layers behind, clipping errors all have one sign
-(see ``tasks.algorithms.caution``).
+The clipping weight ``c`` is 1 for the error of the tensor itself. The output of a model may need more: errors of
+rounding are independent and average out in the layers behind, clipping errors all have one sign (see ``tasks.algorithms.clipping_weight``).
 """
 
 from collections.abc import Iterator
@@ -33,11 +32,13 @@ CHANNEL_SHARES = np.concatenate([np.linspace(0.5, 1.0, 11), [1.1, 1.25, 1.5, 2, 
 # Bounds to try for weights, as shares of the largest one of a channel.
 WEIGHT_SHARES = np.linspace(0.3, 1.0, 36)
 FOLDS = 5
-# Steps for which the error of rounding is computed.
+# LevelsPerSide for which the error of rounding is computed.
 _STEPS = 48
 
 
-def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: int, caution: float = 1.0) -> Range:
+def activation_range(
+    statistic: TensorStatistic, config: QuantizerConfig, size: int, clipping_weight: float = 1.0
+) -> Range:
     """The range of an activation tensor: bounds of shape (channels,), or (1,) per tensor, float32.
 
     Without a sketch only the extremes count. Samples without values are left out; without any the range is [0, 0].
@@ -47,7 +48,7 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
         statistic: What was observed of each sample.
         config: Mode, granularity and levels of the tensor.
         size: Elements of the tensor in one sample.
-        caution: The clipping weight c, for one scale per tensor; per channel it is 1.
+        clipping_weight: The clipping weight c, for one scale per tensor; per channel it is 1.
     """
     seen = ~(np.isnan(statistic.minimum).any(axis=1) | np.isnan(statistic.maximum).any(axis=1))
     low, high = (rows[seen].astype(np.float64) for rows in (statistic.minimum, statistic.maximum))
@@ -70,7 +71,7 @@ def activation_range(statistic: TensorStatistic, config: QuantizerConfig, size: 
     if config.granularity == Granularity.PERCHANNEL:
         bottom, top = _per_channel(low, high, values, steps, size)
     else:
-        bottom, top = _per_tensor(low, high, values, steps, size, caution)
+        bottom, top = _per_tensor(low, high, values, steps, size, clipping_weight)
     return Range(as_float32(-top if magnitudes else bottom), as_float32(top))
 
 
@@ -100,13 +101,13 @@ def weight_range(channels: Rows, config: QuantizerConfig) -> Range:
 
 
 def _per_tensor(
-    low: Values, high: Values, values: Values, steps: float, size: int, caution: float
+    low: Values, high: Values, values: Values, steps: float, size: int, clipping_weight: float
 ) -> tuple[Values, Values]:
     """The bounds, (1,) each, with the least error among all pairs of SHARES of the extremes."""
     weight = size / values.shape[1]
     lows, highs = np.meshgrid(SHARES * low.min(), SHARES * high.max(), indexing="ij")
     above, below = _cut_off(high, values, weight), _cut_off(-low, -values, weight)
-    errors = _rounding((highs - lows) / steps, values, weight) + caution * (below[:, None] + above[None])
+    errors = _rounding((highs - lows) / steps, values, weight) + clipping_weight * (below[:, None] + above[None])
     row, column = np.unravel_index(int(np.argmin(errors)), errors.shape)
     return lows[row, column].reshape(1), highs[row, column].reshape(1)
 

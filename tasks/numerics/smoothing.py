@@ -25,7 +25,7 @@ _MOST = 1e4
 
 
 @dataclass(frozen=True)
-class Steps:
+class LevelsPerSide:
     """The number of levels on either side of zero: 127 for 8 bits.
 
     Attributes:
@@ -37,7 +37,9 @@ class Steps:
     activations: int = 127
 
 
-def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]], steps: Steps = Steps()) -> Factors:
+def smoothing_factors(
+    peaks: Rows, weights: Sequence[NDArray[np.float64]], steps: LevelsPerSide = LevelsPerSide()
+) -> Factors:
     """The number that each feature is divided by, (features,), float64; 1 each if no alpha lowers the error.
 
     Args:
@@ -65,7 +67,9 @@ def smoothing_factors(peaks: Rows, weights: Sequence[NDArray[np.float64]], steps
     return best
 
 
-def _error(factors: Factors, largest: Factors, usual: Factors, matrix: NDArray[np.float64], steps: Steps) -> float:
+def _error(
+    factors: Factors, largest: Factors, usual: Factors, matrix: NDArray[np.float64], steps: LevelsPerSide
+) -> float:
     """The expected squared error of all outputs, from rounded activations and from rounded weights."""
     scaled = matrix * factors
     activation_step = (largest / factors).max() / steps.activations

@@ -68,17 +68,17 @@ def translate_file(findings: Findings, file: Path, model: ImageInput | None, *, 
     document = read_document(file, "Accuracy Checker configuration")
     top = Section.of(findings, document, (), document.content)
     if "compression" in top:
-        top.mistake("compression", "this is a configuration of POT, which -c takes; expected an Accuracy Checker file.")
+        top.problem("compression", "this is a configuration of POT, which -c takes; expected an Accuracy Checker file.")
         return
     if "evaluations" in top:
-        top.mistake("evaluations", "custom evaluators are Python code of Accuracy Checker; use models.")
+        top.problem("evaluations", "custom evaluators are Python code of Accuracy Checker; use models.")
         return
     definitions = os.environ.get(DEFINITIONS) or top.take("global_definitions")
     top.ignore("global_definitions")
     models = top.sections("models")
     top.finish()
     if not models:
-        top.mistake("models", "expected a list with the model's launchers and datasets.")
+        top.problem("models", "expected a list with the model's launchers and datasets.")
         return
     if len(models) > 1:
         top.notice("models", f"the first of {len(models)} is used, {models[0].content.get('name')!r}.")
@@ -106,7 +106,7 @@ def _launcher(entry: Section, shared: Document | None, *, evaluate: bool) -> str
     ours = [each for each in launchers if each.content.get("framework") in FRAMEWORKS]
     if not ours:
         found = ", ".join(repr(each.content.get("framework")) for each in launchers) or "none"
-        entry.mistake("launchers", f"expected a launcher of the framework openvino, got {found}.")
+        entry.problem("launchers", f"expected a launcher of the framework openvino, got {found}.")
         return None
     launcher = ours[0]
     launcher.ignore(*_OF_LAUNCHERS)
@@ -121,10 +121,10 @@ def _launcher(entry: Section, shared: Document | None, *, evaluate: bool) -> str
         each.ignore("name", "precision", "shape")
         named = each.take("layout") or layout
         if named is not None and not isinstance(named, str):
-            each.mistake("layout", f"expected the axes of the input, like NCHW, got {named!r}.")
+            each.problem("layout", f"expected the axes of the input, like NCHW, got {named!r}.")
         layout = named if isinstance(named, str) else layout
         if each.take("type", "INPUT") != "INPUT":
-            each.mistake("type", f"inputs of the type {each.content['type']} are not supported; expected INPUT.")
+            each.problem("type", f"inputs of the type {each.content['type']} are not supported; expected INPUT.")
         each.finish()
     launcher.finish()
     return layout
@@ -136,7 +136,7 @@ def _datasets(entry: Section, shared: Document | None) -> dict[str, Section]:
     if not isinstance(given, dict):
         found = entry.sections("datasets")
         if not found:
-            entry.mistake("datasets", "expected a list of data sets, or an object with optimization and evaluation.")
+            entry.problem("datasets", "expected a list of data sets, or an object with optimization and evaluation.")
             return {}
         if len(found) > 1:
             entry.notice("datasets", f"the first of {len(found)} is used, {found[0].content.get('name')!r}.")
@@ -147,7 +147,7 @@ def _datasets(entry: Section, shared: Document | None) -> dict[str, Section]:
     datasets = {role: tagged.section(role) for role in ROLES}
     tagged.finish()
     if datasets["optimization"] is None:
-        tagged.mistake("optimization", "expected the data set to collect statistics from.")
+        tagged.problem("optimization", "expected the data set to collect statistics from.")
     for each in datasets.values():
         if each is not None:
             each.content = common | each.content
@@ -160,7 +160,7 @@ def _with_defaults(section: Section, shared: Document | None, kind: str, name: s
     """The section, with what the definitions' entry of the same name has and it has not."""
     entries = shared.content.get(kind) if shared and isinstance(shared.content, dict) else None
     if shared and not isinstance(entries, list | None):
-        section.findings.mistakes.append(f"{shared.where((kind,))}: {kind}: expected a list, got {entries!r}.")
+        section.findings.problems.append(f"{shared.where((kind,))}: {kind}: expected a list, got {entries!r}.")
         entries = None
     for entry in entries or []:
         if isinstance(entry, dict) and entry.get(name) == section.content.get(name) is not None:
@@ -191,7 +191,7 @@ def _dataset(dataset: Section, group: str, model: ImageInput | None, layout: str
     for key in ("subset_file", "segmentation_masks_source", "additional_data_source"):
         if key in dataset:
             dataset.take(key)
-            dataset.mistake(key, "is not supported.")
+            dataset.problem(key, "is not supported.")
     dataset.finish()
     if group == "validation":  # what it leaves out would come from the other data set
         values = {each.name: each.default for each in fields(AnnotatedFiles) if each.name != "kind"} | values
@@ -205,7 +205,7 @@ def _annotation(dataset: Section) -> dict[str, Any] | None:
     if conversion is None:
         if converted is not None:
             text = "a converted annotation is a pickle, which could run foreign code; give annotation_conversion."
-            dataset.mistake("annotation", text)
+            dataset.problem("annotation", text)
         dataset.ignore("dataset_meta")
         return None
     value = _tagged(conversion, CONVERTERS, ignored=_OF_CONVERTERS)
@@ -226,13 +226,13 @@ def _preprocessing(dataset: Section, model: ImageInput | None) -> list[dict[str,
         if each.content.get("type") == "auto_resize":
             if model is None or not model.height or not model.width:
                 if dataset.findings.readable:
-                    each.mistake("type", "auto_resize needs a model with one image of a fixed size.")
+                    each.problem("type", "auto_resize needs a model with one image of a fixed size.")
             else:
                 size = {"dst_height": model.height, "dst_width": model.width}
                 operations.append({"type": "resize", **size})
             continue
         if each.take("use_tensorflow") or each.content.get("resize_realization") == "tf":
-            each.mistake("use_tensorflow", "images are not resized by TensorFlow; expected opencv or pillow.")
+            each.problem("use_tensorflow", "images are not resized by TensorFlow; expected opencv or pillow.")
         operation = _tagged(each, OPERATIONS)
         if isinstance(operation.get("interpolation"), str):
             operation["interpolation"] = operation["interpolation"].upper()
@@ -250,7 +250,7 @@ def _evaluation(dataset: Section) -> None:
     findings.set("evaluation.postprocessing", steps, dataset.where("postprocessing"))
     findings.set("evaluation.metrics", metrics, dataset.where("metrics"))
     if not metrics:
-        dataset.mistake("metrics", "expected at least one metric to evaluate.")
+        dataset.problem("metrics", "expected at least one metric to evaluate.")
 
 
 def _member(section: Section, key: str, value: Any, names: Names) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _member(section: Section, key: str, value: Any, names: Names) -> dict[str, A
 
 
 def _tagged(section: Section, names: Names, ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """The values of a member; unknown names and keys are mistakes."""
+    """The values of a member; unknown names and keys are problems."""
     tag = section.take(names.tag)
     member = names.members.get(tag) if isinstance(tag, str) else None
     if member is None or not is_dataclass(member):

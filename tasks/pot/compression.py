@@ -64,7 +64,7 @@ def translate_compression(compression: Section) -> tuple[str, ...]:
         compression.notice("dump_intermediate_model", "intermediate models are kept in the store anyway.")
     entries = compression.sections("algorithms")
     if not entries:
-        compression.mistake("algorithms", f"expected at least one of {', '.join(SUPPORTED)}.")
+        compression.problem("algorithms", f"expected at least one of {', '.join(SUPPORTED)}.")
     names = tuple(name for entry in entries if (name := _algorithm(entry, str(device))))
     if names and "quantization.stat_subset_size" not in findings.settings:
         # POT took the whole data set.
@@ -79,16 +79,16 @@ def _steps(findings: Findings, compression: Section, names: tuple[str, ...]) -> 
     """Which steps the algorithms stand for, where not all of DefaultQuantization was asked for."""
     where = compression.where("algorithms")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        findings.mistakes.append(f"{where}: {twice[0]} twice; expected each algorithm once.")
+        findings.problems.append(f"{where}: {twice[0]} twice; expected each algorithm once.")
     if "DefaultQuantization" in names:
         if parts := [name for name in names if name in PARTS]:
-            findings.mistakes.append(
+            findings.problems.append(
                 f"{where}: {', '.join(parts)} is part of DefaultQuantization; name one or the other."
             )
         return
     corrects = {"FastBiasCorrection", "BiasCorrection"} & set(names)
     if len(corrects) > 1:
-        findings.mistakes.append(f"{where}: FastBiasCorrection and BiasCorrection; expected one of them.")
+        findings.problems.append(f"{where}: FastBiasCorrection and BiasCorrection; expected one of them.")
     findings.set("quantization.channel_alignment", "ActivationChannelAlignment" in names, where)
     findings.set("quantization.bias_correction", bool(corrects), where)
     if corrects:
@@ -104,10 +104,10 @@ def _algorithm(entry: Section, device: str) -> str | None:
     params = entry.section("params") or Section(entry.findings, entry.document, (*entry.place, "params"), {})
     entry.finish()
     if not isinstance(name, str):
-        entry.mistake("name", f"expected the name of an algorithm, got {name!r}.")
+        entry.problem("name", f"expected the name of an algorithm, got {name!r}.")
         return None
     if name in _INSTEAD:
-        entry.mistake("name", f"{name} is not available; {_INSTEAD[name]}. Supported: {', '.join(SUPPORTED)}.")
+        entry.problem("name", f"{name} is not available; {_INSTEAD[name]}. Supported: {', '.join(SUPPORTED)}.")
     elif name not in SUPPORTED:
         entry.unknown_name("name", name, SUPPORTED, "algorithm")
     if name not in SUPPORTED:
@@ -179,7 +179,7 @@ def _ignored(params: Section) -> None:
         return
     scope = ignored.take("scope") or []
     if not isinstance(scope, list):
-        ignored.mistake("scope", f"expected a list of names, got {scope!r}.")
+        ignored.problem("scope", f"expected a list of names, got {scope!r}.")
         scope = []
     # A name in a body of a loop is a list: outer, inner.
     names: list[Any] = ["|".join(map(str, each)) if isinstance(each, list) else each for each in scope]
@@ -231,7 +231,7 @@ def _border(border: Section, prefix: str, granularity: Any, *, shared: bool) -> 
         border.ignore(key)
     if border.take("granularity") not in (None, granularity):
         text = "statistics have the granularity of the quantizer; set granularity beside range_estimator."
-        border.mistake("granularity", text)
+        border.problem("granularity", text)
     border.finish()
 
 

@@ -25,7 +25,7 @@ def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: boo
     if kind == "simplified":
         _simplified(engine, model, evaluate=evaluate)
     elif kind == "data_free":
-        engine.mistake(
+        engine.problem(
             "type",
             "data_free made statistics of synthetic images and lost accuracy with them; give some samples without"
             " annotations: type simplified and data_source.",
@@ -39,13 +39,13 @@ def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: boo
         if isinstance(path, str) and path:
             translate_file(engine.findings, Path(path), model, evaluate=evaluate)
         else:
-            engine.mistake("config", f"{path!r}: expected the path of an Accuracy Checker file.")
+            engine.problem("config", f"{path!r}: expected the path of an Accuracy Checker file.")
     elif "launchers" in engine or "datasets" in engine:
         engine.ignore("device")
         translate_model(engine, model, None, evaluate=evaluate)
     else:
         expected = "config (an Accuracy Checker file), launchers and datasets, or type simplified with data_source"
-        engine.mistake(None, f"expected {expected}.")
+        engine.problem(None, f"expected {expected}.")
 
 
 def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) -> None:
@@ -57,9 +57,9 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
         engine.notice("device", "samples are inferred on the CPU.")
     engine.finish()
     if evaluate:
-        engine.mistake("type", "-e needs annotations and metrics, which the simplified engine does not have.")
+        engine.problem("type", "-e needs annotations and metrics, which the simplified engine does not have.")
     if not isinstance(source, str) or not source:
-        engine.mistake(
+        engine.problem(
             "data_source", f"expected a folder, a pattern, a .txt list or a .npz or .npy file, got {source!r}."
         )
         return
@@ -69,7 +69,7 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
         return
     if model is None or not model.height or not model.width:
         if findings.readable:
-            engine.mistake(
+            engine.problem(
                 "type",
                 "the simplified engine needs a model with one image of a fixed size, and besides it at most an input of"
                 " the shape [1,3] for height, width and channels; or data in a .npz.",

@@ -10,9 +10,9 @@ from tasks.pot.document import Document, Place
 
 @dataclass
 class Findings:
-    """What a translation found: settings by dotted key, where each comes from, notices and mistakes, one line each.
+    """What a translation found: settings by dotted key, where each comes from, notices and problems, one line each.
 
-    With ``lenient`` keys that mean nothing are notices instead of mistakes. ``quantizes`` is false for algorithms that
+    With ``lenient`` keys that mean nothing are notices instead of problems. ``quantizes`` is false for algorithms that
     leave the model float, ``readable`` for a model of which nothing is known.
     """
 
@@ -22,12 +22,12 @@ class Findings:
     settings: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    mistakes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def set(self, key: str, value: Any, where: str) -> None:
-        """A setting. Two values for one are a mistake."""
+        """A setting. Two values for one are a problem."""
         if key in self.settings and self.settings[key] != value:
-            self.mistakes.append(f"{where}: {value!r} here and {self.settings[key]!r} at {self.origins[key]}.")
+            self.problems.append(f"{where}: {value!r} here and {self.settings[key]!r} at {self.origins[key]}.")
         self.settings[key] = value
         self.origins[key] = where
 
@@ -42,10 +42,10 @@ class Section:
 
     @classmethod
     def of(cls, findings: Findings, document: Document, place: Place, content: Any) -> "Section":
-        """The section of a value that has to be an object; if it is none, that is a mistake, and the only one."""
+        """The section of a value that has to be an object; if it is none, that is a problem, and the only one."""
         if isinstance(content, dict):
             return cls(findings, document, place, {str(key): value for key, value in content.items()})
-        findings.mistakes.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
+        findings.problems.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
         empty = cls(findings, document, place, {})
         empty._reported = True
         return empty
@@ -85,21 +85,21 @@ class Section:
         """Keys that are known and say nothing that matters here."""
         self._known.update(keys)
 
-    def mistake(self, key: str | None, text: str) -> None:
+    def problem(self, key: str | None, text: str) -> None:
         """Something wrong with the value of a key, or with the section."""
         if not self._reported:
-            self.findings.mistakes.append(f"{self.where(key)}: {text}")
+            self.findings.problems.append(f"{self.where(key)}: {text}")
 
     def notice(self, key: str | None, text: str) -> None:
         """Something to know about the value of a key, or about the section."""
         self.findings.notices.append(readable(f"{self.where(key)}: {text}"))
 
     def unknown_name(self, key: str, name: Any, supported: Sequence[str], what: str) -> None:
-        """The mistake for a name that is not among those there are."""
+        """The problem for a name that is not among those there are."""
         text = (
             f"{what} {name!r} is not supported.{did_you_mean(str(name), supported)} Supported: {', '.join(supported)}."
         )
-        self.mistake(key, text)
+        self.problem(key, text)
 
     def finish(self) -> None:
         """Report every key that nobody asked for."""
@@ -108,7 +108,7 @@ class Section:
             if self.findings.lenient:
                 self.notice(key, f"{text} It is ignored.")
             else:
-                self.mistake(key, f"{text} Known: {', '.join(sorted(self._known))}.")
+                self.problem(key, f"{text} Known: {', '.join(sorted(self._known))}.")
 
     def unread(self) -> Iterator[str]:
         """Keys that nobody asked for."""

@@ -40,7 +40,7 @@ class Translation:
         return as_overrides(self.settings)
 
     def explain(self, line: str) -> str:
-        """A mistake found in the composed configuration, with the line of POT's file in front."""
+        """A problem found in the composed configuration, with the line of POT's file in front."""
         named, _, text = line.partition(": ")
         key = named
         while key and key not in self.origins:
@@ -53,7 +53,7 @@ class Translation:
 def translate(file: Path, *, evaluate: bool, lenient: bool) -> Translation:
     """Translate a configuration file.
 
-    Raises InputError with every mistake, one a line, beginning with file, line and column.
+    Raises InputError with every problem, one a line, beginning with file, line and column.
     """
     return _translate(read_document(file, "configuration"), evaluate=evaluate, lenient=lenient)
 
@@ -94,29 +94,29 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
     model, engine, compression = (top.section(key) for key in SECTIONS)
     if "optimizer" in top:
         top.take("optimizer")
-        top.mistake("optimizer", "searches of parameters are sweeps here: ptq-quantize -m.")
+        top.problem("optimizer", "searches of parameters are sweeps here: ptq-quantize -m.")
     top.finish()
-    read, before = None, len(findings.mistakes)
+    read, before = None, len(findings.problems)
     name = ""
     if model is None:
-        top.mistake("model", "expected the section with the model's file.")
+        top.problem("model", "expected the section with the model's file.")
     else:
         name, read = _model(model, engine)
-    findings.readable = len(findings.mistakes) == before
+    findings.readable = len(findings.problems) == before
     if engine is None:
-        top.mistake("engine", "expected the section that says where samples come from.")
+        top.problem("engine", "expected the section that says where samples come from.")
     else:
         try:
             translate_engine(engine, read, evaluate=evaluate)
-        except InputError as mistake:
-            findings.mistakes += [f"{engine.where('config')}: {line}" for line in mistake.args]
+        except InputError as problem:
+            findings.problems += [f"{engine.where('config')}: {line}" for line in problem.args]
     algorithms: tuple[str, ...] = ()
     if compression is None:
-        top.mistake("compression", "expected the section with the algorithms; without it nothing would be quantized.")
+        top.problem("compression", "expected the section with the algorithms; without it nothing would be quantized.")
     else:
         algorithms = translate_compression(compression)
-    if findings.mistakes:
-        raise InputError(*dict.fromkeys(findings.mistakes))
+    if findings.problems:
+        raise InputError(*dict.fromkeys(findings.problems))
     if not evaluate:
         findings.settings |= {"evaluation.subset_size": COMPARED_SAMPLES, "evaluation.metrics": []}
     notices = tuple(dict.fromkeys(findings.notices))
@@ -133,15 +133,15 @@ def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | No
     model.ignore("framework")
     if "cascade" in model:
         model.take("cascade")
-        model.mistake("cascade", "several models in turn are not supported; quantize each by itself.")
+        model.problem("cascade", "several models in turn are not supported; quantize each by itself.")
         return "", None
     model.finish()
     if not isinstance(path, str) or not path:
-        model.mistake("model", f"expected the path of the model's .xml file, got {path!r}.")
+        model.problem("model", f"expected the path of the model's .xml file, got {path!r}.")
         return "", None
     name = str(name or Path(path).stem)
     if Path(name).name != name:
-        model.mistake("model_name", f"{name!r} becomes the name of files; expected no folder in it.")
+        model.problem("model_name", f"{name!r} becomes the name of files; expected no folder in it.")
     files = {
         key: _file(model, key, value) for key, value in (("model", path), ("weights", weights)) if value is not None
     }
@@ -154,8 +154,8 @@ def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | No
     layout = engine.content.get("layout") if engine is not None else None
     try:
         return name, image_input(Path(path), files.get("weights"), layout if isinstance(layout, str) else None)
-    except InputError as mistake:
-        model.mistake("model", str(mistake))
+    except InputError as problem:
+        model.problem("model", str(problem))
         return name, None
 
 
@@ -168,5 +168,5 @@ def _file(model: Section, key: str, value: Any) -> Path | None:
     if path.is_file():
         return path
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    model.mistake(key, f"there is no file '{value}'.{did_you_mean(path.name, siblings)}")
+    model.problem(key, f"there is no file '{value}'.{did_you_mean(path.name, siblings)}")
     return None

@@ -3,7 +3,7 @@
 from tasks.algorithms import calibration
 from tasks.engine.artifact_store import Store
 from tasks.engine.caching import cache_key, step
-from tasks.engine.observed_model import open_taps
+from tasks.engine.observed_model import open_observed
 from tasks.engine.partial_statistics import Arrays, complete_shard
 from tasks.engine.progress import advance_by_one
 from tasks.numerics.statistics import Observation, to_arrays
@@ -31,8 +31,8 @@ def collect_statistics(
 
     def collect(start: int) -> Arrays:
         rest = shard.part(start)
-        taps, samples = open_taps(model, observations, rest, execution, runtime)
-        return dict(to_arrays(calibration.collect_statistics(taps, samples, len(rest), advance_by_one())))
+        observed, samples = open_observed(model, observations, rest, execution, runtime)
+        return dict(to_arrays(calibration.collect_statistics(observed, samples, len(rest), advance_by_one())))
 
     what = {"model": model, "observations": observations, "decoding": shard.decoding}
     key = cache_key(collect_statistics.fn, what)

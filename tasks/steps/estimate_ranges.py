@@ -32,7 +32,7 @@ def estimate_ranges(
     aligned: tuple[str, ...],
     runtime: Runtime,
     *,
-    caution: float = 1.0,
+    clipping_weight: float = 1.0,
 ) -> ArraysRef:
     """The FakeQuantize parameters, (channels,) or (1,) each, float32.
 
@@ -46,11 +46,11 @@ def estimate_ranges(
         target_device: Name of the target device.
         aligned: Names of operations that read aligned channels; their weights get the saturation fix too.
         runtime: How the run works; it changes no result.
-        caution: Clipping weight of activation ranges with the least error.
+        clipping_weight: Clipping weight of activation ranges with the least error.
     """
     store = Store(runtime.home)
     opened = store.open_model(model)
     rows = open_statistics(store, statistics)
     halved = halved_operations(opened, saturation_fix, target_device, aligned=frozenset(aligned))
-    parameters = estimate_parameters(opened, setup, rows, scheme, halved, least_scale, caution, target_device)
+    parameters = estimate_parameters(opened, setup, rows, scheme, halved, least_scale, clipping_weight, target_device)
     return store.put_arrays(to_arrays(parameters))

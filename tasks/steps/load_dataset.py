@@ -1,7 +1,7 @@
 """Step: a fixed sequence of samples of a data set, each known by the digest of its content."""
 
 from tasks.data.source import Source, annotations_of, decodes_files, open_source, source_files
-from tasks.data.subset import select
+from tasks.data.subset import sample_indices
 from tasks.engine.artifact_store import file_identity
 from tasks.engine.caching import code_digest, step
 from tasks.records import DatasetRef, Runtime
@@ -34,7 +34,7 @@ def load_dataset(
         seed: Seed of the draw.
     """
     samples = open_source(source)
-    indices = select(len(samples), subset_size, shuffle, seed)
+    indices = sample_indices(len(samples), subset_size, shuffle, seed)
     return DatasetRef(
         source=source,
         indices=indices,

@@ -12,7 +12,7 @@ from tasks.graph import placement
 from tasks.graph.alignment import find_pairs
 from tasks.graph.layers import ChannelMean, find_layers
 from tasks.graph.operations import Operation, read_operations
-from tasks.graph.placement import QuantizerSetup, Role, tapped_tensors
+from tasks.graph.placement import QuantizerSetup, Role, observed_tensors
 from tasks.graph.presets import Scheme, choose
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.smoothing import SmoothPoint, find_smooth_points
@@ -131,7 +131,7 @@ def place_quantizers(
         opened, target_device=target_device, model_type=model_type, ignored=ignored, left_float=dict(left_float)
     )
     alignable = tuple(sorted(pair.tensor for pair in find_pairs(opened)))
-    tensors = tuple(sorted({*tapped_tensors(opened, setup, target_device=target_device), *alignable}))
+    tensors = tuple(sorted({*observed_tensors(opened, setup, target_device=target_device), *alignable}))
     quantized = {point.tensor for point in setup.points}
     smoothable = tuple(point for point in find_smooth_points(opened) if point.tensor in quantized)
     operations = read_operations(opened)

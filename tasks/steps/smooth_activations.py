@@ -7,10 +7,10 @@ from tasks.engine.caching import step
 from tasks.engine.partial_statistics import open_statistics
 from tasks.graph.smoothing import find_smooth_points, read_weights, smooth
 from tasks.graph.traversal import nodes_by_name
-from tasks.numerics.smoothing import Steps, smoothing_factors
+from tasks.numerics.smoothing import LevelsPerSide, smoothing_factors
 from tasks.records import ArraysRef, ModelRef, Runtime
 
-__all__ = ["SmoothedModel", "Steps", "smooth_activations"]
+__all__ = ["LevelsPerSide", "SmoothedModel", "smooth_activations"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SmoothedModel:
 
 @step
 def smooth_activations(
-    model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...], steps: Steps, runtime: Runtime
+    model: ModelRef, statistics: tuple[tuple[ArraysRef, ...], ...], steps: LevelsPerSide, runtime: Runtime
 ) -> SmoothedModel:
     """The float model, with every tensor smoothed where that lowers the expected error of the products that read it.
 

@@ -33,4 +33,4 @@ def verify_model(model: ModelRef, quantized: ModelRef, samples: DatasetRef, runt
     loaded = (source.load(index, names) for index in samples.indices)
     found = verification.verify(before, after, loaded, advance_by_one(), runtime.threads)
     few = [source.load(index, names) for index in islice(samples.indices, _LOOKED_AT)]
-    return faulty.judge(before, after, found, few, runtime.threads)
+    return faulty.find_faults(before, after, found, few, runtime.threads)

@@ -37,7 +37,7 @@ class ReleaseOptions:
     min_speedup: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
 
 
-def judge(metrics: Metrics, options: ReleaseOptions, errors: Collection[str] = ()) -> Promotion | None:
+def decide_promotion(metrics: Metrics, options: ReleaseOptions, errors: Collection[str] = ()) -> Promotion | None:
     """Whether the alias moves, and if not, why; None where nothing is registered.
 
     ``metrics`` are those of ``float`` and ``int8``; ``errors`` names the metrics of which less is better.

@@ -50,8 +50,8 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
     if "error" in answer:
         reason = redacted(explained(answer["error"], uri, home))
         raise TrackingError(f"{SCHEME}{reference}: MLflow does not answer: {reason}")
-    if "mistake" in answer:
-        raise InputError(f"{SCHEME}{reference}: {redacted(answer['mistake'])}")
+    if "problem" in answer:
+        raise InputError(f"{SCHEME}{reference}: {redacted(answer['problem'])}")
     return Found(**answer)
 
 
@@ -230,8 +230,8 @@ def _find_here(question: Mapping[str, Any]) -> dict[str, Any]:
 def _answer(question: Any) -> dict[str, Any]:
     try:
         return _find_here(question)
-    except InputError as mistake:
-        return {"mistake": str(mistake)}
+    except InputError as problem:
+        return {"problem": str(problem)}
     except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
         return {"error": reason_line(failure)}
 

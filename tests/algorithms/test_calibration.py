@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.calibration import collect_statistics, compile_taps
+from tasks.algorithms.calibration import collect_statistics, compile_observed
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
 from tasks.graph.layers import ChannelMean
@@ -175,8 +175,8 @@ def test_sketches_of_tensors_of_free_size_have_one_length() -> None:
 def test_peaks_are_the_largest_magnitudes_along_an_axis() -> None:
     model, data = m.build(m.named(ops.negative(with_axes(1, 5, 7)), "negative")), samples(3, (5, 7))
     observation = Observation("negative:0", peaks=(2,))
-    taps = compile_taps(model, (observation,))
-    found = collect_statistics(taps, data, len(data), lambda: None)["negative:0"].peaks[2]
+    observed = compile_observed(model, (observation,))
+    found = collect_statistics(observed, data, len(data), lambda: None)["negative:0"].peaks[2]
     np.testing.assert_array_equal(found, [np.abs(sample["image"]).max(axis=0) for sample in data])
 
 
@@ -191,9 +191,9 @@ def test_threads_change_nothing(threads: int, *, in_place: bool) -> None:
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_shards_together_are_all_samples_at_once(size: int) -> None:
     data = samples(8)
-    taps = compile_taps(m.convnet(), observations(TENSORS), threads=2)
+    observed = compile_observed(m.convnet(), observations(TENSORS), threads=2)
     parts = [data[start : start + size] for start in range(0, 8, size)]
-    shards = [to_arrays(collect_statistics(taps, part, len(part), lambda: None)) for part in parts]
+    shards = [to_arrays(collect_statistics(observed, part, len(part), lambda: None)) for part in parts]
     assert_same(dict(StackedStatistics(shards)), collect(m.convnet(), TENSORS, data))
 
 
@@ -222,7 +222,7 @@ def test_samples_of_one_request_are_told_apart(*, in_place: bool) -> None:
 def test_tensors_that_mix_the_samples_of_a_request_are_refused() -> None:
     mixed = m.transpose(m.named(ops.relu(free_batch_input()), "relu"), "swapped", 1, 0)
     with pytest.raises(InputError, match=r"'swapped:0'.*stat_batch_size=1"):
-        compile_taps(m.build(mixed), observations(("relu:0", "swapped:0")), batch=2)
+        compile_observed(m.build(mixed), observations(("relu:0", "swapped:0")), batch=2)
 
 
 def free_batch_input() -> ov.Node:
@@ -318,12 +318,12 @@ def test_a_model_with_state_starts_each_sample_anew() -> None:
 def test_the_model_stays_as_it_was(make: Callable[[], ov.Model]) -> None:
     model = make()
     before = model_text(model)
-    compile_taps(model, observations(f"{node.get_friendly_name()}:0" for node in model.get_parameters()))
+    compile_observed(model, observations(f"{node.get_friendly_name()}:0" for node in model.get_parameters()))
     assert model_text(model) == before
 
 
 def test_nothing_but_reductions_leaves_the_graph() -> None:
-    compiled = compile_taps(m.convnet(), observations(TENSORS)).compiled
+    compiled = compile_observed(m.convnet(), observations(TENSORS)).compiled
     (output,) = compiled.outputs
     channels = 4
     assert len(TENSORS) * channels / 2 <= np.prod(output.shape) <= 2 * channels * len(TENSORS)
@@ -340,7 +340,7 @@ def test_a_tensor_is_reduced_before_the_model_goes_on() -> None:
         tensor = ops.convolution(tensor, kernel, [1, 1], [1, 1], [1, 1], [1, 1], name=f"conv{steps - number}")
     model = ov.Model([tensor], [data], "chain")
     names = [f"conv{steps - number}:0" for number in range(steps)]
-    compiled = compile_taps(model, observations(sorted(names))).compiled
+    compiled = compile_observed(model, observations(sorted(names))).compiled
 
     def place(node: ov.Node) -> int:
         return int(str(node.get_rt_info()["execOrder"].value))
@@ -353,21 +353,21 @@ def test_a_tensor_is_reduced_before_the_model_goes_on() -> None:
 
 
 def test_what_no_tensor_needs_is_not_computed() -> None:
-    compiled = compile_taps(m.convnet(), observations(("stem_relu:0",))).compiled
+    compiled = compile_observed(m.convnet(), observations(("stem_relu:0",))).compiled
     names = {node.get_friendly_name() for node in compiled.get_runtime_model().get_ordered_ops()}
     assert not any("classifier" in name for name in names)
 
 
 def test_progress_is_told_of_every_sample() -> None:
     told: list[None] = []
-    taps = compile_taps(free_batch(), observations(("conv:0",)), batch=3)
-    collect_statistics(taps, samples(7), 7, lambda: told.append(None))
+    observed = compile_observed(free_batch(), observations(("conv:0",)), batch=3)
+    collect_statistics(observed, samples(7), 7, lambda: told.append(None))
     assert len(told) == 7
 
 
 def test_a_tensor_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KeyError, match="absent:0"):
-        compile_taps(m.convnet(), observations(("absent:0",)))
+        compile_observed(m.convnet(), observations(("absent:0",)))
 
 
 MEANS = (

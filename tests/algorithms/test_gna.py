@@ -14,7 +14,7 @@ from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.layerwise_tuning import plan_tuning, tune_layers
 from tasks.algorithms.ranges import estimate_parameters, from_arrays, to_arrays
 from tasks.graph.edits import insert_quantizers
-from tasks.graph.placement import place_quantizers, tapped_tensors
+from tasks.graph.placement import observed_tensors, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.reading import locate
 from tasks.graph.scope import IgnoredScope
@@ -36,7 +36,7 @@ def samples(count: int = 4) -> list[Sample]:
 
 def quantized(model: ov.Model, device: str, scheme: Scheme) -> ov.Model:
     setup = place_quantizers(model, target_device=device)
-    tensors = tapped_tensors(model, setup, target_device=device)
+    tensors = observed_tensors(model, setup, target_device=device)
     statistics = observe(model, tensors, samples())
     parameters = estimate_parameters(model, setup, statistics, scheme, frozenset())
     result = model.clone()
@@ -88,7 +88,7 @@ def test_the_embedded_model(scheme: Scheme) -> None:
     values = np.random.default_rng(0).random((2, *port.get_partial_shape().get_min_shape()[1:]), np.float32)
     data = [{port.get_any_name(): value[None]} for value in values]
     setup = place_quantizers(model, target_device="GNA")
-    statistics = observe(model, tapped_tensors(model, setup, target_device="GNA"), data)
+    statistics = observe(model, observed_tensors(model, setup, target_device="GNA"), data)
     result = model.clone()
     insert_quantizers(result, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset()))
     expected, found = (collect_outputs(each, data, lambda: None)[0] for each in (model, result))

@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from tasks.algorithms import channel_alignment
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.ranges import Parameters, estimate_parameters, wanted_quantiles
-from tasks.data.subset import select
+from tasks.data.subset import sample_indices
 from tasks.graph.alignment import find_pairs
 from tasks.graph.naming import input_name
-from tasks.graph.placement import QuantizerSetup, place_quantizers, tapped_tensors
+from tasks.graph.placement import QuantizerSetup, observed_tensors, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
@@ -61,7 +61,7 @@ def ignored_scope(spec: dict[str, Any]) -> IgnoredScope:
 
 def read_samples(model: ov.Model, folder: Path, params: dict[str, Any]) -> list[Sample]:
     samples = np.load(folder / "calibration.npz")["x"]
-    chosen = select(
+    chosen = sample_indices(
         len(samples), params.get("stat_subset_size"), params.get("shuffle_data", False), params.get("seed", 0)
     )
     name = input_name(model.inputs[0])
@@ -93,7 +93,7 @@ def quantize(folder: Path, params: dict[str, Any]) -> tuple[QuantizerSetup, Para
         options(params.get("weights", {})),
         options(params.get("activations", {})),
     )
-    tensors = tapped_tensors(model, setup, target_device=device)
+    tensors = observed_tensors(model, setup, target_device=device)
     wanted = wanted_quantiles(setup, scheme)
     statistics = observe(model, tensors, samples, wanted, in_place=in_place)
     statistics |= {tensor: each for tensor, each in changed.items() if tensor not in wanted}

@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles, without_range
 from tasks.graph.edits import insert_quantizers
-from tasks.graph.placement import QuantizerSetup, place_quantizers, tapped_tensors
+from tasks.graph.placement import QuantizerSetup, observed_tensors, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.numerics.aggregators import Aggregator
 from tasks.numerics.estimators import Border, EstimatorPreset, RangeEstimator
@@ -88,7 +88,7 @@ def test_a_channel_that_was_zero_is_not_cut_off_later(preset: Preset, estimator:
     setup = place_quantizers(model)
     scheme = Scheme(preset, activations=TensorOptions(range_estimator=RangeEstimator(estimator)))
     quantiles = wanted_quantiles(setup, scheme)
-    statistics = observe(model, tapped_tensors(model, setup), samples, quantiles, values=True)
+    statistics = observe(model, observed_tensors(model, setup), samples, quantiles, values=True)
     quantized = model.clone()
     insert_quantizers(quantized, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset()))
     later = RNG.standard_normal((1, 4, 8, 8)).astype(np.float32)
@@ -110,7 +110,7 @@ def test_a_float16_tensor_that_reaches_its_least_number_keeps_zero() -> None:
         for _ in range(4)
     ]
     setup = place_quantizers(model)
-    statistics = observe(model, tapped_tensors(model, setup), samples)
+    statistics = observe(model, observed_tensors(model, setup), samples)
     limits = estimate_parameters(model, setup, statistics, Scheme(), frozenset())
     insert_quantizers(model, setup.points, limits)
     quantizers = [node for node in model.get_ops() if node.get_type_name() == "FakeQuantize"]

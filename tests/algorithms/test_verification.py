@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.algorithms.faulty import Verdict, judge, wrong_kernels
+from tasks.algorithms.faulty import Verdict, find_faults, wrong_kernels
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.verification import Agreement, doubtful_outputs, verify
 from tasks.graph.judging import Judged, judged_tensors
@@ -68,7 +68,7 @@ def both(make: Callable[[bool], ov.Model]) -> tuple[ov.Model, ov.Model]:
 
 
 def verdict(models: tuple[ov.Model, ov.Model], data: list[Sample]) -> Verdict:
-    return judge(*models, verify(*models, data, threads=1), data, 1)
+    return find_faults(*models, verify(*models, data, threads=1), data, 1)
 
 
 def test_a_kernel_that_forgets_something_is_named() -> None:

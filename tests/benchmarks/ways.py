@@ -12,7 +12,7 @@ from typing import Any
 import openvino as ov
 
 from tasks.algorithms.bias_correction import correct_biases
-from tasks.algorithms.calibration import Taps, collect_statistics, compile_taps
+from tasks.algorithms.calibration import ObservedModel, collect_statistics, compile_observed
 from tasks.algorithms.inference import compile_for_samples, infer, one_sample_at_a_time
 from tasks.algorithms.ranges import estimate_parameters, wanted_quantiles
 from tasks.algorithms.sequential_correction import correct_sequentially
@@ -21,7 +21,7 @@ from tasks.engine.partial_statistics import open_statistics
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.layers import find_layers
 from tasks.graph.operations import read_operations
-from tasks.graph.placement import place_quantizers, tapped_tensors
+from tasks.graph.placement import observed_tensors, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tasks.graph.saturation import SaturationFix, halved_operations
 from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
@@ -83,7 +83,7 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch, *, sequential: bool =
     """From the float model to the INT8 model: what the steps of the flow do, without a store between them."""
     quantized = task.model.clone()
     setup = place_quantizers(quantized, model_type=task.model_type)
-    tensors = tapped_tensors(quantized, setup)
+    tensors = observed_tensors(quantized, setup)
     watch.lap("placement")
     means = sorted({layer.mean for layer in find_layers(read_operations(quantized))})
     wanted = wanted_quantiles(setup, scheme)
@@ -95,10 +95,10 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch, *, sequential: bool =
         )
         for tensor in tensors
     )
-    taps = compile_taps(quantized, observations)
+    observed = compile_observed(quantized, observations)
     watch.lap("compile")
     with TemporaryDirectory() as folder:
-        statistics = _collect(taps, task.samples, Store(Path(folder)))
+        statistics = _collect(observed, task.samples, Store(Path(folder)))
         watch.lap("inference")
         halved = halved_operations(quantized, SaturationFix.FIRST_LAYER, "ANY")
         parameters = estimate_parameters(quantized, setup, statistics, scheme, halved)
@@ -113,12 +113,12 @@ def quantize(task: Task, scheme: Scheme, watch: Stopwatch, *, sequential: bool =
     return quantized
 
 
-def _collect(taps: Taps, samples: list[Sample], store: Store) -> Statistics:
+def _collect(observed: ObservedModel, samples: list[Sample], store: Store) -> Statistics:
     """Shard by shard, as the flow does: memory holds the rows of one."""
     shards = []
     for start in range(0, len(samples), Runtime.shard_size):
         shard = samples[start : start + Runtime.shard_size]
-        shards.append(store.put_arrays(to_arrays(collect_statistics(taps, shard, len(shard), lambda: None))))
+        shards.append(store.put_arrays(to_arrays(collect_statistics(observed, shard, len(shard), lambda: None))))
     return open_statistics(store, [shards])
 
 

@@ -1,4 +1,4 @@
-"""Every file of conf/ composes and is valid; every mistake is one line that says what is allowed."""
+"""Every file of conf/ composes and is valid; every problem is one line that says what is allowed."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -147,128 +147,128 @@ def test_flattened_keys_are_those_of_the_command_line() -> None:
     assert problems("dataset=arrays", *known) == []
 
 
-# --- mistakes
+# --- problems
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Problem:
     arguments: str
     lines: tuple[str, ...]
 
 
 VALUES = {
-    "key of a group": Mistake(
+    "key of a group": Problem(
         "+quantization.prest=mixed",
         ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: ",),
     ),
-    "key at the top": Mistake(
+    "key at the top": Problem(
         "+out_dir=x", ("out_dir: unknown key 'out_dir'. Did you mean 'output_dir'? Allowed: model, dataset,",)
     ),
-    "key of a data set": Mistake(
+    "key of a data set": Problem(
         "+dataset.splt=x", ("dataset.splt: unknown key 'splt'. Did you mean 'split'? Allowed: kind, split",)
     ),
-    "name": Mistake(
+    "name": Problem(
         "quantization.preset=mixd",
         ("quantization.preset: unknown value 'mixd'. Did you mean 'mixed'? Allowed: performance, mixed, accuracy",),
     ),
-    "name of another spelling": Mistake(
+    "name of another spelling": Problem(
         "quantization.preset=MIXED",
         ("quantization.preset: unknown value 'MIXED'. Did you mean 'mixed'? Allowed: performance, mixed, accuracy",),
     ),
-    "literal": Mistake(
+    "literal": Problem(
         "dataset.split=train",
         ("dataset.split: unknown value 'train'. Did you mean 'training'? Allowed: training, validation",),
     ),
-    "kind of data": Mistake(
+    "kind of data": Problem(
         "dataset.kind=digit",
         ("dataset.kind: unknown value 'digit'. Did you mean 'digits'? Allowed: arrays, image_folder, digits",),
     ),
-    "zero samples": Mistake(
+    "zero samples": Problem(
         "quantization.stat_subset_size=0",
         ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
     ),
-    "half a sample": Mistake(
+    "half a sample": Problem(
         "quantization.stat_subset_size=1.5",
         ("quantization.stat_subset_size: input should be a valid integer, got 1.5",),
     ),
-    "word for a number": Mistake(
+    "word for a number": Problem(
         "quantization.stat_subset_size=many",
         ("quantization.stat_subset_size: input should be a valid integer, got 'many'",),
     ),
-    "truth for a number": Mistake(
+    "truth for a number": Problem(
         "quantization.stat_subset_size=true",
         ("quantization.stat_subset_size: input should be a valid integer, got True",),
     ),
-    "word for a truth": Mistake(
+    "word for a truth": Problem(
         "quantization.shuffle_data=maybe",
         ("quantization.shuffle_data: expected true or false, got 'maybe'",),
     ),
-    "abbreviation": Mistake(
+    "abbreviation": Problem(
         "quantization.weights.mode=sym",
         ("quantization.weights.mode: unknown value 'sym'. Did you mean 'symmetric'? Allowed: symmetric, asymmetric",),
     ),
-    "neither true nor false nor auto": Mistake(
+    "neither true nor false nor auto": Problem(
         "quantization.channel_alignment=maybe",
         ("quantization.channel_alignment: unknown value 'maybe'. Allowed: auto, true, false",),
     ),
-    "nothing for a name": Mistake(
+    "nothing for a name": Problem(
         "quantization.target_device=null",
         ("quantization.target_device: unknown value 'null'. Allowed: ANY, CPU, CPU_SPR, GPU, NPU, GNA,",),
     ),
-    "name of nothing": Mistake(
+    "name of nothing": Problem(
         "quantization.model_type=bert",
         ("quantization.model_type: unknown value 'bert'. Allowed: transformer, auto, null",),
     ),
-    "number for keys": Mistake(
+    "number for keys": Problem(
         "quantization.weights=8", ("quantization.weights: expected the keys bits, mode, granularity, level_low,",)
     ),
-    "word for a border": Mistake(
+    "word for a border": Problem(
         "quantization.activations.range_estimator.min=5",
         ("quantization.activations.range_estimator.min: expected the keys type, outlier_prob, aggregator,",),
     ),
-    "word for a list": Mistake(
+    "word for a list": Problem(
         "quantization.ignored.scope=conv1",
         ("quantization.ignored.scope: expected a list in brackets, [a, b], got 'conv1'",),
     ),
-    "number for a name": Mistake(
+    "number for a name": Problem(
         "quantization.ignored.scope=[5]",
         ("quantization.ignored.scope.0: expected a name or {re: pattern}, got 5",),
     ),
-    "key of a pattern": Mistake(
+    "key of a pattern": Problem(
         "quantization.ignored.scope=[{regex:a}]",
         ("quantization.ignored.scope.0.regex: unknown key 'regex'. Allowed: re",),
     ),
-    "broken pattern": Mistake(
+    "broken pattern": Problem(
         "quantization.ignored.scope=[{re:'('}]",
         ("quantization.ignored.scope.0.re: '(' is no regular expression: missing )",),
     ),
-    "type without its key": Mistake(
+    "type without its key": Problem(
         "quantization.ignored.operations=[MatMul]",
         ("quantization.ignored.operations.0: expected the keys type, attributes, got 'MatMul'",),
     ),
-    "misspelt key of an operation": Mistake(
+    "misspelt key of an operation": Problem(
         "quantization.ignored.operations=[{typ:MatMul}]",
         ("quantization.ignored.operations.0.typ: unknown key 'typ'. Did you mean 'type'? Allowed: type, attributes",),
     ),
-    "mapping for an attribute": Mistake(
+    "mapping for an attribute": Problem(
         "quantization.ignored.operations=[{type:MatMul,attributes:{a:{b:1}}}]",
         ("quantization.ignored.operations.0.attributes.a: expected a list in brackets, [a, b], got {'b': 1}",),
     ),
-    "no threads": Mistake("runtime.threads=0", ("runtime.threads: input should be greater than or equal to 1, got 0",)),
-    "empty shards": Mistake(
+    "no threads": Problem("runtime.threads=0", ("runtime.threads: input should be greater than or equal to 1, got 0",)),
+    "empty shards": Problem(
         "runtime.shard_size=0", ("runtime.shard_size: input should be greater than or equal to 1, got 0",)
     ),
-    "negative time": Mistake(
+    "negative time": Problem(
         "evaluation.speed_seconds=-1",
         ("evaluation.speed_seconds: input should be greater than or equal to 0, got -1",),
     ),
-    "endless time": Mistake(
+    "endless time": Problem(
         "evaluation.speed_seconds=inf", ("evaluation.speed_seconds: input should be a finite number, got inf",)
     ),
-    "name alone": Mistake(
+    "name alone": Problem(
         "evaluation.adapter=ssd", ("evaluation.adapter: expected {type: NAME}, got 'ssd'. Names: classification, ssd,",)
     ),
-    "misspelt names alone": Mistake(
+    "misspelt names alone": Problem(
         "dataset=annotated_files dataset.reader=pilow_imread dataset.annotation=vocdetection evaluation.metrics=[map]",
         (
             "dataset.annotation: expected {converter: NAME}, got 'vocdetection'. Did you mean 'voc_detection'? Names: ",
@@ -276,45 +276,45 @@ VALUES = {
             "evaluation.metrics.0: expected {type: NAME}, got 'map'. Names: accuracy, ",
         ),
     ),
-    "name of anchors": Mistake(
+    "name of anchors": Problem(
         "evaluation.adapter={type:yolo_v3,outputs:[a],anchors:yolo}",
         (
             "evaluation.adapter.anchors: unknown value 'yolo'. Did you mean 'yolo_v3'? Allowed: yolo_v2, tiny_yolo_v2, "
             "yolo_v3, tiny_yolo_v3, [width,height,...]",
         ),
     ),
-    "share in percent": Mistake(
+    "share in percent": Problem(
         "evaluation.metrics=[{type:map,overlap_threshold:50}]",
         ("evaluation.metrics.0: overlap_threshold 50.0; expected above 0 and up to 1",),
     ),
-    "address that MLflow does not know": Mistake(
+    "address that MLflow does not know": Problem(
         "tracking.uri=htp://mlflow:5000",
         ("tracking.uri: unknown scheme 'htp'. Did you mean 'http'? Allowed: file, sqlite,",),
     ),
-    "no model": Mistake("model.path=", ("model.path: a value is needed, got ''",)),
-    "null model": Mistake("model.path=null", ("model.path: input should be a valid string, got null",)),
-    "empty folder": Mistake("output_dir=", ("output_dir: a value is needed, got ''",)),
-    "empty data": Mistake("dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''",)),
-    "null folder": Mistake("output_dir=null", ("output_dir: expected a path, got null",)),
-    "no memory": Mistake("runtime.memory_limit=0", ("runtime.memory_limit: input should be greater than 0, got 0",)),
-    "limit that is no number": Mistake(
+    "no model": Problem("model.path=", ("model.path: a value is needed, got ''",)),
+    "null model": Problem("model.path=null", ("model.path: input should be a valid string, got null",)),
+    "empty folder": Problem("output_dir=", ("output_dir: a value is needed, got ''",)),
+    "empty data": Problem("dataset=arrays dataset.path=", ("dataset.path: a value is needed, got ''",)),
+    "null folder": Problem("output_dir=null", ("output_dir: expected a path, got null",)),
+    "no memory": Problem("runtime.memory_limit=0", ("runtime.memory_limit: input should be greater than 0, got 0",)),
+    "limit that is no number": Problem(
         "quantization.activations.range_estimator.max.clipping_value=nan",
         ("quantization.activations.range_estimator.max.clipping_value: expected a finite number, got nan",),
     ),
-    "key of an entry": Mistake(
+    "key of an entry": Problem(
         "quantization.ignored.scope=[{rex:a}]",
         ("quantization.ignored.scope.0.rex: unknown key 'rex'.",),
     ),
-    "missing path": Mistake("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
-    "missing folder": Mistake(
+    "missing path": Problem("dataset=arrays", ("dataset.path: a value is needed, for example dataset.path=...",)),
+    "missing folder": Problem(
         "dataset=image_folder", ("dataset.path: a value is needed, for example dataset.path=...",)
     ),
-    "missing key": Mistake("~output_dir", ("output_dir: a value is needed",)),
-    "unset variable": Mistake(
+    "missing key": Problem("~output_dir", ("output_dir: a value is needed",)),
+    "unset variable": Problem(
         "output_dir=${oc.env:PTQ_NOT_SET}",
         ("output_dir: environment variable 'PTQ_NOT_SET' not found, for example output_dir=...",),
     ),
-    "three mistakes": Mistake(
+    "three problems": Problem(
         "quantization.preset=mixd runtime.shard_size=x dataset.split=train",
         (
             "dataset.split: unknown value 'train'.",
@@ -322,11 +322,11 @@ VALUES = {
             "runtime.shard_size: input should be a valid integer, got 'x'",
         ),
     ),
-    "mistake that validation repeats": Mistake(
+    "problem that validation repeats": Problem(
         "dataset=image_folder dataset.path=x dataset.layout=nchww",
         ("dataset.layout: unknown value 'nchww'. Did you mean 'nchw'? Allowed: nchw, nhwc",),
     ),
-    "mistake of validation alone": Mistake(
+    "problem of validation alone": Problem(
         "dataset=image_folder dataset.path=x validation.layout=nchww",
         ("validation.layout: unknown value 'nchww'. Did you mean 'nchw'? Allowed: nchw, nhwc",),
     ),
@@ -345,7 +345,7 @@ def test_schemes_are_those_of_mlflow() -> None:
 
 
 @pytest.mark.parametrize("row", VALUES.values(), ids=VALUES.keys())
-def test_wrong_values_are_one_line_each(row: Mistake) -> None:
+def test_wrong_values_are_one_line_each(row: Problem) -> None:
     with pytest.raises(InputError) as caught:
         configuration(*row.arguments.split())
     assert_lines(str(caught.value).splitlines(), row.lines)
@@ -354,36 +354,36 @@ def test_wrong_values_are_one_line_each(row: Mistake) -> None:
 
 # What Hydra would refuse in its own words, and sweeps, which it would start.
 ARGUMENTS = {
-    "key of a group": Mistake(
+    "key of a group": Problem(
         "quantization.prest=mixed",
         ("quantization.prest: unknown key 'prest'. Did you mean 'preset'? Allowed: ",),
     ),
-    "key that is deleted": Mistake("~quantization.prest", ("quantization.prest: unknown key 'prest'. Did you mean",)),
-    "key of Hydra": Mistake("hydra.nope=1", ("Could not override 'hydra.nope'.",)),
-    "group": Mistake(
+    "key that is deleted": Problem("~quantization.prest", ("quantization.prest: unknown key 'prest'. Did you mean",)),
+    "key of Hydra": Problem("hydra.nope=1", ("Could not override 'hydra.nope'.",)),
+    "group": Problem(
         "quantisation.preset=mixed",
         ("quantisation: unknown key 'quantisation'. Did you mean 'quantization'? Allowed: dataset, evaluation,",),
     ),
-    "two keys": Mistake("a.b.c=1 model.pth=x", ("a: unknown key 'a'. Allowed:", "model.pth: unknown key 'pth'. Did")),
-    "option of a group": Mistake(
+    "two keys": Problem("a.b.c=1 model.pth=x", ("a: unknown key 'a'. Allowed:", "model.pth: unknown key 'pth'. Did")),
+    "option of a group": Problem(
         "dataset=digit",
         (
             "dataset: unknown value 'digit'. Did you mean 'digits'? "
             "Allowed: annotated_files, arrays, callable, digits, image_folder",
         ),
     ),
-    "list for an option of a group": Mistake("dataset=[5]", ("dataset: unknown value '5'. Allowed: ",)),
-    "no option of a group": Mistake("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),
-    "recipe": Mistake("experiment=nope", ("experiment: unknown value 'nope'. Allowed: ",)),
-    "launcher": Mistake("hydra/launcher=nope", ("hydra/launcher: unknown value 'nope'. Allowed: basic",)),
-    "no equals sign": Mistake("digits", ("'digits': expected key=value; special characters of a value need quotes",)),
-    "no key": Mistake("=5", ("'=5': expected key=value; the key is missing",)),
-    "no key but a package": Mistake("@x=5", ("'@x=5': expected key=value; the key is missing",)),
-    "letters Hydra does not know": Mistake(
+    "list for an option of a group": Problem("dataset=[5]", ("dataset: unknown value '5'. Allowed: ",)),
+    "no option of a group": Problem("quantization=null", ("quantization: unknown value 'null'. Allowed: ",)),
+    "recipe": Problem("experiment=nope", ("experiment: unknown value 'nope'. Allowed: ",)),
+    "launcher": Problem("hydra/launcher=nope", ("hydra/launcher: unknown value 'nope'. Allowed: basic",)),
+    "no equals sign": Problem("digits", ("'digits': expected key=value; special characters of a value need quotes",)),
+    "no key": Problem("=5", ("'=5': expected key=value; the key is missing",)),
+    "no key but a package": Problem("@x=5", ("'@x=5': expected key=value; the key is missing",)),
+    "letters Hydra does not know": Problem(
         "model.path=größe.xml",
         ("'model.path=größe.xml': expected key=value; special characters of a value need quotes: key='value'",),
     ),
-    "value of another kind behind a first": Mistake(
+    "value of another kind behind a first": Problem(
         "dataset=annotated_files dataset.annotation={converter:imagenet,annotation_file:a} "
         "dataset.annotation={converter:cifar,data_batch_file:b}",
         (
@@ -391,38 +391,38 @@ ARGUMENTS = {
             "the first has not; give it once",
         ),
     ),
-    "key of null": Mistake(
+    "key of null": Problem(
         "dataset=annotated_files dataset.annotation.converter=csv",
         (
             "dataset.annotation.converter: dataset.annotation is null or refers to another key; give it as a whole: "
             "dataset.annotation={converter: ...}",
         ),
     ),
-    "key of a text": Mistake("model.path.x=1", ("model.path.x: unknown key 'x'.",)),
-    "brackets": Mistake("model.path=[a.xml", ("'model.path=[a.xml': expected key=value;",)),
-    "all unreadable words": Mistake("x =5", ("'x': expected", "'=5': expected")),
-    "group in another package": Mistake("dataset@x=arrays", ("Could not override 'dataset@x'.",)),
-    "group a second time": Mistake("+dataset=arrays", ("Multiple values for dataset.",)),
-    "sweep without the flag": Mistake(
+    "key of a text": Problem("model.path.x=1", ("model.path.x: unknown key 'x'.",)),
+    "brackets": Problem("model.path=[a.xml", ("'model.path=[a.xml': expected key=value;",)),
+    "all unreadable words": Problem("x =5", ("'x': expected", "'=5': expected")),
+    "group in another package": Problem("dataset@x=arrays", ("Could not override 'dataset@x'.",)),
+    "group a second time": Problem("+dataset=arrays", ("Multiple values for dataset.",)),
+    "sweep without the flag": Problem(
         "quantization.preset=mixed,accuracy", ("quantization.preset: a sweep of several values needs --multirun",)
     ),
-    "point of a sweep": Mistake(
+    "point of a sweep": Problem(
         "-m quantization.preset=mixed,accurcy,performance",
         ("quantization.preset: unknown value 'accurcy'. Did you mean 'accuracy'? Allowed: performance,",),
     ),
-    "points of two sweeps, each line once": Mistake(
+    "points of two sweeps, each line once": Problem(
         "--multirun quantization.preset=mixed,accurcy quantization.stat_subset_size=0,5",
         ("quantization.stat_subset_size: input should", "quantization.preset: unknown value 'accurcy'."),
     ),
-    "point of a range": Mistake(
+    "point of a range": Problem(
         "-m quantization.stat_subset_size=range(0,3)",
         ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
     ),
-    "sweep of an interval": Mistake(
+    "sweep of an interval": Problem(
         "-m quantization.threshold=interval(1,3)",
         ("quantization.threshold: expected single values like 1,2, got interval(1,3), which only",),
     ),
-    "settings of the search": Mistake(
+    "settings of the search": Problem(
         "experiment=search hydra.sweeper.n_trials=x hydra.sweeper.n_jobs=0 hydra.sweeper.objectives.sqnr_db=maximise",
         (
             "hydra.sweeper.n_trials: expected a whole number from 1 on, got 'x'",
@@ -430,24 +430,24 @@ ARGUMENTS = {
             "hydra.sweeper.objectives.sqnr_db: unknown value 'maximise'. Did you mean 'maximize'?",
         ),
     ),
-    "search for nothing": Mistake(
+    "search for nothing": Problem(
         "experiment=search hydra.sweeper.objectives=null", ("hydra.sweeper.objectives: expected a metric, like",)
     ),
-    "unreadable values of a search": Mistake(
+    "unreadable values of a search": Problem(
         "experiment=search +hydra.sweeper.params.a='choice(1'", ("'a=choice(1': expected key=value;",)
     ),
-    "run and sweep": Mistake("-r -m", ("--run, --multirun: expected one of them",)),
-    "flag without its question": Mistake("--resolve", ("--resolve: expected beside --cfg",)),
-    "package without its question": Mistake("-p dataset", ("--package: expected beside --cfg",)),
-    "point of a sweep over a group": Mistake(
+    "run and sweep": Problem("-r -m", ("--run, --multirun: expected one of them",)),
+    "flag without its question": Problem("--resolve", ("--resolve: expected beside --cfg",)),
+    "package without its question": Problem("-p dataset", ("--package: expected beside --cfg",)),
+    "point of a sweep over a group": Problem(
         "-m dataset=digits,digit", ("dataset: unknown value 'digit'. Did you mean 'digits'?",)
     ),
-    "point of a sweep that misses a value": Mistake("-m dataset=digits,arrays", ("dataset.path: a value is needed,",)),
+    "point of a sweep that misses a value": Problem("-m dataset=digits,arrays", ("dataset.path: a value is needed,",)),
 }
 
 
 @pytest.mark.parametrize("row", ARGUMENTS.values(), ids=ARGUMENTS.keys())
-def test_wrong_arguments_are_one_line_each(row: Mistake) -> None:
+def test_wrong_arguments_are_one_line_each(row: Problem) -> None:
     assert_lines(problems(*row.arguments.split()), row.lines)
 
 

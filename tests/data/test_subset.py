@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.subset import evenly_spread, select, set_apart
+from tasks.data.subset import holdout_indices, sample_indices, spread_indices
 from tasks.errors import InputError
 
 counts = st.integers(1, 300)
@@ -17,7 +17,7 @@ seeds = st.integers(0, 2**31)
 
 @given(counts, sizes, st.booleans(), seeds)
 def test_distinct_in_range_and_as_many_as_asked(count: int, size: int | None, shuffle: bool, seed: int) -> None:
-    chosen = select(count, size, shuffle, seed)
+    chosen = sample_indices(count, size, shuffle, seed)
     assert len(chosen) == len(set(chosen)) == min(count, count if size is None else size)
     assert all(0 <= index < count for index in chosen)
 
@@ -27,13 +27,13 @@ def test_reproducible_and_apart_from_the_global_generator(
     count: int, size: int | None, shuffle: bool, seed: int
 ) -> None:
     before = random.getstate()
-    assert select(count, size, shuffle, seed) == select(count, size, shuffle, seed)
+    assert sample_indices(count, size, shuffle, seed) == sample_indices(count, size, shuffle, seed)
     assert random.getstate() == before
 
 
 @given(counts, st.integers(1, 300), seeds)
 def test_in_order_a_larger_subset_continues_a_smaller_one(count: int, size: int, seed: int) -> None:
-    smaller, larger = select(count, size, False, seed), select(count, size + 1, False, seed)
+    smaller, larger = sample_indices(count, size, False, seed), sample_indices(count, size + 1, False, seed)
     assert larger[: len(smaller)] == smaller
 
 
@@ -44,19 +44,19 @@ def test_shuffled_as_random_sample_draws_after_seeding() -> None:
         expected = tuple(random.sample(range(100), 10))
     finally:
         random.setstate(state)
-    assert select(100, 10, True, 7) == expected
-    assert select(100, 10, True, 8) != expected
+    assert sample_indices(100, 10, True, 7) == expected
+    assert sample_indices(100, 10, True, 8) != expected
 
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_size_below_one_is_refused(size: int) -> None:
     with pytest.raises(InputError, match=f"subset size {size}: expected at least 1 sample"):
-        select(10, size, False, 0)
+        sample_indices(10, size, False, 0)
 
 
 @given(st.integers(0, 400), st.integers(0, 64))
 def test_samples_set_apart_are_few_and_spread(count: int, most: int) -> None:
-    judges = set_apart(count, most)
+    judges = holdout_indices(count, most)
     assert list(judges) == sorted(set(judges))
     assert all(0 <= place < count for place in judges)
     assert len(judges) <= min(most, max(count // 5, 1))
@@ -70,7 +70,7 @@ def test_samples_set_apart_are_few_and_spread(count: int, most: int) -> None:
 
 @given(st.integers(1, 400), st.integers(1, 500))
 def test_evenly_spread_samples_are_as_many_as_asked_for(count: int, most: int) -> None:
-    chosen = evenly_spread(count, most)
+    chosen = spread_indices(count, most)
     assert len(set(chosen)) == len(chosen) == min(count, most)
     assert chosen == tuple(sorted(chosen))
     assert chosen[0] >= 0

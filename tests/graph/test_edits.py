@@ -26,8 +26,8 @@ from tasks.numerics.affine import (
     activation_parameters,
     count_levels,
     fake_quantize,
-    halve_levels,
     weight_parameters,
+    widen_for_saturation,
 )
 from tests.support import models as m
 
@@ -168,7 +168,7 @@ def test_quantized_layers_compute_what_their_quantizers_give(layer: Layer, confi
 @pytest.mark.parametrize("config", [pytest.param(SYMMETRIC, id="symmetric"), pytest.param(ASYMMETRIC, id="asymmetric")])
 def test_halved_weights_use_half_of_the_codes(config: QuantizerConfig) -> None:
     weights = values(*CONVOLUTION.shape)
-    limits = halve_levels(limits_of(weights, (0,), config))
+    limits = widen_for_saturation(limits_of(weights, (0,), config))
     model = CONVOLUTION.model(weights)
     insert_quantizers(model, (CONVOLUTION.point(),), {CONVOLUTION.point().name: limits})
     expected = fake_quantize(weights, limits, (0,))

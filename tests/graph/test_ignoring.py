@@ -1,4 +1,4 @@
-"""What an ignored scope leaves float, and which entries are mistakes."""
+"""What an ignored scope leaves float, and which entries are problems."""
 
 import re
 from pathlib import Path

@@ -8,7 +8,7 @@ from openvino import opset13 as ops
 from openvino import opset15
 from openvino.op.util import Variable, VariableInfo
 
-from tasks.graph.placement import Role, place_quantizers, tapped_tensors
+from tasks.graph.placement import Role, observed_tensors, place_quantizers
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tests.support import models as m
 from tests.support.placed import activations, floats, points, weights
@@ -242,4 +242,4 @@ def test_inputs_and_outputs_of_the_model_can_be_ignored() -> None:
 def test_taps_cover_outputs_whatever_is_ignored(ignored: IgnoredScope) -> None:
     model = layer(lambda x: m.relu(x, "last"))
     setup = place_quantizers(model, target_device="GNA", ignored=ignored)
-    assert tapped_tensors(model, setup, target_device="GNA") == ("conv_bias:0", "image:0", "last:0", "relu:0")
+    assert observed_tensors(model, setup, target_device="GNA") == ("conv_bias:0", "image:0", "last:0", "relu:0")

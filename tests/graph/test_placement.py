@@ -7,7 +7,7 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.errors import InputError
-from tasks.graph.placement import FloatOperation, Role, place_quantizers, tapped_tensors
+from tasks.graph.placement import FloatOperation, Role, observed_tensors, place_quantizers
 from tasks.graph.scope import IgnoredOperation, IgnoredScope
 from tasks.graph.text import model_text
 from tests.support import models as m
@@ -147,7 +147,7 @@ def test_transformer_keeps_multiply_on_cpu_spr_only(device: str, quantized: bool
     assert ("product/fq_input_0" in found) is quantized
 
 
-# Taps
+# ObservedModel
 
 
 IGNORED = [
@@ -162,20 +162,20 @@ IGNORED = [
 @pytest.mark.parametrize(("model_type", "ignored"), IGNORED)
 def test_taps_do_not_depend_on_what_is_ignored(model_type: str | None, ignored: IgnoredScope) -> None:
     model = m.convnet()
-    taps = tapped_tensors(model, place_quantizers(model, model_type=model_type, ignored=ignored))
-    assert taps == tapped_tensors(model, place_quantizers(model))
+    taps = observed_tensors(model, place_quantizers(model, model_type=model_type, ignored=ignored))
+    assert taps == observed_tensors(model, place_quantizers(model))
 
 
 def test_taps_cover_every_activation_and_no_more_than_quantizable_operations_read() -> None:
     model = m.crossed_pool(lambda x: m.softmax(m.max_pool(x, "second_pool"), "float_reader"))
     setup = place_quantizers(model)
-    assert tapped_tensors(model, setup) == ("pool:0",)
+    assert observed_tensors(model, setup) == ("pool:0",)
     assert {point.tensor for point in setup.points if point.role == Role.ACTIVATIONS} == {"pool:0"}
 
 
 def test_taps_include_both_ends_of_a_crossed_operation() -> None:
     model = m.crossed_pool()
-    assert tapped_tensors(model, place_quantizers(model)) == ("pool:0", "relu:0")
+    assert observed_tensors(model, place_quantizers(model)) == ("pool:0", "relu:0")
 
 
 def test_taps_include_what_only_this_setup_needs() -> None:
@@ -184,21 +184,21 @@ def test_taps_include_what_only_this_setup_needs() -> None:
         m.convolution(m.max_pool(pooled, "left"), "conv"), m.convolution(m.max_pool(pooled, "right"), "other")
     )
     setup = place_quantizers(model, ignored=IgnoredScope(scope=("other",)))
-    assert "outer:0" in tapped_tensors(model, setup)
-    assert "outer:0" not in tapped_tensors(model, place_quantizers(model))
+    assert "outer:0" in observed_tensors(model, setup)
+    assert "outer:0" not in observed_tensors(model, place_quantizers(model))
 
 
 def test_taps_are_sorted_and_computed() -> None:
     model = m.attention()
-    taps = tapped_tensors(model, place_quantizers(model))
+    taps = observed_tensors(model, place_quantizers(model))
     assert list(taps) == sorted(set(taps))
     assert "query_weights:0" not in taps
 
 
 def test_taps_are_those_of_the_device() -> None:
     model = m.recurrent("LSTMSequence")
-    assert tapped_tensors(model, place_quantizers(model)) == ("relu:0",)
-    assert tapped_tensors(model, place_quantizers(model, target_device="GPU"), target_device="GPU") == ()
+    assert observed_tensors(model, place_quantizers(model)) == ("relu:0",)
+    assert observed_tensors(model, place_quantizers(model, target_device="GPU"), target_device="GPU") == ()
 
 
 def test_thousands_of_operations_take_seconds_at_most() -> None:

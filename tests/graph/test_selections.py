@@ -6,7 +6,7 @@ import pytest
 from openvino import opset13 as ops
 
 from tasks.algorithms.analysis import analyze
-from tasks.algorithms.caution import choose_caution
+from tasks.algorithms.clipping_weight import choose_clipping_weight
 from tasks.algorithms.inference import Sample
 from tasks.algorithms.layerwise_tuning import plan_tuning
 from tasks.graph.operations import read_operations
@@ -56,7 +56,7 @@ def test_outputs_of_another_number_tell_nothing_of_ranges() -> None:
     model, data = two_stages(free=True), samples()
     setup = place_quantizers(model)
     statistics = observe(model, sorted({point.tensor for point in setup.points}), data, values=True)
-    found = choose_caution(model, setup, statistics, Scheme(), range(len(data)), dict(enumerate(data)))
+    found = choose_clipping_weight(model, setup, statistics, Scheme(), range(len(data)), dict(enumerate(data)))
     assert found.factor == 1
     assert found.sqnr_db == ()
 

@@ -19,17 +19,17 @@ from tasks.numerics.affine import (
     Range,
     activation_parameters,
     align_zero,
+    broadcast_channels,
     count_levels,
     fake_quantize,
     floor_channels,
-    halve_levels,
     largest_magnitude,
     level_bounds,
     signed_range,
     smallest_range,
-    spread,
-    unite,
+    unify_parameters,
     weight_parameters,
+    widen_for_saturation,
 )
 
 Array = NDArray[np.float32]
@@ -92,12 +92,14 @@ def assert_zero_is_a_level(parameters: FakeQuantizeParameters) -> None:
 
 def step(parameters: FakeQuantizeParameters, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """The distance of two levels."""
-    return spread((parameters.input_high - parameters.input_low) / np.float32(parameters.levels - 1), shape, axes)
+    return broadcast_channels(
+        (parameters.input_high - parameters.input_low) / np.float32(parameters.levels - 1), shape, axes
+    )
 
 
 def openvino_fake_quantize(values: Array, parameters: FakeQuantizeParameters, axes: tuple[int, ...]) -> Array:
     limits = [
-        ops.constant(spread(limit, values.shape, axes))
+        ops.constant(broadcast_channels(limit, values.shape, axes))
         for limit in (parameters.input_low, parameters.input_high, parameters.output_low, parameters.output_high)
     ]
     node = ops.fake_quantize(ops.constant(values), *limits, parameters.levels)
@@ -194,13 +196,13 @@ def test_zero_is_a_level_of_symmetric_activations(values: Range, config: Quantiz
 def test_zero_is_a_level_of_weights_also_of_halved_ones(values: Range, config: QuantizerConfig) -> None:
     parameters = weights_of(values, config)
     assert_zero_is_a_level(parameters)
-    assert_zero_is_a_level(halve_levels(parameters))
+    assert_zero_is_a_level(widen_for_saturation(parameters))
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4), configs)
 def test_zero_is_a_level_of_united_activations(pairs: list[tuple[float, float]], config: QuantizerConfig) -> None:
     members = [activation_parameters(span(*pair), config) for pair in pairs]
-    united = unite(members)
+    united = unify_parameters(members)
     assert_zero_is_a_level(united)
     # What is cut off rounds to zero anyway, by the levels of the range that holds all members.
     lows, highs = ([getattr(member, name) for member in members] for name in ("input_low", "input_high"))
@@ -305,7 +307,7 @@ def test_constant_tensors_keep_their_value(value: float, config: QuantizerConfig
 @given(channel_ranges(), configs)
 def test_halved_weights_use_half_of_the_levels(values: Range, config: QuantizerConfig) -> None:
     parameters = weights_of(values, config)
-    halved = halve_levels(parameters)
+    halved = widen_for_saturation(parameters)
     assert halved.levels == parameters.levels
     np.testing.assert_array_equal(halved.input_high, 2 * parameters.input_high)
     np.testing.assert_array_equal(halved.output_low, halved.input_low)
@@ -334,7 +336,7 @@ def test_limits_are_float32_one_a_channel_and_equal_on_both_sides(values: Range,
 )
 def test_limits_are_spread_over_their_axes(shape: tuple[int, ...], axes: tuple[int, ...], expected: object) -> None:
     count = int(np.prod([shape[axis] for axis in axes]))
-    assert spread(np.ones(count, np.float32), shape, axes).shape == expected
+    assert broadcast_channels(np.ones(count, np.float32), shape, axes).shape == expected
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -64,8 +64,8 @@ def test_ranges_of_anything(
 ) -> None:
     statistic = _statistic(low, high, config)
     estimator = complete(RangeEstimator(preset), config)
-    for caution in (1.0, 64.0):
-        found = estimate_range(statistic, config, estimator, 8, caution)
+    for clipping_weight in (1.0, 64.0):
+        found = estimate_range(statistic, config, estimator, 8, clipping_weight)
         assert found.low.dtype == found.high.dtype == np.float32
     weights = estimate_weights(high, (0,), config, complete(RangeEstimator(preset), config))
     assert weights.high.dtype == np.float32

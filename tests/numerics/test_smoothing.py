@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.numerics.smoothing import Steps, smoothing_factors
+from tasks.numerics.smoothing import LevelsPerSide, smoothing_factors
 
 Array = NDArray[np.float64]
 SAMPLES, TOKENS, FEATURES, OUTPUTS = 20, 30, 24, 16
@@ -44,7 +44,7 @@ def test_products_are_never_worse(outliers: float) -> None:
 
 def test_weights_of_few_levels_take_less_of_an_outlier() -> None:
     values, weights = draw(20)
-    wide, narrow = (smoothing_factors(peaks_of(values), [weights], Steps(weights=steps)) for steps in (127, 7))
+    wide, narrow = (smoothing_factors(peaks_of(values), [weights], LevelsPerSide(weights=steps)) for steps in (127, 7))
     assert narrow[3] < 0.5 * wide[3]
     assert product_error(values, weights, narrow, 7) < product_error(values, weights, wide, 7)
     assert product_error(values, weights, narrow, 7) <= product_error(values, weights, np.ones(FEATURES), 7)

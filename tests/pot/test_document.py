@@ -131,18 +131,18 @@ def test_sections_report_what_nobody_asked_for() -> None:
         section = Section.of(findings, document, (), document.content)
         assert section.take("known") == 1
         section.finish()
-        lines = findings.notices if lenient else findings.mistakes
+        lines = findings.notices if lenient else findings.problems
         assert [line.partition(": unknown key")[0] for line in lines] == ["f.json:3:4: mystery"]
-        assert not (findings.mistakes if lenient else findings.notices)
+        assert not (findings.problems if lenient else findings.notices)
 
 
 def test_equal_values_of_two_places_agree_and_others_do_not() -> None:
     findings = Findings()
     findings.set("a", 1, "here")
     findings.set("a", 1, "there")
-    assert not findings.mistakes
+    assert not findings.problems
     findings.set("a", 2, "elsewhere")
-    assert findings.mistakes == ["elsewhere: 2 here and 1 at there."]
+    assert findings.problems == ["elsewhere: 2 here and 1 at there."]
 
 
 VALUES: list[Any] = [

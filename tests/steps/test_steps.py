@@ -1,4 +1,4 @@
-"""Steps as plain functions on the built-in digits: what they return, what they store, what they refuse."""
+"""LevelsPerSide as plain functions on the built-in digits: what they return, what they store, what they refuse."""
 
 import re
 import shutil

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from flows.running.failures import judge
+from flows.running.failures import explain_failure
 from tasks.data.arrays import Arrays
 from tasks.graph.presets import Scheme
 from tasks.graph.scope import IgnoredScope
@@ -128,7 +128,7 @@ def outcome(kind: str, number: int, folder: Path) -> dict[str, object]:
         with warnings.catch_warnings(action="error"):
             KINDS[kind](random.Random(f"{kind} {number}"), folder)
     except Exception as failure:  # noqa: BLE001 - what a command would do
-        code, line = judge(failure)
+        code, line = explain_failure(failure)
         return {"code": code, "line": line, "traceback": None if line else traceback.format_exc()}
     return {"code": 0, "line": None, "traceback": None}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import openvino as ov
 
-from tasks.algorithms.calibration import collect_statistics, compile_taps
+from tasks.algorithms.calibration import collect_statistics, compile_observed
 from tasks.algorithms.inference import Sample
 from tasks.graph.layers import ChannelMean
 from tasks.numerics.statistics import Observation, Quantile, TensorStatistic
@@ -42,6 +42,6 @@ def observe(
     values: bool = False,
     **options: Any,
 ) -> dict[str, TensorStatistic]:
-    """The statistics of some tensors; ``options`` are those of ``compile_taps``."""
-    taps = compile_taps(model, observations(tensors, quantiles, means, values=values), **options)
-    return collect_statistics(taps, samples, len(samples), lambda: None)
+    """The statistics of some tensors; ``options`` are those of ``compile_observed``."""
+    observed = compile_observed(model, observations(tensors, quantiles, means, values=values), **options)
+    return collect_statistics(observed, samples, len(samples), lambda: None)

@@ -8,7 +8,7 @@ import openvino as ov
 from tasks.algorithms.inference import Sample, whole_inputs
 from tasks.algorithms.ranges import estimate_parameters
 from tasks.graph.edits import insert_quantizers
-from tasks.graph.placement import place_quantizers, tapped_tensors
+from tasks.graph.placement import observed_tensors, place_quantizers
 from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tests.support.observe import observe
 
@@ -24,7 +24,7 @@ def quantize(
 ) -> ov.Model:
     """The model with weights and activations quantized, nothing corrected."""
     setup = place_quantizers(model)
-    statistics = observe(model, tapped_tensors(model, setup), data, whole=whole_inputs(model, data[0]))
+    statistics = observe(model, observed_tensors(model, setup), data, whole=whole_inputs(model, data[0]))
     scheme = Scheme(preset, TensorOptions(bits=bits, **weights), activations or TensorOptions())
     copy = model.clone()
     insert_quantizers(copy, setup.points, estimate_parameters(model, setup, statistics, scheme, frozenset(), 1e-6))

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.records import Promotion
-from tasks.tracking.promotion import Metrics, ReleaseOptions, judge
+from tasks.tracking.promotion import Metrics, ReleaseOptions, decide_promotion
 
 BETTER: Metrics = {
     "float": {"top1": 80.0, "latency_ms": 2.0, "throughput_fps": 100.0},
@@ -15,18 +15,18 @@ BETTER: Metrics = {
 
 
 def reasons(metrics: Metrics, errors: tuple[str, ...] = (), **options: Any) -> tuple[str, ...]:
-    promotion = judge(metrics, ReleaseOptions("model", **options), errors)
+    promotion = decide_promotion(metrics, ReleaseOptions("model", **options), errors)
     assert promotion is not None
     assert (promotion.name, promotion.alias) == ("model", "champion")
     return promotion.reasons
 
 
 def test_without_a_name_nothing_is_registered() -> None:
-    assert judge(BETTER, ReleaseOptions()) is None
+    assert decide_promotion(BETTER, ReleaseOptions()) is None
 
 
 def test_a_model_that_keeps_the_rule_takes_over() -> None:
-    promotion = judge(BETTER, ReleaseOptions("model"))
+    promotion = decide_promotion(BETTER, ReleaseOptions("model"))
     assert promotion == Promotion("model", "champion")
     assert promotion.note == "registered as model, alias champion"
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from flows.calibration.acceptance import Acceptance
-from flows.running.step_runner import Stages
+from flows.running.step_runner import StepRunner
 from tasks.data.digits import Digits
 from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
 
@@ -14,7 +14,7 @@ FLOAT, BEFORE, AFTER, LAST = (ModelRef(name, name) for name in ("float", "before
 Metrics = dict[str, float | None]
 
 
-class FakeStages:
+class FakeRunner:
     """Answers with the metrics that a test gives each model, and remembers what was evaluated."""
 
     def __init__(self, metrics: dict[str, Metrics]) -> None:
@@ -27,13 +27,13 @@ class FakeStages:
         return Evaluation(self.metrics.get(model.name, {}), 3, ArraysRef("outputs"))
 
 
-def acceptance(stages: FakeStages, runtime: Runtime, count: int = 3) -> Acceptance:
+def acceptance(runner: FakeRunner, runtime: Runtime, count: int = 3) -> Acceptance:
     samples = DatasetRef(Digits("training"), tuple(range(count)), 10, ("digest",) * count, None)
-    return Acceptance(cast(Stages, stages), FLOAT, samples, runtime)
+    return Acceptance(cast(StepRunner, runner), FLOAT, samples, runtime)
 
 
-def both(before: Metrics, after: Metrics) -> FakeStages:
-    return FakeStages({"before": before, "after": after})
+def both(before: Metrics, after: Metrics) -> FakeRunner:
+    return FakeRunner({"before": before, "after": after})
 
 
 @pytest.mark.parametrize(
@@ -119,25 +119,25 @@ def test_a_large_gain_counts_for_more_than_an_estimate(runtime: Runtime) -> None
 
 
 def test_without_samples_nothing_is_evaluated(runtime: Runtime) -> None:
-    stages = both({"sqnr_db": 10.0}, {"sqnr_db": 1.0})
-    accepting = acceptance(stages, runtime, count=0)
+    runner = both({"sqnr_db": 10.0}, {"sqnr_db": 1.0})
+    accepting = acceptance(runner, runtime, count=0)
     assert accepting.judge("step", BEFORE, AFTER).kept
     assert accepting.decisions == (Decision("step", kept=True, before=None, after=None),)
-    assert stages.evaluated == []
+    assert runner.evaluated == []
 
 
 def test_steps_are_judged_in_turn_and_the_float_model_once(runtime: Runtime) -> None:
-    stages = FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 10.5}})
-    accepting = acceptance(stages, runtime)
+    runner = FakeRunner({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 10.5}})
+    accepting = acceptance(runner, runtime)
     accepting.judge("first", BEFORE, AFTER)
     accepting.judge("second", AFTER, LAST)
     assert [(each.step, each.kept) for each in accepting.decisions] == [("first", True), ("second", False)]
-    assert stages.evaluated.count("float") == 1
+    assert runner.evaluated.count("float") == 1
 
 
 def test_path_holds_what_was_kept_one_made_of_the_other(runtime: Runtime) -> None:
     accepting = acceptance(
-        FakeStages({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 9.0}}), runtime
+        FakeRunner({"before": {"sqnr_db": 10.0}, "after": {"sqnr_db": 11.0}, "last": {"sqnr_db": 9.0}}), runtime
     )
     accepting.judge("first", BEFORE, AFTER)
     accepting.judge("dropped", AFTER, LAST)

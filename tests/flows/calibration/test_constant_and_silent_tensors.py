@@ -100,7 +100,7 @@ def test_zeros_alone_are_refused(run_flow: RunFlow, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["best", "cnn", "mobile"])
 def test_every_recipe_takes_an_input_of_zeros(run_flow: RunFlow, tmp_path: Path, recipe: str) -> None:
-    """Steps that smooth, align and equalize see channels and tensors of zeros as well, and warn of nothing."""
+    """LevelsPerSide that smooth, align and equalize see channels and tensors of zeros as well, and warn of nothing."""
     image, other = m.image("x", (1, 4, 8, 8)), m.image("z", (1, 4, 8, 8))
     first = m.relu(m.biased_convolution(image, "first"), "relu")
     joined = m.add(first, m.convolution(other, "other"), "sum")

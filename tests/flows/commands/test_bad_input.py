@@ -35,7 +35,7 @@ class Bad:
 REFUSED_AT_ONCE = {
     "unknown key": Bad("quantization.prset=mixed", ("quantization.prset", "unknown key", "Did you mean 'preset'?")),
     "unknown value": Bad("quantization.preset=mixd", ("quantization.preset", "'mixd'", "Did you mean 'mixed'?")),
-    "two mistakes": Bad(
+    "two problems": Bad(
         "quantization.preset=mixd quantization.stat_subset_size=0",
         ("quantization.preset", "stat_subset_size: input should be greater than or equal to 1, got 0"),
         lines=2,

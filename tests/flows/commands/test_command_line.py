@@ -12,7 +12,7 @@ from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands import command_line
-from flows.running.failures import ServerError, judge
+from flows.running.failures import ServerError, explain_failure
 from flows.running.interruptions import INTERRUPTIONS
 from tasks.config.schema import QuantizeConfig
 from tasks.engine.atomic_folders import make_folder
@@ -179,13 +179,13 @@ def test_end(run: Callable[..., str], flow: Callable[[], None], code: int, messa
 def test_a_limit_of_file_sizes_is_named_beside_what_it_may_have_caused(
     failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "ulimit" not in str(judge(failure))
+    assert "ulimit" not in str(explain_failure(failure))
     monkeypatch.setattr("resource.getrlimit", lambda _: (700 * 1024, 700 * 1024))
-    code, line = judge(failure)
+    code, line = explain_failure(failure)
     assert code == 1
     assert line
     assert line.endswith("; files must not grow beyond 0.717 MB (ulimit -f)")
-    assert judge(TrackingError("refused")) == (1, "refused")
+    assert explain_failure(TrackingError("refused")) == (1, "refused")
 
 
 def test_ctrl_c_during_the_first_imports(capfd: pytest.CaptureFixture[str]) -> None:

@@ -109,9 +109,9 @@ def test_ids_parts_of_ids_and_names_mean_a_run(word: str, expected: int) -> None
     ],
 )
 def test_words_that_mean_none_or_several(word: str, complaint: str) -> None:
-    with pytest.raises(InputError) as mistake:
+    with pytest.raises(InputError) as problem:
         _chosen(word, RUNS)
-    assert complaint in str(mistake.value)
+    assert complaint in str(problem.value)
 
 
 @pytest.mark.slow

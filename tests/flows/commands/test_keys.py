@@ -91,7 +91,7 @@ def test_a_key_without_its_group_is_told_with_it(word: str, meant: str, more: tu
 
 
 def test_a_key_whose_value_is_missing_is_no_unknown_one() -> None:
-    """It once was, beside a real mistake: "unknown key 'path'. Did you mean 'path'?"."""
+    """It once was, beside a real problem: "unknown key 'path'. Did you mean 'path'?"."""
     problems = check("quantize", QuantizeConfig, ["dataset=arrays", "dataset.path=x", "dataset.lables=y"]).problems
     assert [line.partition(":")[0] for line in problems] == ["dataset.lables"]
 

@@ -164,12 +164,12 @@ def test_an_interruption_that_became_another_error_is_one(monkeypatch: pytest.Mo
 
 
 def test_lines_of_an_error_stay_lines() -> None:
-    mistake = InputError("a: got 'x\ny'", f"b: {'v' * 10**7}; expected c", "d: \ud800\x1b[31m")
-    assert mistake.args[0] == r"a: got 'x\ny'"
-    assert mistake.args[1].startswith("b: vvv")
-    assert mistake.args[1].endswith("vvv; expected c")
-    assert mistake.args[2] == r"d: \ud800\x1b[31m"
-    require_readable(mistake.args)
-    assert str(mistake).splitlines() == list(mistake.args)
-    assert pickle.loads(pickle.dumps(mistake)).args == mistake.args
+    problem = InputError("a: got 'x\ny'", f"b: {'v' * 10**7}; expected c", "d: \ud800\x1b[31m")
+    assert problem.args[0] == r"a: got 'x\ny'"
+    assert problem.args[1].startswith("b: vvv")
+    assert problem.args[1].endswith("vvv; expected c")
+    assert problem.args[2] == r"d: \ud800\x1b[31m"
+    require_readable(problem.args)
+    assert str(problem).splitlines() == list(problem.args)
+    assert pickle.loads(pickle.dumps(problem)).args == problem.args
     assert readable("ü" * LONGEST_LINE) == "ü" * LONGEST_LINE

@@ -12,7 +12,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.running.environment import prepared
+from flows.running.environment import run_environment
 
 
 @pytest.mark.parametrize(("set_by_user", "expected"), [({}, None), ({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 45}, 45)])
@@ -22,7 +22,7 @@ def test_flows_have_no_heartbeat_unless_asked_for(
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr("flows.running.recording.recorded", nullcontext)  # nobody is there
     address = {PREFECT_API_URL: "http://127.0.0.1:1/api"}
-    with temporary_settings(address | set_by_user), prepared(tmp_path / "home"):
+    with temporary_settings(address | set_by_user), run_environment(tmp_path / "home"):
         assert get_current_settings().flows.heartbeat_frequency == expected
         assert (tmp_path / "home").is_dir()
     assert get_current_settings().flows.heartbeat_frequency is not None
@@ -30,6 +30,6 @@ def test_flows_have_no_heartbeat_unless_asked_for(
 
 def test_what_the_user_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), "PREFECT_HOME": "mine"})
-    with prepared(tmp_path, serves=False):
+    with run_environment(tmp_path, serves=False):
         assert os.environ["PREFECT_HOME"] == "mine"
         assert os.environ["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(tmp_path / "results")

@@ -1,7 +1,7 @@
 """Step: the clipping weight of activation ranges with the least error."""
 
-from tasks.algorithms import caution
-from tasks.algorithms.caution import Caution
+from tasks.algorithms import clipping_weight
+from tasks.algorithms.clipping_weight import ClippingWeight
 from tasks.algorithms.inference import input_names
 from tasks.data.source import open_source
 from tasks.engine.artifact_store import Store
@@ -12,14 +12,14 @@ from tasks.graph.placement import QuantizerSetup
 from tasks.graph.presets import Scheme
 from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 
-__all__ = ["MOST_SAMPLES", "Caution", "choose_caution"]
+__all__ = ["MOST_SAMPLES", "ClippingWeight", "choose_clipping_weight"]
 
 # Most samples to try; each costs one inference per clipping weight, and one more.
 MOST_SAMPLES = 200
 
 
 @step
-def choose_caution(
+def choose_clipping_weight(
     model: ModelRef,
     setup: QuantizerSetup,
     statistics: tuple[tuple[ArraysRef, ...], ...],
@@ -28,7 +28,7 @@ def choose_caution(
     tried: tuple[int, ...],
     samples: DatasetRef,
     runtime: Runtime,
-) -> Caution:
+) -> ClippingWeight:
     """The clipping weight, chosen on samples whose statistics did not set the ranges; they are all in memory.
 
     Args:
@@ -46,6 +46,6 @@ def choose_caution(
     names = input_names(opened)
     loaded = {place: source.load(index, names) for place, index in zip(tried, samples.indices, strict=True)}
     rows = open_statistics(store, statistics)
-    return caution.choose_caution(
+    return clipping_weight.choose_clipping_weight(
         opened, setup, rows, scheme, places, loaded, threads=runtime.threads, advance=advance_by_one()
     )

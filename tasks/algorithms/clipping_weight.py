@@ -3,8 +3,7 @@
 Ranges of least error weigh rounding against clipping (:mod:`tasks.numerics.minimal_error`). For the output of a model
 the two differ: rounding errors are independent and average out in the layers behind; clipping errors have one sign, and
 are rare, so that few samples lose most. How much more they count depends on the network. So the samples are parted into
-two folds: ranges from the statistics of one fold are tried on the other, with each clipping weight (the parameter
-``caution``).
+two folds: ranges from the statistics of one fold are tried on the other, with each clipping weight.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,27 +25,27 @@ from tasks.graph.placement import QuantizerSetup, Role
 from tasks.graph.presets import Scheme
 from tasks.numerics.statistics import Statistics, TensorStatistic
 
-CAUTIONS = (1.0, 4.0, 16.0, 64.0)
+CLIPPING_WEIGHTS = (1.0, 4.0, 16.0, 64.0)
 FOLDS = 2
 # Most values of all sketches of a tensor that an estimate uses here; all trials use the same ones.
 _MOST_VALUES = 65_536
 
 
 @dataclass(frozen=True)
-class Caution:
+class ClippingWeight:
     """The clipping weight, and how it was chosen.
 
     Attributes:
         factor: The clipping weight: how much more clipping errors count than rounding errors.
-        sqnr_db: SQNR of the output in dB with each of CAUTIONS; () if none was tried. Only activations are quantized
-            for it. Of several outputs, the ratios of noise to signal are averaged.
+        sqnr_db: SQNR of the output in dB with each of CLIPPING_WEIGHTS; () if none was tried. Only activations are
+            quantized for it. Of several outputs, the ratios of noise to signal are averaged.
     """
 
     factor: float
     sqnr_db: tuple[float, ...] = ()
 
 
-def choose_caution(
+def choose_clipping_weight(
     model: ov.Model,
     setup: QuantizerSetup,
     statistics: Statistics,
@@ -56,7 +55,7 @@ def choose_caution(
     *,
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> Caution:
+) -> ClippingWeight:
     """The clipping weight with which the outputs of a model with quantized activations are nearest to float.
 
     It is 1 for a model with a state, for fewer than two samples, and if the models select different numbers of things.
@@ -73,27 +72,29 @@ def choose_caution(
     """
     points = tuple(point for point in setup.points if point.role == Role.ACTIVATIONS)
     if model.get_sinks() or len(places) < FOLDS or not samples:
-        return Caution(CAUTIONS[0])
+        return ClippingWeight(CLIPPING_WEIGHTS[0])
     noise: list[NDArray[np.float64]] = []
     for fold in range(FOLDS):
         others = [place for number, place in enumerate(places) if number % FOLDS != fold]
-        judges = [samples[place] for place in places[fold::FOLDS] if place in samples]
-        if judges:
+        tried = [samples[place] for place in places[fold::FOLDS] if place in samples]
+        if tried:
             rows = _Rows(statistics, others)
             try:
-                noise += _energies(model, replace(setup, points=points), rows, scheme, judges, threads, advance)
+                noise += _energies(model, replace(setup, points=points), rows, scheme, tried, threads, advance)
             except InputError:
                 # Each model runs alone, but they select different numbers of things, such as detections.
-                return Caution(CAUTIONS[0])
+                return ClippingWeight(CLIPPING_WEIGHTS[0])
     energies = np.array([each for each in noise if np.isfinite(each).all()])
     if not energies.size:
-        return Caution(CAUTIONS[0])
-    # (outputs, 1 + CAUTIONS): the signal, then the error with each clipping weight. Silent outputs do not count.
+        return ClippingWeight(CLIPPING_WEIGHTS[0])
+    # (outputs, 1 + weights): the signal, then the error with each clipping weight. Silent outputs do not count.
     signal, *lost = (total := energies.sum(axis=0))[total[:, 0] > 0].T
     if not signal.size:
-        return Caution(CAUTIONS[0])
+        return ClippingWeight(CLIPPING_WEIGHTS[0])
     ratios = [float(np.mean(each / signal)) for each in lost]
-    return Caution(CAUTIONS[int(np.argmin(ratios))], tuple(-10 * log10(ratio) if ratio else inf for ratio in ratios))
+    return ClippingWeight(
+        CLIPPING_WEIGHTS[int(np.argmin(ratios))], tuple(-10 * log10(ratio) if ratio else inf for ratio in ratios)
+    )
 
 
 class _Rows(Mapping[str, TensorStatistic]):
@@ -123,9 +124,11 @@ def _energies(
 ) -> list[NDArray[np.float64]]:
     """For each sample the energy of every output, and of its error with each clipping weight: (outputs, 1 + tries)."""
     tried = []
-    for caution in CAUTIONS:
+    for clipping_weight in CLIPPING_WEIGHTS:
         quantized = model.clone()
-        parameters = estimate_parameters(quantized, setup, statistics, scheme, frozenset(), caution=caution)
+        parameters = estimate_parameters(
+            quantized, setup, statistics, scheme, frozenset(), clipping_weight=clipping_weight
+        )
         insert_quantizers(quantized, setup.points, parameters)
         tried.append(quantized)
     compiled = compile_for_samples(_compared(model, tried, whole_inputs(model, samples[0])), threads, snippets=False)
@@ -133,7 +136,7 @@ def _energies(
 
     def receive(number: int, outputs: list[NDArray[np.float32]]) -> None:
         energies = np.square(np.array(outputs, np.float64))
-        rows[number] = energies.reshape(1 + len(CAUTIONS), -1).T
+        rows[number] = energies.reshape(1 + len(CLIPPING_WEIGHTS), -1).T
         advance()
 
     return [rows[number] for number in range(infer(compiled, samples, receive))]

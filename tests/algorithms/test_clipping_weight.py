@@ -1,4 +1,4 @@
-"""Room for unseen samples, by what the output loses: a caution is worth its price only where rare values decide."""
+"""Room for unseen samples, by what the output loses: a clipping weight pays only where rare values decide."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from tasks.algorithms.caution import CAUTIONS, Caution, choose_caution
+from tasks.algorithms.clipping_weight import CLIPPING_WEIGHTS, ClippingWeight, choose_clipping_weight
 from tasks.algorithms.inference import Sample, compile_for_samples
 from tasks.algorithms.ranges import estimate_parameters
 from tasks.graph.edits import insert_quantizers
@@ -44,16 +44,18 @@ def observed(model: ov.Model, data: list[Sample]) -> Statistics:
     return observe(model, tensors, data, values=True)
 
 
-def chosen(model: ov.Model, data: list[Sample]) -> Caution:
+def chosen(model: ov.Model, data: list[Sample]) -> ClippingWeight:
     samples = dict(enumerate(data))
-    return choose_caution(model, place_quantizers(model), observed(model, data), SCHEME, range(COUNT), samples)
+    return choose_clipping_weight(model, place_quantizers(model), observed(model, data), SCHEME, range(COUNT), samples)
 
 
-def unseen_noise(model: ov.Model, data: list[Sample], unseen: list[Sample], caution: float) -> float:
-    """The squared error of the output on other samples, activations quantized with a caution."""
+def unseen_noise(model: ov.Model, data: list[Sample], unseen: list[Sample], clipping_weight: float) -> float:
+    """The squared error of the output on other samples, activations quantized with a clipping weight."""
     setup, quantized = place_quantizers(model), model.clone()
     setup = replace(setup, points=tuple(each for each in setup.points if each.role == Role.ACTIVATIONS))
-    parameters = estimate_parameters(model, setup, observed(model, data), SCHEME, frozenset(), caution=caution)
+    parameters = estimate_parameters(
+        model, setup, observed(model, data), SCHEME, frozenset(), clipping_weight=clipping_weight
+    )
     insert_quantizers(quantized, setup.points, parameters)
     first, second = compile_for_samples(model), compile_for_samples(quantized)
     return float(sum(np.square(first(dict(each))[0] - second(dict(each))[0]).sum() for each in unseen))
@@ -64,7 +66,7 @@ def test_rare_bursts_ask_for_caution_and_it_pays_on_unseen_samples() -> None:
     before, found = model_text(model), chosen(model, data)
     assert model_text(model) == before
     assert found.factor > 1
-    assert found.sqnr_db[CAUTIONS.index(found.factor)] == max(found.sqnr_db)
+    assert found.sqnr_db[CLIPPING_WEIGHTS.index(found.factor)] == max(found.sqnr_db)
     unseen = [each for seed in range(1, 4) for each in images(seed, bursts=True)]
     assert unseen_noise(model, data, unseen, found.factor) < unseen_noise(model, data, unseen, 1.0)
 
@@ -78,7 +80,9 @@ def test_the_scores_are_those_of_samples_that_set_no_range() -> None:
     for fold in range(2):
         statistics = {name: each.take(range(1 - fold, COUNT, 2)) for name, each in observed(model, data).items()}
         quantized = model.clone()
-        parameters = estimate_parameters(model, setup, statistics, SCHEME, frozenset(), caution=CAUTIONS[1])
+        parameters = estimate_parameters(
+            model, setup, statistics, SCHEME, frozenset(), clipping_weight=CLIPPING_WEIGHTS[1]
+        )
         insert_quantizers(quantized, setup.points, parameters)
         compiled = compile_for_samples(quantized)
         for sample in data[fold::2]:
@@ -104,8 +108,8 @@ def test_the_same_twice() -> None:
 def test_without_samples_to_try_there_is_nothing_to_tell() -> None:
     model, data = pooled(), images(0, bursts=False)
     setup, statistics = place_quantizers(model), observed(model, data)
-    assert choose_caution(model, setup, statistics, SCHEME, range(COUNT), {}) == Caution(1.0)
-    assert choose_caution(model, setup, statistics, SCHEME, [3], {3: data[3]}) == Caution(1.0)
+    assert choose_clipping_weight(model, setup, statistics, SCHEME, range(COUNT), {}) == ClippingWeight(1.0)
+    assert choose_clipping_weight(model, setup, statistics, SCHEME, [3], {3: data[3]}) == ClippingWeight(1.0)
 
 
 def test_a_model_with_a_state_is_left_alone() -> None:
@@ -114,4 +118,6 @@ def test_a_model_with_a_state_is_left_alone() -> None:
     results, state = [ops.result(m.convolution(m.add(image, read, "sum"), "layer"))], [ops.assign(read, "state")]
     model = ov.Model(results, state, [image], "stateful")
     samples = dict(enumerate(images(0, bursts=False)))
-    assert choose_caution(model, place_quantizers(pooled()), {}, SCHEME, range(COUNT), samples) == Caution(1.0)
+    assert choose_clipping_weight(
+        model, place_quantizers(pooled()), {}, SCHEME, range(COUNT), samples
+    ) == ClippingWeight(1.0)
