@@ -61,7 +61,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     )
 
     done = runner.done  # what follows serves MLflow and the page
-    # The points of a sweep are many; one that is to be released is worth a model of MLflow's.
+    # The trials of a sweep are many; one that is to be released is worth a model of MLflow's.
     packed = config.tracking.sweep is None or config.release.name is not None
     package = (
         runner.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
@@ -90,7 +90,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         start=runner.start,
         runtime=run,
     )
-    if not config.tracking.sweep:  # which shows all its points in one table
+    if not config.tracking.sweep:  # which shows all its trials in one table
         places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
         print_summary(Console(), report, places)
     else:

@@ -60,7 +60,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f" Did you mean {folded[found[0]]!r}?" if found else ""
 
 
-def unknown(what: str, got: str, allowed: Sequence[str], meant: Sequence[str] = ()) -> str:
+def unknown_message(what: str, got: str, allowed: Sequence[str], meant: Sequence[str] = ()) -> str:
     """The text for a name that is not among the allowed ones; ``meant`` are names that are known to be meant."""
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else did_you_mean(got, allowed)
     known = f" Allowed: {', '.join(allowed)}" if allowed else ""

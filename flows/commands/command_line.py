@@ -91,7 +91,7 @@ def _load_quantize() -> Flow:
     from tasks.config.schema import QuantizeConfig
 
     def run(config: QuantizeConfig, overrides: tuple[str, ...]) -> object:
-        client.start()  # for each point of a sweep
+        client.start()  # for each trial of a sweep
         with on_workers(flow, config.runtime) as reaching:
             return reaching(config, overrides)
 
@@ -185,7 +185,7 @@ def _run(config_name: str, config_class: type[Any], load_flow: LoadFlow, *, serv
 
 
 def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any], load_flow: LoadFlow) -> None:
-    """Run the points and end with the exit code for what became of them."""
+    """Run the trials and end with the exit code for what became of them."""
     from flows.running.environment import require_extra
     from flows.sweeps.sweep import exit_code, sweep_session
     from tasks.pot.overrides import spelled
@@ -193,7 +193,7 @@ def _run_sweep(sweep: Any, first: Any, config_name: str, config_class: type[Any]
     _conducting.append(sweep.folder)
     with _failures():
         require_extra(first.runtime)
-        # As the points know it, whoever launches them.
+        # As the trials know it, whoever launches them.
         sys.argv.append(f"hydra.sweep.dir={spelled(str(sweep.folder))}")
         with sweep_session(sweep, first, Path(sys.argv[0]).name):
             _through_hydra(config_name, partial(_run_job, config_class, load_flow, True))
@@ -209,7 +209,7 @@ def _through_hydra(config_name: str, job: Callable[[Any], object]) -> None:
 
 
 def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, composed: Any) -> object:
-    """What Hydra runs: the flow, or at a point of a sweep, which may be in another process, the flow with a record."""
+    """What Hydra runs: the flow, or at a trial of a sweep, which may be in another process, the flow with a record."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -222,31 +222,31 @@ def _run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, compose
         return None
     from flows.running.environment import run_environment
     from flows.running.lifeline import end_with
-    from flows.sweeps.sweep import run_point
+    from flows.sweeps.sweep import run_trial
     from flows.sweeps.trials import read_sweep
     from tasks.engine.atomic_folders import is_locked
 
-    config, folder = from_hydra(composed, config_class, point=True), Path(job.sweep.dir)
+    config, folder = from_hydra(composed, config_class, trial=True), Path(job.sweep.dir)
     sweep = read_sweep(folder)
-    if sweep is None:  # Hydra alone knows the points: they run as if each were alone
+    if sweep is None:  # Hydra alone knows the trials: they run as if each were alone
         config = replace(config, output_dir=config.output_dir / str(job.job.num))
         _run_flow(config, overrides, load_flow, serves=serves)
         return None
     if not _conducting:  # a process of the launcher's
-        if not is_locked(folder):  # nobody waits for the point any more
+        if not is_locked(folder):  # nobody waits for the trial any more
             os._exit(FAILED)
         end_with(parent)
     at_once = job.launcher.get("n_jobs")
     if at_once and config.runtime.threads is None:
-        # Points that run at once share the processors.
+        # Trials that run at once share the processors.
         processors = len(os.sched_getaffinity(0))
         share = max(1, processors // min(at_once if at_once > 0 else processors, processors))
         config = replace(config, runtime=replace(config.runtime, threads=share))
-    # Other launchers may end the process of a point with it, and what that one handed over; here all is
+    # Other launchers may end the process of a trial with it, and what that one handed over; here all is
     # prepared.
     here = job.launcher._target_.endswith(".BasicLauncher")
     with nullcontext() if here else run_environment(config.runtime.home):
-        return run_point(sweep, job.job.num, overrides, config, load_flow(), _judge, hands_over=here)
+        return run_trial(sweep, job.job.num, overrides, config, load_flow(), _judge, hands_over=here)
 
 
 def _run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, serves: bool) -> None:

@@ -1,4 +1,4 @@
-"""Words ``key=value`` of a command line: parsed by Hydra, and the points that several values of them make."""
+"""Words ``key=value`` of a command line: parsed by Hydra, and the trials that several values of them make."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from tasks.errors import LONGEST_LINE, shortened, writable
 
 # More would take a day to check.
-MOST_POINTS = 10_000
+MOST_TRIALS = 10_000
 _SHOWN = LONGEST_LINE // 2
 
 
@@ -60,9 +60,9 @@ def sweep_problems(overrides: Sequence[Override], *, sweeps: bool, searches: boo
             if not count:
                 yield f"{key}: expected at least one value, got {value}"
             total = max(total, count) if searches else total * max(count, 1)
-    if total > MOST_POINTS:
+    if total > MOST_TRIALS:
         shown = f"{total:,}" if total < 10**12 else "more than 10^12"
-        yield f"--multirun: the values make {shown} points; expected at most {MOST_POINTS:,}"
+        yield f"--multirun: the values make {shown} trials; expected at most {MOST_TRIALS:,}"
 
 
 def _count(override: Override) -> int:
@@ -81,7 +81,7 @@ def values(override: Override) -> list[str]:
     return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
 
 
-def points(overrides: Sequence[Override]) -> Iterator[list[str]]:
+def trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """Every combination of the values given, as overrides; continuous sweeps are left out."""
     choices = []
     for override in overrides:
@@ -89,11 +89,11 @@ def points(overrides: Sequence[Override]) -> Iterator[list[str]]:
             choices.append([str(override.input_line)])
         elif override.is_discrete_sweep():
             choices.append([f"{override.get_key_element()}={value}" for value in values(override)])
-    return (list(point) for point in product(*choices))
+    return (list(trial) for trial in product(*choices))
 
 
 def each_value(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """Every value given, each at least once, as a search may need years for every combination of them."""
-    choices: list[list[Any]] = [list(points([override])) for override in overrides]
+    choices: list[list[Any]] = [list(trials([override])) for override in overrides]
     for row in range(max((len(each) for each in choices), default=1)):
         yield [word for each in choices if each for word in each[min(row, len(each) - 1)]]

@@ -16,17 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from flows.commands.budget import bounded
 from flows.commands.composing import checked_files, composed, reason_of
 from flows.commands.flags import Flags, initialized, parse
-from flows.commands.overrides import each_value, parsed, points, sweep_problems, values
+from flows.commands.overrides import each_value, parsed, sweep_problems, trials, values
 from flows.sweeps.trials import Sweep
 from tasks.config.schema import QuantizeConfig, from_hydra
-from tasks.errors import InputError, longer, readable, unknown
+from tasks.errors import InputError, longer, readable, unknown_message
 from tasks.output.files import require_writable
 
 T = TypeVar("T", bound=QuantizeConfig)
 
 CONFIGURATION = "configuration"
 DIRECTIONS = ("maximize", "minimize")
-# Points with problems after which no other one of a sweep is looked at.
+# Trials with problems after which no other one of a sweep is looked at.
 _ENOUGH = 20
 # New keys, which are checked when all are there, and Hydra's own.
 _LEFT_ALONE = ("+", "hydra")
@@ -36,7 +36,7 @@ _LEFT_ALONE = ("+", "hydra")
 class Checked(Generic[T]):
     """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again).
 
-    ``sweep`` is there if the arguments describe several points, and ``config`` is that of the first one then.
+    ``sweep`` is there if the arguments describe several trials, and ``config`` is that of the first one then.
     """
 
     problems: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Checked(Generic[T]):
 
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
-    """Compose every point that the arguments describe and check it."""
+    """Compose every trial that the arguments describe and check it."""
     try:
         flags = parse(arguments)
         with checked_files(), initialized(flags):
@@ -91,10 +91,10 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
         return Checked(tuple(lines))
     configs: list[T] = []
     refused = 0
-    for point in each_value(varied) if searches else points(varied):
+    for trial in each_value(varied) if searches else trials(varied):
         try:
             with bounded(CONFIGURATION):
-                configs.append(_compose(config_name, config_class, point, loader, point_of_sweep=sweeps))
+                configs.append(_compose(config_name, config_class, trial, loader, trial_of_sweep=sweeps))
         except InputError as problem:
             lines |= dict.fromkeys(problem.args)
             refused += 1
@@ -109,7 +109,7 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
 
 
 def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictConfig:
-    """Hydra's own part of the configuration of the first point; empty where it cannot be composed."""
+    """Hydra's own part of the configuration of the first trial; empty where it cannot be composed."""
     try:
         settings: DictConfig = composed(config_name, _first(overrides), with_hydra=True).hydra
     except HydraException:
@@ -145,7 +145,7 @@ def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterato
         yield "hydra.sweeper.objectives: expected a metric, like {sqnr_db: maximize}"
     for name, direction in (sweeper.objectives or {}).items():
         if direction not in DIRECTIONS:
-            yield f"hydra.sweeper.objectives.{name}: {unknown('value', str(direction), DIRECTIONS)}"
+            yield f"hydra.sweeper.objectives.{name}: {unknown_message('value', str(direction), DIRECTIONS)}"
 
 
 def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int, flags: Flags) -> Sweep:
@@ -188,31 +188,31 @@ def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
         names = [str(each) for each in given] if isinstance(given, list) else [override.get_value_element_as_str()]
     for value in names:
         if value not in options:
-            yield f"{group}: {unknown('value', value, options)}"
+            yield f"{group}: {unknown_message('value', value, options)}"
 
 
 def _compose(
-    config_name: str, config_class: type[T], point: list[str], loader: ConfigLoader, *, point_of_sweep: bool
+    config_name: str, config_class: type[T], trial: list[str], loader: ConfigLoader, *, trial_of_sweep: bool
 ) -> T:
-    """One point, checked; InputError with a line for each of its problems."""
+    """One trial, checked; InputError with a line for each of its problems."""
     try:
-        config = from_hydra(composed(config_name, point), config_class, point=point_of_sweep)
+        config = from_hydra(composed(config_name, trial), config_class, trial=trial_of_sweep)
     except HydraException as problem:
-        raise InputError(*_lines(config_name, point, loader, problem)) from problem
+        raise InputError(*_lines(config_name, trial, loader, problem)) from problem
     require_writable(config.runtime.home, "runtime.home")
     return config
 
 
-def _lines(config_name: str, point: list[str], loader: ConfigLoader, problem: HydraException) -> list[str]:
-    """What is wrong with a point that Hydra refused: the keys that the groups it chose do not have."""
-    groups = [word for word in point if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
-    keys = [word.split("=")[0].lstrip("~") for word in point if word not in groups and not word.startswith(_LEFT_ALONE)]
+def _lines(config_name: str, trial: list[str], loader: ConfigLoader, problem: HydraException) -> list[str]:
+    """What is wrong with a trial that Hydra refused: the keys that the groups it chose do not have."""
+    groups = [word for word in trial if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
+    keys = [word.split("=")[0].lstrip("~") for word in trial if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
         known = composed(config_name, groups)
     except HydraException:
         return [reason_of(problem)]
     if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in reason_of(problem)]:
-        value = [word for word in point if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
+        value = [word for word in trial if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
         return [
             f"{twice[0]}: given twice, and the second value, {value}, has keys that the first has not; give it once"
         ]
@@ -230,8 +230,8 @@ def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | Non
         allowed = sorted(map(str, node)) if isinstance(node, DictConfig) else []
         if part not in allowed:  # and not in the node, which hides keys whose value is missing
             if position:
-                return f"{'.'.join(parts[: position + 1])}: {unknown('key', part, allowed)}"
+                return f"{'.'.join(parts[: position + 1])}: {unknown_message('key', part, allowed)}"
             allowed = sorted({*allowed, *loader.list_groups("")} - {"hydra"})
-            return f"{part}: {unknown('key', part, allowed, longer(key, OmegaConf.to_container(known)))}"
+            return f"{part}: {unknown_message('key', part, allowed, longer(key, OmegaConf.to_container(known)))}"
         node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
     return None

@@ -1,4 +1,4 @@
-"""A sweep from its start to its end: one Prefect server, one parent in MLflow, and a table of all points."""
+"""A sweep from its start to its end: one Prefect server, one parent in MLflow, and a table of all trials."""
 
 import sys
 import time
@@ -13,15 +13,15 @@ from typing import Any
 from rich.console import Console
 
 from flows.running.environment import run_environment
-from flows.sweeps.ranking import describe_best, point_rows, print_points, short_names
+from flows.sweeps.ranking import describe_best, print_trials, short_names, trial_rows
 from flows.sweeps.table import spelled
-from flows.sweeps.trials import Point, Sweep, read_points, result_of, write_point, write_sweep
+from flows.sweeps.trials import Sweep, Trial, read_trials, result_of, write_sweep, write_trial
 from tasks.config.schema import QuantizeConfig
 from tasks.engine.atomic_folders import locked
 from tasks.records import flatten
 from tasks.redaction import redacted
 from tasks.tracking.client import TrackingError, collect, handing_over
-from tasks.tracking.log_sweep import lead_sweep, log_failed_point, log_sweep
+from tasks.tracking.log_sweep import lead_sweep, log_failed_trial, log_sweep
 
 Flow = Callable[[Any, tuple[str, ...]], object]
 # The exit code and the line for an exception, as the commands tell it; None for a line where it needs a traceback.
@@ -30,9 +30,9 @@ ExplainFailure = Callable[[Exception], tuple[int, str | None]]
 
 @contextmanager
 def sweep_session(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[None]:
-    """Whatever launches the points does so in here. Afterwards the table is printed and the parent is logged.
+    """Whatever launches the trials does so in here. Afterwards the table is printed and the parent is logged.
 
-    Points in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the points that ended.
+    Trials in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the trials that ended.
     """
     write_sweep(sweep)
     with locked(sweep.folder), run_environment(config.runtime.home):
@@ -50,10 +50,10 @@ def sweep_session(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterato
 
 
 def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -> None:
-    collect()  # the points may learn now that MLflow did not take them
-    points, console = read_points(sweep.folder), Console()
-    print_points(console, sweep, points, command)
-    failed = [point for point in points if point.failure]
+    collect()  # the trials may learn now that MLflow did not take them
+    trials, console = read_trials(sweep.folder), Console()
+    print_trials(console, sweep, trials, command)
+    failed = [trial for trial in trials if trial.failure]
     if not _is_logged(config):
         return
     try:
@@ -62,10 +62,10 @@ def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -
             home=config.runtime.home,
             sweep=sweep.name,
             name=_name(sweep),
-            rows=point_rows(sweep, points, spelled),
-            best=describe_best(sweep, points, command),
-            failures={point.number: point.failure for point in failed},
-            counts={"points": len(points) - len(failed), "failed": len(failed), "planned": sweep.total},
+            rows=trial_rows(sweep, trials, spelled),
+            best=describe_best(sweep, trials, command),
+            failures={trial.number: trial.failure for trial in failed},
+            counts={"trials": len(trials) - len(failed), "failed": len(failed), "planned": sweep.total},
             status="FAILED" if failed and status == "FINISHED" else status,
         )
         console.print(f"MLflow run of the sweep: {run}", highlight=False)
@@ -79,10 +79,10 @@ def _is_logged(config: QuantizeConfig) -> bool:
 
 
 def _name(sweep: Sweep) -> str:
-    return f"{sweep.model}: sweep of {', '.join(short_names(sweep.keys).values()) or 'one point'}"
+    return f"{sweep.model}: sweep of {', '.join(short_names(sweep.keys).values()) or 'one trial'}"
 
 
-def run_point(
+def run_trial(
     sweep: Sweep,
     number: int,
     overrides: tuple[str, ...],
@@ -92,68 +92,68 @@ def run_point(
     *,
     hands_over: bool,
 ) -> Any:
-    """Run one point, record how it went and return its metrics; None where it failed, which is no exception.
+    """Run one trial, record how it went and return its metrics; None where it failed, which is no exception.
 
-    A point that ``hands_over`` does not wait until MLflow has it; should MLflow refuse, its record tells later.
+    A trial that ``hands_over`` does not wait until MLflow has it; should MLflow refuse, its record tells later.
     """
     folder, keys = sweep.folder, sweep.keys
-    point = Point(number, overrides, str(config.output_dir / str(number)), 0.0)
-    varied = {short_names(keys)[key]: spelled(value, 24) for key, value in point.varied(keys).items() if value}
+    trial = Trial(number, overrides, str(config.output_dir / str(number)), 0.0)
+    varied = {short_names(keys)[key]: spelled(value, 24) for key, value in trial.varied(keys).items() if value}
     values = ", ".join(f"{name}={value}" for name, value in varied.items())
     tracking = replace(config.tracking, sweep=sweep.name)
     if config.tracking.run_name is None and values:
         tracking = replace(tracking, run_name=f"{number}: {values}")
-    # The points must not overwrite each other's output.
-    config = replace(config, output_dir=Path(point.output), tracking=tracking)
-    print(f"point {number} of {sweep.total}: {values}", file=sys.stderr, flush=True)
+    # The trials must not overwrite each other's output.
+    config = replace(config, output_dir=Path(trial.output), tracking=tracking)
+    print(f"trial {number} of {sweep.total}: {values}", file=sys.stderr, flush=True)
     started = time.perf_counter()
     try:
         with handing_over(partial(_refused, folder, number)) if hands_over else nullcontext():
-            point = replace(point, **result_of(run(config, overrides)))
-    except Exception as failure:  # noqa: BLE001 - the other points do not depend on this one
+            trial = replace(trial, **result_of(run(config, overrides)))
+    except Exception as failure:  # noqa: BLE001 - the other trials do not depend on this one
         code, line = explain_failure(failure)
-        point = replace(point, failure=line or _with_traceback(failure, folder, number), code=code)
-        print(f"point {number} failed: {point.failure}", file=sys.stderr, flush=True)
+        trial = replace(trial, failure=line or _with_traceback(failure, folder, number), code=code)
+        print(f"trial {number} failed: {trial.failure}", file=sys.stderr, flush=True)
         if not isinstance(failure, TrackingError):
-            _log_failure(config, point, folder)
-    point = replace(point, seconds=time.perf_counter() - started)
-    write_point(folder, point)
-    return None if point.failure else point.metrics
+            _log_failure(config, trial, folder)
+    trial = replace(trial, seconds=time.perf_counter() - started)
+    write_trial(folder, trial)
+    return None if trial.failure else trial.metrics
 
 
 def _refused(folder: Path, number: int, reason: str) -> None:
-    """MLflow did not take a point that is done: it has failed after all."""
-    for point in read_points(folder):
-        if point.number == number:
-            write_point(folder, replace(point, failure=reason, code=1))
-    print(f"point {number} failed: {reason}", file=sys.stderr, flush=True)
+    """MLflow did not take a trial that is done: it has failed after all."""
+    for trial in read_trials(folder):
+        if trial.number == number:
+            write_trial(folder, replace(trial, failure=reason, code=1))
+    print(f"trial {number} failed: {reason}", file=sys.stderr, flush=True)
 
 
 def exit_code(folder: Path, bad_input: int, failed: int) -> int:
-    """0 if all points are done, ``bad_input`` if that is all that failed, else ``failed``."""
-    codes = {point.code for point in read_points(folder)} - {0}
+    """0 if all trials are done, ``bad_input`` if that is all that failed, else ``failed``."""
+    codes = {trial.code for trial in read_trials(folder)} - {0}
     return 0 if not codes else bad_input if codes == {bad_input} else failed
 
 
 def _with_traceback(failure: Exception, folder: Path, number: int) -> str:
     """The line for a failure whose traceback is kept in a file."""
-    file = folder / "points" / f"{number}.txt"
+    file = folder / "trials" / f"{number}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(redacted("".join(traceback.format_exception(failure))), encoding="utf-8")
     first = (redacted(str(failure)).strip().splitlines() or ["no message"])[0]
     return f"{type(failure).__name__}: {first}; traceback in {file}"
 
 
-def _log_failure(config: QuantizeConfig, point: Point, folder: Path) -> None:
-    """A failed point is a run in MLflow too."""
-    file = folder / "points" / f"{point.number}.txt"
+def _log_failure(config: QuantizeConfig, trial: Trial, folder: Path) -> None:
+    """A failed trial is a run in MLflow too."""
+    file = folder / "trials" / f"{trial.number}.txt"
     try:
-        log_failed_point(
+        log_failed_trial(
             config.tracking,
             config.runtime.home,
             name=config.tracking.run_name or config.model.name or Path(config.model.path).stem,
             parameters=flatten(config),
-            failure=point.failure,
+            failure=trial.failure,
             files=(file,) if file.exists() else (),
         )
     except TrackingError as failure:

@@ -1,4 +1,4 @@
-"""The points of a sweep as a table that fits the terminal: short headings, four digits, metrics as there is room."""
+"""The trials of a sweep as a table that fits the terminal: short headings, four digits, metrics as there is room."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from rich.table import Table
 
 # Headings, narrow ones.
 _HEADINGS = {
-    "point": "#",
+    "trial": "#",
     "top1": "top-1\n%",
     "top5": "top-5\n%",
     "agreement": "agree\n%",
@@ -27,14 +27,14 @@ _HEADING = 11
 _STYLES = {"best": "green", "failed": "red"}
 
 
-def points_table(title: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int) -> Table:
-    """A table of the rows of ``ranking.point_rows``, of which ``keys`` differ among the points.
+def trials_table(title: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """A table of the rows of ``ranking.trial_rows``, of which ``keys`` differ among the trials.
 
     Where it does not fit ``width`` it goes without the steps, without metrics from the last one on but for two, without
     the seconds, and then values of keys become shorter.
     """
     columns = list(rows[0])
-    metrics = [column for column in columns if column not in (*keys, "point", "steps run", "s", "")]
+    metrics = [column for column in columns if column not in (*keys, "trial", "steps run", "s", "")]
     dispensable = ["steps run", *reversed(metrics[2:]), "s"]
     tries = [
         ([each for each in columns if each not in dispensable[:n]], _LONGEST[0]) for n in range(len(dispensable) + 1)

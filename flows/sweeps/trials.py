@@ -1,6 +1,6 @@
-"""The points of a sweep: each is run, whatever became of the others, and leaves a record in the sweep's folder.
+"""The trials of a sweep: each is run, whatever became of the others, and leaves a record in the sweep's folder.
 
-Records are files, because launchers run points in other processes or on other machines, and because Ctrl-C and crashes
+Records are files, because launchers run trials in other processes or on other machines, and because Ctrl-C and crashes
 must not lose what is done.
 """
 
@@ -18,7 +18,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is known before the first point: the folder of the records, the keys that differ, how many points.
+    """What is known before the first trial: the folder of the records, the keys that differ, how many trials.
 
     ``objectives`` are metrics of the last model and ``maximize`` or ``minimize`` each; none: it is no search.
     ``flags`` tell the commands where the configuration is, if not where it always is.
@@ -38,8 +38,8 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point: its overrides, how long it took, its metrics by role of the model, or why it failed.
+class Trial:
+    """One trial: its overrides, how long it took, its metrics by role of the model, or why it failed.
 
     ``executed`` of its ``steps`` were not cached. ``code`` is the exit code that it would have alone.
     """
@@ -60,7 +60,7 @@ class Point:
         return next(reversed(self.metrics.values()), {})
 
     def varied(self, keys: Sequence[str]) -> dict[str, str]:
-        """The values of the keys that differ among the points."""
+        """The values of the keys that differ among the trials."""
         given = dict(override.lstrip("+").split("=", 1) for override in self.overrides if "=" in override)
         return {key: given.get(key, "") for key in keys}
 
@@ -74,8 +74,8 @@ def result_of(value: object) -> dict[str, Any]:
 
 
 def write_sweep(sweep: Sweep) -> None:
-    """Let the points know what they are points of."""
-    (sweep.folder / "points").mkdir(parents=True, exist_ok=True)
+    """Let the trials know what they are trials of."""
+    (sweep.folder / "trials").mkdir(parents=True, exist_ok=True)
     write_json(sweep.folder / "sweep.json", asdict(sweep))
 
 
@@ -88,16 +88,16 @@ def read_sweep(folder: Path) -> Sweep | None:
     return Sweep(**content | {"folder": folder, "keys": tuple(content["keys"]), "flags": tuple(content["flags"])})
 
 
-def write_point(folder: Path, point: Point) -> None:
-    """Leave the record of a point."""
-    (folder / "points").mkdir(parents=True, exist_ok=True)
-    staging = folder / "points" / f".{point.number}.incomplete"
-    write_json(staging, asdict(point))
-    staging.replace(folder / "points" / f"{point.number}.json")
+def write_trial(folder: Path, trial: Trial) -> None:
+    """Leave the record of a trial."""
+    (folder / "trials").mkdir(parents=True, exist_ok=True)
+    staging = folder / "trials" / f".{trial.number}.incomplete"
+    write_json(staging, asdict(trial))
+    staging.replace(folder / "trials" / f"{trial.number}.json")
 
 
-def read_points(folder: Path) -> list[Point]:
-    """The points that ended, in their order."""
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / "points").glob("*.json")]
-    points = [Point(**content | {"overrides": tuple(content["overrides"])}) for content in contents]
-    return sorted(points, key=lambda point: point.number)
+def read_trials(folder: Path) -> list[Trial]:
+    """The trials that ended, in their order."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / "trials").glob("*.json")]
+    trials = [Trial(**content | {"overrides": tuple(content["overrides"])}) for content in contents]
+    return sorted(trials, key=lambda trial: trial.number)

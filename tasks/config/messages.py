@@ -11,7 +11,7 @@ from tasks.config.options import NamePattern, OperationFilter
 from tasks.data.annotated_files import Converter
 from tasks.data.operations import Operation
 from tasks.data.readers import Reader
-from tasks.errors import did_you_mean, longer, unknown
+from tasks.errors import did_you_mean, longer, unknown_message
 from tasks.metrics.boxes import Postprocessor
 from tasks.metrics.predictions import Adapter
 from tasks.metrics.scoring import Metric
@@ -80,15 +80,17 @@ def _line(error: dict[str, Any], composed: Any, option_classes: Sequence[type[An
     key, value, context = ".".join(keys), error["input"], error.get("ctx", {})
     if kind == "unexpected_keyword_argument":
         meant = longer(key, composed) if len(keys) == 1 else []
-        return key, unknown("key", keys[-1], _known_keys(parent, keys), meant)
+        return key, unknown_message("key", keys[-1], _known_keys(parent, keys), meant)
     if kind == "missing":
         return key, MISSING
     if kind in ("enum", "literal_error"):
         allowed = re.findall(r"'([^']*)'", context["expected"]) + _BESIDES.get(keys[-1], "").split()
-        return key, unknown("value", "null" if value is None else str(value), allowed)
+        return key, unknown_message("value", "null" if value is None else str(value), allowed)
     if kind == "union_tag_invalid":
         tag = context["discriminator"].strip("'")
-        return f"{key}.{tag}", unknown("value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+        return f"{key}.{tag}", unknown_message(
+            "value", context["tag"], re.findall(r"'([^']*)'", context["expected_tags"])
+        )
     if kind == "model_attributes_type" and (group := next((each for each in reversed(keys) if each in _UNIONS), None)):
         return key, _tagged(group, value)
     return key, f"{_expectation(error, option_classes)}, got {'null' if value is None else repr(value)}"

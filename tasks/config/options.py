@@ -107,16 +107,16 @@ class QuantizationOptions:
         return Execution(in_place=self.inplace_statistics, batch=self.stat_batch_size)
 
 
-def fill_unset(plain: Any, *, point: bool) -> None:
-    """Replace null where the value depends on whether the run is a ``point`` of a sweep, in a composed configuration.
+def fill_unset(plain: Any, *, trial: bool) -> None:
+    """Replace null where the value depends on whether the run is a ``trial`` of a sweep, in a composed configuration.
 
-    Points are compared by metrics; the best one is repeated alone, which finds everything else in the cache.
+    Trials are compared by metrics; the best one is repeated alone, which finds everything else in the cache.
     """
     values = {
-        ("evaluation", "speed_seconds"): 0.0 if point else 1.0,
-        ("evaluation", "analyze"): not point,
-        ("evaluation", "page"): not point,
-        ("runtime", "keep_samples"): "512MiB" if point else 0,
+        ("evaluation", "speed_seconds"): 0.0 if trial else 1.0,
+        ("evaluation", "analyze"): not trial,
+        ("evaluation", "page"): not trial,
+        ("runtime", "keep_samples"): "512MiB" if trial else 0,
     }
     for (group, name), value in values.items():
         if isinstance(plain.get(group), dict) and plain[group].get(name, 0) is None:

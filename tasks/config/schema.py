@@ -165,12 +165,12 @@ for _option_class in OPTION_CLASSES:
     # The rooms of the core must not know pydantic, so their option classes are made strict about keys here.
     setattr(_option_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010 - mypy knows no such field
 
-# Making one takes long, and every point of a sweep is checked twice.
+# Making one takes long, and every trial of a sweep is checked twice.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = False) -> T:
-    """Check a composed configuration, of a run alone or of a ``point`` of a sweep (see :func:`fill_unset`).
+def from_hydra(composed: DictConfig, config_class: type[T], *, trial: bool = False) -> T:
+    """Check a composed configuration, of a run alone or of a ``trial`` of a sweep (see :func:`fill_unset`).
 
     Raises InputError with one line per problem: the dotted key, its value, what is allowed, the nearest valid name.
     """
@@ -184,7 +184,7 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, point: bool = Fal
         given = "*** stands for a secret that was not written down; give it anew"
         raise InputError(*(f"{key}: {given}" for key in unknown_secrets))
     plain = hidden(plain)
-    fill_unset(plain, point=point)
+    fill_unset(plain, trial=trial)
     try:
         config: T = _adapter(config_class).validate_python(plain)
     except ValidationError as failure:

@@ -29,7 +29,7 @@ from tasks.data.classified import (
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
 from tasks.data.samples import Labels, Sample, files_outside, listing, require_finite
-from tasks.errors import InputError, unknown
+from tasks.errors import InputError, unknown_message
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
 Converter = Files | Listing
@@ -104,7 +104,7 @@ class AnnotatedSamples:
         """
         info = self.spec.image_info
         if info is not None and info not in inputs:
-            raise InputError(f"image_info: {unknown('input', info, inputs)}")
+            raise InputError(f"image_info: {unknown_message('input', info, inputs)}")
         fed = [name for name in inputs if name != info]
         if len(fed) != 1:
             raise InputError(

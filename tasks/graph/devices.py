@@ -9,10 +9,9 @@ model before and its check of 16-bit weights for overflows of the accumulator af
 models; it removes FakeQuantize operations of 65536 levels.
 """
 
-import difflib
 from dataclasses import dataclass
 
-from tasks.errors import InputError
+from tasks.errors import InputError, unknown_message
 from tasks.graph.operations import Operation, shape_of
 from tasks.numerics.affine import Granularity, Mode, QuantizerConfig
 
@@ -97,23 +96,8 @@ def find_device(name: str) -> Device:
         InputError: There is no such device; the message names the nearest one.
     """
     if name not in _DEVICES:
-        raise InputError(unknown("target_device", name, tuple(_DEVICES)))
+        raise InputError(f"target_device: {unknown_message('value', name, tuple(_DEVICES))}")
     return _DEVICES[name]
-
-
-def unknown(key: str, value: object, allowed: tuple[str, ...]) -> str:
-    """The message for a value that is not allowed: key, value, allowed values, the nearest of these.
-
-    Args:
-        key: Key of the value.
-        value: The value.
-        allowed: The allowed values.
-    """
-    text = value if isinstance(value, str) else repr(value)
-    folded = {each.casefold(): each for each in allowed}
-    near = difflib.get_close_matches(text.casefold(), folded, n=1)
-    hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
-    return f"{key} {value!r} is not one of {', '.join(allowed)}{hint}"
 
 
 _TENSOR, _CHANNEL = Granularity.PERTENSOR, Granularity.PERCHANNEL

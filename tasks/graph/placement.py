@@ -46,8 +46,8 @@ from types import MappingProxyType
 
 import openvino as ov
 
-from tasks.errors import InputError
-from tasks.graph.devices import Device, find_device, unknown
+from tasks.errors import InputError, unknown_message
+from tasks.graph.devices import Device, find_device
 from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored, spell
 from tasks.graph.insertion import start_everywhere
 from tasks.graph.operations import Edge, Operation, read_operations
@@ -159,7 +159,7 @@ def place_quantizers(
         [('layer/fq_input_0', 'activations'), ('layer/fq_weights_1', 'weights')]
     """
     if model_type is not None and model_type not in MODEL_TYPES:
-        raise InputError(unknown("model_type", model_type, MODEL_TYPES))
+        raise InputError(f"model_type: {unknown_message('value', model_type, MODEL_TYPES)}")
     return _place(_read(model, target_device), model_type, ignored, left_float)
 
 

@@ -11,7 +11,8 @@ estimated by cross-validation: the extremes of each fold of samples meet the bou
 that is seldom active, whose largest value so far says little, thus gets a range with room for unseen samples.
 
 The clipping weight ``c`` is 1 for the error of the tensor itself. The output of a model may need more: errors of
-rounding are independent and average out in the layers behind, clipping errors all have one sign (see ``tasks.algorithms.clipping_weight``).
+rounding are independent and average out in the layers behind, clipping errors all have one sign
+(see ``tasks.algorithms.clipping_weight``).
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """MLflow, in a process of its own: importing it takes seconds, which pass while the flow runs its first steps.
 
-``start`` launches the process (see ``tracking_process``), ``log`` hands it a run. The points of a sweep share one.
+``start`` launches the process (see ``tracking_process``), ``log`` hands it a run. The trials of a sweep share one.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from tasks.engine.helper_process import LineProcess
-from tasks.errors import unknown
+from tasks.errors import unknown_message
 from tasks.redaction import redacted, revealed
 from tasks.tracking.database import created_once, explained, reason_line
 from tasks.tracking.moved_home import ARTIFACTS
@@ -50,7 +50,7 @@ class Run:
     ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
     MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``);
     metrics called ``of_model`` become its own as well, found on the data set whose role is ``validation``.
-    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a point of: it becomes a
+    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a trial of: it becomes a
     child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run, which
     is ``RUNNING`` until it is completed. However often it is logged, MLflow has one run of a ``key``, and no metric
     twice: they are of the time that the run was ``made``.
@@ -180,7 +180,7 @@ def unknown_scheme(uri: str) -> str | None:
     if not scheme or scheme in SCHEMES:
         return None
     known = (*SCHEMES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store")))
-    return None if scheme in known else unknown("scheme", scheme, known)
+    return None if scheme in known else unknown_message("scheme", scheme, known)
 
 
 def fitting(text: str, longest: int, ending: str) -> str:
@@ -226,7 +226,7 @@ def asked_again(action: Callable[[], Any]) -> Any:
 
 
 def open_sweep(client: Any, experiment: str, sweep: str) -> str:
-    """The run of a sweep. The caller holds the lock, so that points that end at once do not make one each."""
+    """The run of a sweep. The caller holds the lock, so that trials that end at once do not make one each."""
     tags = {"sweep": sweep}
     found = client.search_runs([experiment], f"tags.sweep = '{sweep}'", max_results=1)
     run = found[0] if found else client.create_run(experiment, run_name=f"sweep {sweep}", tags=tags)

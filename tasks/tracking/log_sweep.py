@@ -1,4 +1,4 @@
-"""What MLflow keeps of a sweep besides the runs of its points: the run that they are children of, and failed points."""
+"""What MLflow keeps of a sweep besides the runs of its trials: the run that they are children of, and failed trials."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ _LONGEST_TAG = 5000
 
 
 def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str, folder: Path) -> None:
-    """Have MLflow make the run of a sweep while the first point runs, as well as its database where there is none.
+    """Have MLflow make the run of a sweep while the first trial runs, as well as its database where there is none.
 
-    Nobody waits for it, and should it fail, the points tell. The ``folder`` is locked as long as the sweep runs.
+    Nobody waits for it, and should it fail, the trials tell. The ``folder`` is locked as long as the sweep runs.
     """
     tags = {client.SWEEP_FOLDER: str(folder)}
     with client.handing_over(lambda _: None):
@@ -36,18 +36,18 @@ def log_sweep(
 ) -> str:
     """Complete the run of a sweep, or make it; returns MLflow's identifier.
 
-    ``rows`` are the table of points, ``best`` what to know about the best of them. Both become the description, which
-    MLflow shows on top, and artifacts. Of each failed point a tag says why.
+    ``rows`` are the table of trials, ``best`` what to know about the best of them. Both become the description, which
+    MLflow shows on top, and artifacts. Of each failed trial a tag says why.
     """
     described = _markdown(rows, best, failures)
     tags = {"mlflow.note.content": described} | {f"failed.{number}": reason for number, reason in failures.items()}
-    texts = {"points.json": json.dumps(rows, indent=2), "points.md": described}
+    texts = {"trials.json": json.dumps(rows, indent=2), "trials.md": described}
     return _log(
         options, home, name=name, metrics=counts, tags=tags, texts=texts, sweep=sweep, leads=True, status=status
     )
 
 
-def log_failed_point(
+def log_failed_trial(
     options: TrackingOptions,
     home: Path,
     *,
@@ -56,7 +56,7 @@ def log_failed_point(
     failure: str,
     files: Sequence[Path],
 ) -> str:
-    """A point that failed: its parameters and why; returns MLflow's identifier."""
+    """A trial that failed: its parameters and why; returns MLflow's identifier."""
     tags = {"failure": failure, "mlflow.note.content": failure}
     logged = [str(file.resolve()) for file in files]
     sweep = options.sweep
@@ -71,11 +71,11 @@ def _log(options: TrackingOptions, home: Path, *, tags: Mapping[str, str] | None
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]], best: str, failures: Mapping[int, str]) -> str:
-    """The table of points, the best, and what failed."""
+    """The table of trials, the best, and what failed."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else "no point ended"
-    failed = "\n".join(f"- point {number} failed: {reason}" for number, reason in failures.items())
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else "no trial ended"
+    failed = "\n".join(f"- trial {number} failed: {reason}" for number, reason in failures.items())
     return "\n\n".join(part for part in (best, table, failed) if part)
 
 

@@ -406,15 +406,15 @@ ARGUMENTS = {
     "sweep without the flag": Problem(
         "quantization.preset=mixed,accuracy", ("quantization.preset: a sweep of several values needs --multirun",)
     ),
-    "point of a sweep": Problem(
+    "trial of a sweep": Problem(
         "-m quantization.preset=mixed,accurcy,performance",
         ("quantization.preset: unknown value 'accurcy'. Did you mean 'accuracy'? Allowed: performance,",),
     ),
-    "points of two sweeps, each line once": Problem(
+    "trials of two sweeps, each line once": Problem(
         "--multirun quantization.preset=mixed,accurcy quantization.stat_subset_size=0,5",
         ("quantization.stat_subset_size: input should", "quantization.preset: unknown value 'accurcy'."),
     ),
-    "point of a range": Problem(
+    "trial of a range": Problem(
         "-m quantization.stat_subset_size=range(0,3)",
         ("quantization.stat_subset_size: input should be greater than or equal to 1, got 0",),
     ),
@@ -439,10 +439,10 @@ ARGUMENTS = {
     "run and sweep": Problem("-r -m", ("--run, --multirun: expected one of them",)),
     "flag without its question": Problem("--resolve", ("--resolve: expected beside --cfg",)),
     "package without its question": Problem("-p dataset", ("--package: expected beside --cfg",)),
-    "point of a sweep over a group": Problem(
+    "trial of a sweep over a group": Problem(
         "-m dataset=digits,digit", ("dataset: unknown value 'digit'. Did you mean 'digits'?",)
     ),
-    "point of a sweep that misses a value": Problem("-m dataset=digits,arrays", ("dataset.path: a value is needed,",)),
+    "trial of a sweep that misses a value": Problem("-m dataset=digits,arrays", ("dataset.path: a value is needed,",)),
 }
 
 

@@ -332,7 +332,7 @@ def test_mlflow_gets_what_this_run_wrote_whoever_writes_there_next(
 ) -> None:
     logged: dict[str, Any] = {}
     monkeypatch.setattr("flows.quantize.log_run", lambda **given: logged.update(given) or Logged(""))
-    run_flow(home, "tracking.sweep=one")  # whose points have no model of MLflow's
+    run_flow(home, "tracking.sweep=one")  # whose trials have no model of MLflow's
     for name in ("report.json", "manifest.json", "report.html"):
         assert logged["texts"][name] == (tmp_path / "output" / name).read_text()
     assert {file.name: file.is_relative_to(home) for file in logged["files"]} == {"model.xml": True, "model.bin": True}

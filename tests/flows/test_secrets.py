@@ -145,10 +145,10 @@ def test_bad_input_is_told_without_secrets(
 
 
 @pytest.mark.slow
-def test_a_sweep_and_the_command_that_repeats_its_best_point(
+def test_a_sweep_and_the_command_that_repeats_its_best_trial(
     guarded: Commands, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Of two points one is refused; neither table nor files nor the command to repeat one tell secrets."""
+    """Of two trials one is refused; neither table nor files nor the command to repeat one tell secrets."""
     (guarded.folder / "conf/experiment").mkdir(parents=True)
     (guarded.folder / "conf/experiment/mine.yaml").write_text(
         f"# @package _global_\ndefaults:\n  - override /dataset: callable\ndataset:\n  path: samples.make\n"

@@ -49,7 +49,7 @@ def test_a_run_reaches_nobody_and_leaves_nothing_in_the_home(alone: Commands, tm
 
 @pytest.mark.slow
 def test_no_command_reaches_anybody(alone: Commands, tmp_path: Path) -> None:
-    """With a server of their own, which is a process of ours too, and points at once in other processes."""
+    """With a server of their own, which is a process of ours too, and trials at once in other processes."""
     environment = {name: value for name, value in alone.environment.items() if name != "PREFECT_API_URL"}
     apart = replace(alone, environment=environment, home=tmp_path / "home")
     sweep = ("quantization.preset=performance,mixed", "hydra/launcher=joblib")
@@ -75,7 +75,7 @@ def test_no_command_reaches_anybody(alone: Commands, tmp_path: Path) -> None:
 def test_a_logged_model_that_mlflow_serves_reaches_nobody(tmp_path: Path) -> None:
     """It stands alone: nothing else of ours is imported there."""
     (tmp_path / "user").mkdir()
-    file = str(ROOT / "tasks" / "serving.py")
+    file = str(ROOT / "tasks" / "tracking" / "pyfunc_model.py")
     code = f"import runpy, sys; runpy.run_path({file!r}); print('tasks' in sys.modules)"
     places = {"HOME": str(tmp_path / "user"), "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = python(tmp_path, code, **places)

@@ -606,7 +606,7 @@ def test_a_run_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys
             raise failure
 
     monkeypatch.setattr("flows.commands.pot._run", run)
-    monkeypatch.setattr("flows.commands.pot.prepared", lambda *_: nullcontext())
+    monkeypatch.setattr("flows.commands.pot.run_environment", lambda *_: nullcontext())
     for names, code in ((list(failures), 1), (["minmax.json", "weights.json"], 2), (["weights.json"], 0)):
         words = [word for name in names for word in ("-c", name)]
         assert pot(parse(words), lambda _: unused, _judge) == code

@@ -1,4 +1,4 @@
-"""Hydra's own sweeper of grids without composing every point once more: the commands did that before Hydra started."""
+"""Hydra's own sweeper of grids without composing every trial once more: the commands did that before Hydra started."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class GridSweeper(BasicSweeper):
         self.config = OmegaConf.create(hidden(OmegaConf.to_container(config)))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing: ``preflight`` refuses bad points, and the launcher those that only Hydra can compose."""
+        """Nothing: ``preflight`` refuses bad trials, and the launcher those that only Hydra can compose."""
 
 
 @dataclass

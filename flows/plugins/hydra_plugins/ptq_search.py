@@ -1,4 +1,4 @@
-"""Hydra's sweeper that searches: Optuna proposes points, the launcher runs them; several objectives, a Pareto front.
+"""Hydra's sweeper that searches: Optuna proposes trials, the launcher runs them; several objectives, a Pareto front.
 
 It lies here because Hydra takes plugins from the namespace package ``hydra_plugins`` only, of which this folder is a
 part (see pyproject.toml); there must be no ``__init__.py``. The published hydra-optuna-sweeper needs distributions that
@@ -27,11 +27,11 @@ WORST = "worst_layers"
 
 
 class SearchSweeper(Sweeper):
-    """``n_trials`` points in all, ``n_jobs`` of them at once.
+    """``n_trials`` trials in all, ``n_jobs`` of them at once.
 
     ``objectives`` are metrics of the INT8 model with ``maximize`` or ``minimize``. ``params`` are overrides as on the
     command line: ``choice(a,b)``, ``range(1,5)``, ``interval(0,1)``, ``tag(log,interval(1e-5,1e-2))``. ``worst_layers``
-    are numbers of layers to leave float, to choose from: the first point, which has the first value of everything,
+    are numbers of layers to leave float, to choose from: the first trial, which has the first value of everything,
     is analysed for that. ``seed`` makes the same proposals for the same results.
     """
 
@@ -56,7 +56,7 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search. Points that were proposed before are told their results and not run again."""
+        """Run the search. Trials that were proposed before are told their results and not run again."""
         import optuna  # noqa: PLC0415 - Hydra imports all plugins whenever it starts
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -82,25 +82,25 @@ class SearchSweeper(Sweeper):
             count = 1 if not asked else min(self._at_once, self._trials - asked)
             trials = [study.ask(space) for _ in range(count)]
             asked += count
-            points = [(*fixed, *_overrides(trial.params, layers)) for trial in trials]
-            fresh = list(dict.fromkeys(point for point in points if point not in known))
+            proposals = [(*fixed, *_overrides(trial.params, layers)) for trial in trials]
+            fresh = list(dict.fromkeys(proposal for proposal in proposals if proposal not in known))
             analysis = ["evaluation.analyze=true"] if self._worst and not launched else []
-            found = self._launch([[*point, *analysis] for point in fresh], launched)
+            found = self._launch([[*proposal, *analysis] for proposal in fresh], launched)
             known |= zip(fresh, found, strict=True)
             if not launched:
                 layers = _noisiest(folder, max(self._worst, default=0))
             launched += len(fresh)
-            for trial, point in zip(trials, points, strict=True):
-                self._tell(study, trial, known[point])
+            for trial, proposal in zip(trials, proposals, strict=True):
+                self._tell(study, trial, known[proposal])
 
-    def _launch(self, points: list[list[str]], first: int) -> list[Any]:
-        if not points:
+    def _launch(self, proposals: list[list[str]], first: int) -> list[Any]:
+        if not proposals:
             return []
-        returns: Sequence[JobReturn] = self.launcher.launch(points, initial_job_idx=first)
+        returns: Sequence[JobReturn] = self.launcher.launch(proposals, initial_job_idx=first)
         return [each.return_value for each in returns]
 
     def _tell(self, study: Any, trial: Any, metrics: Mapping[str, Mapping[str, float | None]] | None) -> None:
-        """The objectives of the last model; a point that failed, or that lacks one, has failed for the study too."""
+        """The objectives of the last model; a trial that failed, or that lacks one, has failed for the study too."""
         last = dict(list(metrics.values())[-1]) if metrics else {}
         values = [last.get(name) for name in self._objectives]
         if None in values:
@@ -132,8 +132,8 @@ def _overrides(params: Mapping[str, Any], layers: Sequence[str]) -> list[str]:
 
 
 def _noisiest(folder: Path, most: int) -> list[str]:
-    """The layers with the largest error by their own weights and ranges, from the report of the first point."""
-    record = folder / "points" / "0.json"
+    """The layers with the largest error by their own weights and ranges, from the report of the first trial."""
+    record = folder / "trials" / "0.json"
     output = Path(json.loads(record.read_text(encoding="utf-8"))["output"]) if record.exists() else folder
     report = output / "report.json"
     layers = json.loads(report.read_text(encoding="utf-8"))["layers"] if report.exists() else []

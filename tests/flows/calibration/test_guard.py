@@ -75,6 +75,6 @@ def test_more_noise_than_signal_ends_with_code_1_and_leaves_what_was_there(
     assert "evaluation.allow_broken=true" in broken.complaints[-1]
     assert "Traceback" not in broken.err
     assert {file.name: file.read_bytes() for file in output.iterdir()} == before
-    point = commands.run("ptq-quantize", "-m", *settings, *COARSE, "quantization.preset=performance,mixed")
-    assert point.code == 1
-    assert "point 0 failed: the INT8 model is broken" in point.err
+    trial = commands.run("ptq-quantize", "-m", *settings, *COARSE, "quantization.preset=performance,mixed")
+    assert trial.code == 1
+    assert "trial 0 failed: the INT8 model is broken" in trial.err

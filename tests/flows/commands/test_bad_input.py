@@ -41,7 +41,7 @@ REFUSED_AT_ONCE = {
         lines=2,
     ),
     "unknown option of a group": Bad("dataset=digit", ("dataset", "'digit'", "arrays, callable, digits, image_folder")),
-    "point of a sweep": Bad(
+    "trial of a sweep": Bad(
         "quantization.preset=mixed,accurcy --multirun", ("quantization.preset", "Did you mean 'accuracy'?")
     ),
     "sweep without the flag": Bad("quantization.preset=mixed,accuracy", ("quantization.preset", "--multirun")),
@@ -238,7 +238,7 @@ def run_inside(
     monkeypatch.chdir(commands.folder)
     monkeypatch.setenv("PTQ_HOME", str(commands.home))
     monkeypatch.setattr("tasks.tracking.client.start", lambda: None)
-    monkeypatch.setattr("flows.running.environment.prepared", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("flows.running.environment.run_environment", lambda *_, **__: nullcontext())
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["ptq-quantize", *QUICK, *arguments])

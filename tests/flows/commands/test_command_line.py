@@ -147,7 +147,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Run a command whose flow is a function; returns its code and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PTQ_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("flows.running.environment.prepared", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("flows.running.environment.run_environment", lambda *_, **__: nullcontext())
     monkeypatch.setattr("sys.argv", ["ptq-quantize"])
 
     def run(flow: Callable[[], None], code: int) -> str:

@@ -64,13 +64,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "NUL": ("output_dir='a\0b'", "expected text that UTF-8 can spell, without NUL"),
     "many values": ("quantization.seed=range(1,1000000000)", "a sweep of several values needs --multirun"),
     "many options": ("dataset=range(1,1000000000)", "a sweep of several values needs --multirun"),
-    "many points": ("-m quantization.seed=range(1,1000000000)", "the values make 999,999,999 points; expected"),
-    "many points of several keys": (
+    "many trials": ("-m quantization.seed=range(1,1000000000)", "the values make 999,999,999 trials; expected"),
+    "many trials of several keys": (
         "-m quantization.seed=range(0,1000) quantization.stat_subset_size=range(1,1001)",
-        "--multirun: the values make 1,000,000 points; expected at most 10,000",
+        "--multirun: the values make 1,000,000 trials; expected at most 10,000",
     ),
-    "small steps": ("-m quantization.threshold=range(0,1,1e-300)", "more than 10^12 points; expected at most 10,000"),
-    "in any order": ("-m quantization.seed=shuffle(range(0,1000000000))", "1,000,000,000 points"),
+    "small steps": ("-m quantization.threshold=range(0,1,1e-300)", "more than 10^12 trials; expected at most 10,000"),
+    "in any order": ("-m quantization.seed=shuffle(range(0,1000000000))", "1,000,000,000 trials"),
     "no end": ("-m quantization.threshold=range(0,inf)", "expected numbers and a step other than 0"),
     "no step": ("-m quantization.seed=range(1,2,0)", "quantization.seed: expected numbers and a step other than 0"),
     "no value": ("-m quantization.seed=range(5,1)", "quantization.seed: expected at least one value, got range(5,1)"),
@@ -125,7 +125,7 @@ def test_texts_that_double_each_other_end(folder: Path, monkeypatch: pytest.Monk
     assert line == "configuration: takes more than 0.5 s or 1 GB to read; do values repeat each other?"
 
 
-def test_points_that_are_all_wrong_are_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_that_are_all_wrong_are_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(*_: object, **__: object) -> None:
         seen.append(1)
         raise InputError("no")

@@ -1,4 +1,4 @@
-"""Which points are best, what they are called, and how they are repeated."""
+"""Which trials are best, what they are called, and how they are repeated."""
 
 import shlex
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from flows.commands.preflight import check
 from flows.sweeps import sweep as sweeps
-from flows.sweeps.ranking import best_points, describe_best, point_rows, print_points, repeat_command, short_names
-from flows.sweeps.trials import Point, Sweep, read_points, read_sweep, write_point, write_sweep
+from flows.sweeps.ranking import best_trials, describe_best, print_trials, repeat_command, short_names, trial_rows
+from flows.sweeps.trials import Sweep, Trial, read_sweep, read_trials, write_sweep, write_trial
 from tasks.config.schema import QuantizeConfig, from_hydra
 from tasks.errors import InputError
 
@@ -22,59 +22,59 @@ SWEEP = Sweep(Path("sweeps/day/time"), ("quantization.preset",), 3, {}, "digits"
 SEARCH = replace(SWEEP, objectives={"sqnr_db": "maximize", "latency_ms": "minimize"})
 
 
-def point(number: int, **metrics: float | None) -> Point:
+def trial(number: int, **metrics: float | None) -> Trial:
     overrides = (f"quantization.preset=p{number}", "output_dir=my folder")
-    return Point(number, overrides, "out", 1.0, {"float": {}, "int8": dict(metrics)})
+    return Trial(number, overrides, "out", 1.0, {"float": {}, "int8": dict(metrics)})
 
 
-def numbers(points: list[Point]) -> list[int]:
-    return [each.number for each in points]
+def numbers(trials: list[Trial]) -> list[int]:
+    return [each.number for each in trials]
 
 
 # --- which are best
 
 
 def test_accuracy_decides_and_sqnr_breaks_the_tie() -> None:
-    points = [point(0, top1=90.0, sqnr_db=30.0), point(1, top1=91.0, sqnr_db=10.0), point(2, top1=91.0, sqnr_db=11.0)]
-    assert numbers(best_points(SWEEP, points)) == [2]
+    trials = [trial(0, top1=90.0, sqnr_db=30.0), trial(1, top1=91.0, sqnr_db=10.0), trial(2, top1=91.0, sqnr_db=11.0)]
+    assert numbers(best_trials(SWEEP, trials)) == [2]
 
 
 def test_the_first_of_equals_is_best() -> None:
-    assert numbers(best_points(SWEEP, [point(4, sqnr_db=1.0), point(5, sqnr_db=1.0)])) == [4]
+    assert numbers(best_trials(SWEEP, [trial(4, sqnr_db=1.0), trial(5, sqnr_db=1.0)])) == [4]
 
 
 def test_less_error_is_better() -> None:
-    assert numbers(best_points(SWEEP, [point(0, rmse=2.0), point(1, rmse=1.0)])) == [1]
+    assert numbers(best_trials(SWEEP, [trial(0, rmse=2.0), trial(1, rmse=1.0)])) == [1]
 
 
-def test_a_point_without_the_metric_is_never_best() -> None:
-    assert numbers(best_points(SWEEP, [point(0, top1=None, sqnr_db=99.0), point(1, top1=1.0, sqnr_db=1.0)])) == [1]
+def test_a_trial_without_the_metric_is_never_best() -> None:
+    assert numbers(best_trials(SWEEP, [trial(0, top1=None, sqnr_db=99.0), trial(1, top1=1.0, sqnr_db=1.0)])) == [1]
 
 
 def test_nothing_is_best_where_all_failed() -> None:
-    failed = replace(point(0), failure="reason", code=2)
-    assert best_points(SWEEP, [failed]) == []
+    failed = replace(trial(0), failure="reason", code=2)
+    assert best_trials(SWEEP, [failed]) == []
     assert describe_best(SWEEP, [failed], "ptq-quantize") == ""
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_pareto_front(values: list[tuple[int, int]]) -> None:
-    points = [point(n, sqnr_db=float(sqnr), latency_ms=float(ms)) for n, (sqnr, ms) in enumerate(values)]
-    front = set(numbers(best_points(SEARCH, points)))
+    trials = [trial(n, sqnr_db=float(sqnr), latency_ms=float(ms)) for n, (sqnr, ms) in enumerate(values)]
+    front = set(numbers(best_trials(SEARCH, trials)))
     for number, (sqnr, ms) in enumerate(values):
         better = [(s, m) for s, m in values if s >= sqnr and m <= ms and (s, m) != (sqnr, ms)]
         assert (number in front) == (not better)
 
 
-def test_a_point_that_lacks_an_objective_is_not_on_the_front() -> None:
-    assert numbers(best_points(SEARCH, [point(0, sqnr_db=9.0), point(1, sqnr_db=1.0, latency_ms=1.0)])) == [1]
+def test_a_trial_that_lacks_an_objective_is_not_on_the_front() -> None:
+    assert numbers(best_trials(SEARCH, [trial(0, sqnr_db=9.0), trial(1, sqnr_db=1.0, latency_ms=1.0)])) == [1]
 
 
-def test_an_objective_that_no_point_has_is_told() -> None:
+def test_an_objective_that_no_trial_has_is_told() -> None:
     search = replace(SEARCH, objectives={"sqnr": "maximize", "top1": "maximize"})
-    told = describe_best(search, [replace(point(0), metrics={}), point(1, sqnr_db=9.0, top1=1.0)], "ptq-quantize")
+    told = describe_best(search, [replace(trial(0), metrics={}), trial(1, sqnr_db=9.0, top1=1.0)], "ptq-quantize")
     expected = "hydra.sweeper.objectives: unknown metric 'sqnr'. Did you mean 'sqnr_db'? Allowed: sqnr_db, top1"
-    assert told == f"no point is best: {expected}"
+    assert told == f"no trial is best: {expected}"
 
 
 # --- names, commands, tables
@@ -98,36 +98,36 @@ def test_short_names(keys: list[str], names: list[str]) -> None:
 
 
 def test_the_command_survives_the_shell() -> None:
-    command = repeat_command(SWEEP, point(0), "ptq-quantize")
+    command = repeat_command(SWEEP, trial(0), "ptq-quantize")
     assert shlex.split(command) == ["ptq-quantize", "quantization.preset=p0", "output_dir=my folder"]
     # A recipe that sweeps is told to run once.
-    assert shlex.split(repeat_command(SEARCH, point(0), "ptq-quantize"))[-1] == "hydra.mode=RUN"
+    assert shlex.split(repeat_command(SEARCH, trial(0), "ptq-quantize"))[-1] == "hydra.mode=RUN"
 
 
 @pytest.mark.parametrize("width", [60, 200])
 def test_table(width: int) -> None:
-    failed = replace(point(2), metrics={}, failure="model.path: [no file]", code=2)
-    points = [point(0, top1=90.0, sqnr_db=12.345, agreement=99.0), point(1, top1=80.0, sqnr_db=1.0), failed]
+    failed = replace(trial(2), metrics={}, failure="model.path: [no file]", code=2)
+    trials = [trial(0, top1=90.0, sqnr_db=12.345, agreement=99.0), trial(1, top1=80.0, sqnr_db=1.0), failed]
     console = Console(width=width, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115 - of the process
-    print_points(console, SWEEP, points, "ptq-quantize")
+    print_trials(console, SWEEP, trials, "ptq-quantize")
     console.file.close()
     text = console.export_text()
-    assert "digits: 2 of 3 points done" in text
+    assert "digits: 2 of 3 trials done" in text
     assert "12.3" in text
     assert "agree" in text
-    assert "point 2 failed: model.path: [no file]" in text
-    assert "best by top-1 %, then output SQNR dB: point 0" in text
-    assert [row[""] for row in point_rows(SWEEP, points)] == ["best", "", "failed"]
+    assert "trial 2 failed: model.path: [no file]" in text
+    assert "best by top-1 %, then output SQNR dB: trial 0" in text
+    assert [row[""] for row in trial_rows(SWEEP, trials)] == ["best", "", "failed"]
 
 
 # --- records
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
-    points = [point(11, sqnr_db=1.0), point(2, sqnr_db=None)]
-    for each in points:
-        write_point(tmp_path, each)
-    assert read_points(tmp_path) == [points[1], points[0]]
+    trials = [trial(11, sqnr_db=1.0), trial(2, sqnr_db=None)]
+    for each in trials:
+        write_trial(tmp_path, each)
+    assert read_trials(tmp_path) == [trials[1], trials[0]]
     assert read_sweep(tmp_path) is None
     write_sweep(replace(SEARCH, folder=tmp_path))
     assert read_sweep(tmp_path) == replace(SEARCH, folder=tmp_path)
@@ -144,14 +144,14 @@ def judge(failure: Exception) -> tuple[int, str | None]:
 def config(tmp_path: Path) -> QuantizeConfig:
     with initialize_config_module("conf", version_base="1.3"):
         composed = compose("quantize", overrides=[f"runtime.home={tmp_path}/home", f"output_dir={tmp_path}/out"])
-    return from_hydra(composed, QuantizeConfig, point=True)
+    return from_hydra(composed, QuantizeConfig, trial=True)
 
 
 @pytest.mark.parametrize(
     ("failure", "code", "reason"),
     [(InputError("key: reason"), 2, "key: reason"), (ZeroDivisionError("by\nzero"), 1, "ZeroDivisionError: by; ")],
 )
-def test_a_failed_point_is_recorded_and_logged(
+def test_a_failed_trial_is_recorded_and_logged(
     tmp_path: Path,
     config: QuantizeConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,18 +160,18 @@ def test_a_failed_point_is_recorded_and_logged(
     reason: str,
 ) -> None:
     logged: list[dict[str, object]] = []
-    monkeypatch.setattr(sweeps, "log_failed_point", lambda *_, **told: logged.append(told))
+    monkeypatch.setattr(sweeps, "log_failed_trial", lambda *_, **told: logged.append(told))
 
     def run(*_: object) -> object:
         raise failure
 
     sweep = replace(SWEEP, folder=tmp_path)
-    assert sweeps.run_point(sweep, 3, ("a=b",), config, run, judge, hands_over=False) is None
-    (found,) = read_points(tmp_path)
+    assert sweeps.run_trial(sweep, 3, ("a=b",), config, run, judge, hands_over=False) is None
+    (found,) = read_trials(tmp_path)
     assert (found.number, found.code, found.overrides) == (3, code, ("a=b",))
     assert found.failure.startswith(reason)
     assert logged[0]["failure"] == found.failure
-    text = tmp_path / "points" / "3.txt"
+    text = tmp_path / "trials" / "3.txt"
     assert text.exists() == (code == 1)
     assert code == 2 or "raise failure" in text.read_text(encoding="utf-8")
 
@@ -179,14 +179,14 @@ def test_a_failed_point_is_recorded_and_logged(
 @pytest.mark.parametrize(("codes", "code"), [((0, 0), 0), ((0, 2), 2), ((2, 1), 1), ((1,), 1)])
 def test_exit_code(tmp_path: Path, codes: tuple[int, ...], code: int) -> None:
     for number, each in enumerate(codes):
-        write_point(tmp_path, replace(point(number), code=each))
+        write_trial(tmp_path, replace(trial(number), code=each))
     assert sweeps.exit_code(tmp_path, 2, 1) == code
 
 
-# --- what is known before the first point
+# --- what is known before the first trial
 
 
-def test_points_of_a_sweep_have_defaults_of_their_own(config: QuantizeConfig) -> None:
+def test_trials_of_a_sweep_have_defaults_of_their_own(config: QuantizeConfig) -> None:
     assert (config.evaluation.speed_seconds, config.evaluation.analyze, config.evaluation.page) == (0, False, False)
     assert config.runtime.keep_samples == 512 * 2**20
     alone = check("quantize", QuantizeConfig, []).config

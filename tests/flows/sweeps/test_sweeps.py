@@ -17,13 +17,13 @@ from tests.flows.conftest import SCRIPTS, Commands, Outcome, finish
 GRID = ("-m", "quantization.preset=performance,mixed,accuracy", "quantization.stat_subset_size=70,20")
 
 
-def points_of(home: Path) -> list[dict[str, Any]]:
-    files = sorted(home.glob("hydra/sweeps/*/*/points/*.json"), key=lambda file: int(file.stem))
+def trials_of(home: Path) -> list[dict[str, Any]]:
+    files = sorted(home.glob("hydra/sweeps/*/*/trials/*.json"), key=lambda file: int(file.stem))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def stages_of(outcome: Outcome, name: str) -> list[str]:
-    """The states of a stage, point by point."""
+    """The states of a stage, trial by trial."""
     return [" ".join(line.split()[1:2]) for line in outcome.err.splitlines() if line.split()[:1] == [name]]
 
 
@@ -46,7 +46,7 @@ def names_and_states(home: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def grid(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path, Path]:
-    """A grid of six points in a fresh home: what the command said, the home, the output."""
+    """A grid of six trials in a fresh home: what the command said, the home, the output."""
     folder = tmp_path_factory.mktemp("grid")
     outcome = commands.run("ptq-quantize", *GRID, f"output_dir={folder}/output", home=folder / "home")
     assert outcome.code == 0, outcome.err
@@ -59,25 +59,25 @@ def test_statistics_and_the_float_evaluation_are_computed_once(grid: tuple[Outco
     assert stages_of(outcome, "collect_statistics") == ["completed", "completed", *["cached"] * 4]
     shards = [json.loads(file.read_text()) for file in home.glob("shards/*/*/*.json")]
     assert sorted(len(shard) for shard in shards) == [6, 20, 64]
-    assert [line for line in outcome.complaints if not line.startswith("point ")] == []
-    first, *others = points_of(home)
+    assert [line for line in outcome.complaints if not line.startswith("trial ")] == []
+    first, *others = trials_of(home)
     assert first["executed"] == first["steps"]
-    assert all(point["executed"] < point["steps"] - 2 for point in others)
-    # Of the five evaluations of a point, the last but one is that of the float model.
+    assert all(trial["executed"] < trial["steps"] - 2 for trial in others)
+    # Of the five evaluations of a trial, the last but one is that of the float model.
     assert stages_of(outcome, "evaluate_model")[3::5] == ["completed", *["cached"] * 5]
 
 
-def test_each_point_has_an_output_of_its_own(grid: tuple[Outcome, Path, Path]) -> None:
+def test_each_trial_has_an_output_of_its_own(grid: tuple[Outcome, Path, Path]) -> None:
     _, home, output = grid
     assert sorted(folder.name for folder in output.iterdir()) == list("012345")
-    for number, point in enumerate(points_of(home)):
+    for number, trial in enumerate(trials_of(home)):
         manifest = json.loads((output / str(number) / "manifest.json").read_text(encoding="utf-8"))
         preset = manifest["configuration"]["quantization"]["preset"]
-        assert f"quantization.preset={preset}" in point["overrides"]
+        assert f"quantization.preset={preset}" in trial["overrides"]
         assert not (output / str(number) / "report.html").exists()
 
 
-def test_mlflow_has_one_parent_with_all_points(grid: tuple[Outcome, Path, Path]) -> None:
+def test_mlflow_has_one_parent_with_all_trials(grid: tuple[Outcome, Path, Path]) -> None:
     _, home, _ = grid
     parents, runs = tags(home, "mlflow.parentRunId"), names_and_states(home)
     (parent,) = set(parents.values())
@@ -90,9 +90,9 @@ def test_mlflow_has_one_parent_with_all_points(grid: tuple[Outcome, Path, Path])
         )
     ]
     metrics = rows(home, f"select key, value from latest_metrics where run_uuid = '{parent}'")
-    assert dict(metrics) == {"points": 6, "failed": 0, "planned": 6}
+    assert dict(metrics) == {"trials": 6, "failed": 0, "planned": 6}
     note = tags(home, "mlflow.note.content")[parent]
-    assert "best by top-1 %, then output SQNR dB: point " in note
+    assert "best by top-1 %, then output SQNR dB: trial " in note
     assert note.count("\n| ") == 2 + 6  # two lines of heading
 
 
@@ -100,10 +100,10 @@ def test_table_names_the_best_and_the_command_that_repeats_it(
     grid: tuple[Outcome, Path, Path], commands: Commands
 ) -> None:
     outcome, home, output = grid
-    assert "digits: 6 of 6 points done" in outcome.out
-    points = points_of(home)
-    best = max(points, key=lambda point: (point["metrics"]["int8"]["top1"], point["metrics"]["int8"]["sqnr_db"]))
-    assert f"best by top-1 %, then output SQNR dB: point {best['number']}" in outcome.out
+    assert "digits: 6 of 6 trials done" in outcome.out
+    trials = trials_of(home)
+    best = max(trials, key=lambda trial: (trial["metrics"]["int8"]["top1"], trial["metrics"]["int8"]["sqnr_db"]))
+    assert f"best by top-1 %, then output SQNR dB: trial {best['number']}" in outcome.out
     (line,) = (line for line in outcome.out.splitlines() if "ptq-quantize" in line)
     number, command, *arguments = shlex.split(line)
     assert (number, command) == (f"{best['number']}:", "ptq-quantize")
@@ -116,13 +116,13 @@ def test_table_names_the_best_and_the_command_that_repeats_it(
     assert (output / "model.bin").read_bytes() == model
 
 
-def test_failing_points_do_not_stop_the_others(commands: Commands, tmp_path: Path) -> None:
+def test_failing_trials_do_not_stop_the_others(commands: Commands, tmp_path: Path) -> None:
     arguments = ("-m", "model.path=nowhere.xml,'pkg://tasks.digits/digits.xml'", f"output_dir={tmp_path}/output")
     outcome = commands.run("ptq-quantize", *arguments, home=tmp_path / "home")
     assert outcome.code == 2
-    assert "point 0 failed: model.path: there is no file 'nowhere.xml'" in outcome.out
-    assert "1 of 2 points done" in outcome.out
-    failed, done = points_of(tmp_path / "home")
+    assert "trial 0 failed: model.path: there is no file 'nowhere.xml'" in outcome.out
+    assert "1 of 2 trials done" in outcome.out
+    failed, done = trials_of(tmp_path / "home")
     assert (failed["code"], done["code"]) == (2, 0)
     assert not (tmp_path / "output" / "0").exists()
     runs, parents = names_and_states(tmp_path / "home"), tags(tmp_path / "home", "mlflow.parentRunId")
@@ -136,13 +136,13 @@ def test_a_failure_that_is_no_bad_input_has_its_own_code(commands: Commands, tmp
     uris = "tracking.uri='mysql+nowhere://at.all',null"
     outcome = commands.run("ptq-quantize", "-m", uris, f"output_dir={tmp_path}/output", home=tmp_path / "home")
     assert outcome.code == 1
-    assert [point["code"] for point in points_of(tmp_path / "home")] == [1, 0]
+    assert [trial["code"] for trial in trials_of(tmp_path / "home")] == [1, 0]
     assert "MLflow could not log the run" in outcome.out
     assert (tmp_path / "output" / "0" / "model.xml").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_ended_sweep_leaves_finished_points_complete(
+def test_an_ended_sweep_leaves_finished_trials_complete(
     commands: Commands, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     home = tmp_path / "home"
@@ -161,31 +161,31 @@ def test_an_ended_sweep_leaves_finished_points_complete(
         text=True,
     )
     end = time.monotonic() + 60
-    while not points_of(home) and time.monotonic() < end:
+    while not trials_of(home) and time.monotonic() < end:
         assert process.poll() is None
         time.sleep(0.1)
     time.sleep(0.5)
     os.kill(process.pid, number)
     outcome = finish(process)
     assert outcome.code == code
-    assert "1 of 4 points done" in outcome.out
+    assert "1 of 4 trials done" in outcome.out
     assert outcome.err.splitlines()[-1].startswith("interrupted; what is done is kept")
-    assert [point["failure"] for point in points_of(home)] == [""]
+    assert [trial["failure"] for trial in trials_of(home)] == [""]
     assert [folder.name for folder in (tmp_path / "output").iterdir()] == ["0"]
     assert sorted(status for _, status in names_and_states(home).values()) == ["FINISHED", "KILLED"]
 
 
 @pytest.mark.slow
-def test_points_at_once_share_one_server_and_one_parent(commands: Commands, tmp_path: Path) -> None:
+def test_trials_at_once_share_one_server_and_one_parent(commands: Commands, tmp_path: Path) -> None:
     """Without a server: the temporary one is that of the sweep."""
     environment = {name: value for name, value in commands.environment.items() if name != "PREFECT_API_URL"}
     alone = Commands(environment, commands.folder, tmp_path / "home")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    points = ("-m", "quantization.preset=performance,mixed", "quantization.stat_subset_size=20", *launcher)
-    outcome = alone.run("ptq-quantize", *points, f"output_dir={tmp_path}/output")
+    trials = ("-m", "quantization.preset=performance,mixed", "quantization.stat_subset_size=20", *launcher)
+    outcome = alone.run("ptq-quantize", *trials, f"output_dir={tmp_path}/output")
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("starting a temporary Prefect server") == 1
-    first, second = points_of(alone.home)
+    first, second = trials_of(alone.home)
     shared = ("load_model", "collect_statistics", "place_quantizers")
     for name in shared:
         assert sorted(stages_of(outcome, name))[-1] == "completed"
@@ -202,25 +202,25 @@ def test_search_finds_a_pareto_front(commands: Commands, tmp_path: Path) -> None
     arguments = ("experiment=search", "quantization.stat_subset_size=20", "hydra.sweeper.n_trials=5", *objectives)
     outcome = commands.run("ptq-quantize", *arguments, f"output_dir={tmp_path}/output", home=tmp_path / "home")
     assert outcome.code == 0, outcome.err
-    points = points_of(tmp_path / "home")
+    trials = trials_of(tmp_path / "home")
     assert "Pareto front of output SQNR dB (maximize) and cosine similarity (maximize)" in outcome.out
-    assert 1 < len(points) <= 5
-    assert len({tuple(point["overrides"]) for point in points}) == len(points)
-    assert "evaluation.analyze=true" in points[0]["overrides"]
-    scopes = [word for point in points for word in point["overrides"] if word.startswith("quantization.ignored.scope")]
+    assert 1 < len(trials) <= 5
+    assert len({tuple(trial["overrides"]) for trial in trials}) == len(trials)
+    assert "evaluation.analyze=true" in trials[0]["overrides"]
+    scopes = [word for trial in trials for word in trial["overrides"] if word.startswith("quantization.ignored.scope")]
     assert scopes, "the seed proposes layers to leave float"
     for line in outcome.out.splitlines():
         if "ptq-quantize" in line:
             number = int(line.split(":")[0])
-            mine = points[number]["metrics"]["int8"]
+            mine = trials[number]["metrics"]["int8"]
             assert not any(
                 other["metrics"]["int8"]["sqnr_db"] > mine["sqnr_db"]
                 and other["metrics"]["int8"]["cosine"] > mine["cosine"]
-                for other in points
+                for other in trials
             )
 
 
-def test_mistakes_in_any_point_are_found_before_the_first(commands: Commands, tmp_path: Path) -> None:
+def test_mistakes_in_any_trial_are_found_before_the_first(commands: Commands, tmp_path: Path) -> None:
     arguments = ("-m", "quantization.preset=mixed,mixd", "experiment=[search,efficientnet]")
     outcome = commands.run("ptq-quantize", *arguments, home=tmp_path / "home")
     assert outcome.code == 2
@@ -239,7 +239,7 @@ def test_a_sweep_over_a_configuration_of_ones_own(commands: Commands, tmp_path: 
     flags = ("-m", "--config-dir", f"{tmp_path}/mine", "-cn", "mine")
     outcome = commands.run("ptq-quantize", *arguments, *flags, home=tmp_path / "home")
     assert outcome.code == 0, outcome.err
-    assert "mine: 2 of 2 points done" in outcome.out
+    assert "mine: 2 of 2 trials done" in outcome.out
     runs = names_and_states(tmp_path / "home")
     (parent,) = set(tags(tmp_path / "home", "mlflow.parentRunId").values())
     assert runs[parent] == ("mine: sweep of preset", "FINISHED")

@@ -1,11 +1,11 @@
-"""The table of points: it fits the terminal, a line a point, and leaves out what matters least."""
+"""The table of trials: it fits the terminal, a line a trial, and leaves out what matters least."""
 
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from flows.sweeps.table import points_table
+from flows.sweeps.table import trials_table
 
 KEYS = ("preset", "weights.range_estimator.preset", "range_estimator", "scope")
 METRICS = {"sqnr_db": 18.7931, "throughput_fps": 433.21, "top1": 87.2, "agreement": 99.2, "expected_agreement": 98.19}
@@ -14,7 +14,7 @@ SCOPE = "[Multiply_40325,Multiply_40633,Multiply_40612,'__module._fc/aten::linea
 
 def row(number: int, *values: str, state: str = "", **metrics: float | None) -> dict[str, Any]:
     ends = {"steps run": "16/21", "s": "13.4", "": state}
-    return {"point": number, **dict(zip(KEYS, values, strict=False)), **METRICS, **metrics, **ends}
+    return {"trial": number, **dict(zip(KEYS, values, strict=False)), **METRICS, **metrics, **ends}
 
 
 ROWS = [
@@ -27,12 +27,12 @@ ROWS = [
 def shown(width: int, rows: list[dict[str, Any]] = ROWS, keys: tuple[str, ...] = KEYS) -> str:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(points_table("model: 2 of 3 points done", keys, rows, width))
+        console.print(trials_table("model: 2 of 3 trials done", keys, rows, width))
     return capture.get()
 
 
 @pytest.mark.parametrize("width", range(80, 160, 10))
-def test_every_point_takes_one_line_that_fits(width: int) -> None:
+def test_every_trial_takes_one_line_that_fits(width: int) -> None:
     _, *lines = shown(width).splitlines()
     assert all(len(line) <= width for line in lines)
     below = lines[next(place for place, line in enumerate(lines) if line.startswith("──")) + 1 :]
