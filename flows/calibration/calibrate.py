@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.calibration.acceptance import Acceptance
-from flows.calibration.fit import Fit, Observed, fit, observe, quantize
-from flows.calibration.recipes import ModelType, Recipe, find_recipes, traits_of
+from flows.calibration.fit import Fit, Observed, fit, fit_ranges, quantize
+from flows.calibration.recipes import ModelType, Recipe, default_recipe, find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.calibration.tuning import tune
 from flows.running.step_runner import StepRunner
@@ -13,6 +13,7 @@ from tasks.config.schema import QuantizeConfig
 from tasks.data.subset import holdout_indices
 from tasks.errors import InputError
 from tasks.records import DatasetRef, Decision, ModelRef
+from tasks.steps.correct_biases import CorrectedModel
 from tasks.steps.estimate_ranges import SaturationFix, resolve
 from tasks.steps.tune_layers import TunedLayer
 
@@ -42,15 +43,13 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
     fix = resolve(options.saturation_fix, options.weights.steps)
 
     model_type, notes = _find_model_type(steps, acceptance, model, fix)
-    recipes = _recipes(steps, model, model_type, fix)
+    fits = [fit(steps, model, recipe) for recipe in _recipes(steps, model, model_type, fix)]
+    best = best_fit(acceptance, fits)
     if options.scheme.tries_ranges:
-        recipes, note = _with_clipping_weight(steps, model, recipes)
+        best, note = _with_tried_ranges(steps, acceptance, model, best)
         notes += (note,)
-    best = best_fit(acceptance, [fit(steps, model, recipe) for recipe in recipes])
     if fix != options.saturation_fix:
         notes += (_tell_saturation_fix(steps, acceptance, model, best),)
-    if options.scheme.tries_ranges:
-        best = _with_chosen_ranges(steps, acceptance, best)
 
     refined, tuned = refine(steps, acceptance, best)
     path = {"insert_fake_quantize": best.quantized} | acceptance.path(best.quantized)
@@ -71,9 +70,8 @@ def best_fit(acceptance: Acceptance, fits: Sequence[Fit]) -> Fit:
 
 def refine(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[ModelRef, tuple[TunedLayer, ...]]:
     """The INT8 model with biases corrected and layers tuned, each as far as accepted, and what became of each layer."""
-    options, model, tuned = steps.config.quantization, best.quantized, tuple[TunedLayer, ...]()
-    if best.corrected and acceptance.judge("correct_biases", model, best.corrected.model, best.corrected.skipped).kept:
-        model = best.corrected.model
+    options, tuned = steps.config.quantization, tuple[TunedLayer, ...]()
+    model = correct(steps, acceptance, best, best.corrected) if best.corrected else best.quantized
     if options.use_layerwise_tuning:
         model, tuned = tune(steps, acceptance, best.observed.model, model)
     if best.corrected and not options.use_fast_bias:
@@ -81,6 +79,41 @@ def refine(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[
         if acceptance.judge("correct_sequentially", model, again.model, again.skipped).kept:
             model = again.model
     return model, tuned
+
+
+def correct(steps: CalibrationSteps, acceptance: Acceptance, best: Fit, corrected: CorrectedModel) -> ModelRef:
+    """The INT8 model with biases corrected: of all layers, or of those parts of the model where that is accepted.
+
+    What all samples lose alike in front of a layer follows from the float model, in which nothing else is lost. In the
+    quantized one the errors of the layers before move values across the borders of levels, so it is judged apart.
+    """
+    observed, model, layers = best.observed, best.quantized, corrected.corrected
+    if acceptance.judge("correct_biases", model, corrected.model, corrected.skipped).kept:
+        model = corrected.model
+    else:
+        layers = ()
+        for part in halves(corrected.corrected):
+            other = steps.correct_biases(observed.model, best.quantized, observed.statistics, layers=layers + part)
+            name = f"correct_biases from '{part[0]}' to '{part[-1]}'"
+            if acceptance.judge(name, model, other.model).kept:
+                model, layers = other.model, layers + part
+    if corrected.pooled:
+        other = steps.correct_biases(
+            observed.model,
+            best.quantized,
+            observed.statistics,
+            layers=tuple(dict.fromkeys(layers + corrected.pooled)),
+            pooled=corrected.pooled,
+        )
+        if acceptance.judge("correct_biases behind pooling", model, other.model).kept:
+            model = other.model
+    return model
+
+
+def halves(layers: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Both halves of the layers, in their order; nothing of a single one."""
+    middle = len(layers) // 2
+    return (layers[:middle], layers[middle:]) if middle else ()
 
 
 def _recipes(steps: CalibrationSteps, model: ModelRef, model_type: ModelType, fix: SaturationFix) -> tuple[Recipe, ...]:
@@ -113,24 +146,34 @@ def _find_model_type(
     return "transformer" if kept else None, ()
 
 
-def _with_clipping_weight(
-    steps: CalibrationSteps, model: ModelRef, recipes: tuple[Recipe, ...]
-) -> tuple[tuple[Recipe, ...], str]:
-    """The recipes with the clipping weight that suits the model, and what to tell of it."""
-    observed = observe(steps, model, recipes[0])
+def _with_tried_ranges(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> tuple[Fit, str]:
+    """The best fit among ranges of other kinds, each judged, and what to tell of the clipping weight.
+
+    These are ranges of least error with another clipping weight, those with the extremes of all samples, tensor by
+    tensor, and the recipe of the default, so that the best is never worse than what needs no trial.
+    """
+    observed, note = best.observed, "ranges: nothing told what values cut off cost the output, so they count once"
     found = steps.choose_clipping_weight(observed.model, observed.placement, observed.statistics)
-    if not found.sqnr_db:
-        return recipes, "ranges: nothing told what values cut off cost the output, so they count like rounded ones"
-    note = f"ranges: values cut off count {found.factor:g} times as much as rounded ones"
+    if found.sqnr_db:
+        note = f"ranges: tried alone, activations lose least where values cut off count {found.factor:g} times"
     if found.factor != 1:
-        note += f": {max(found.sqnr_db) - found.sqnr_db[0]:.2f} dB better on samples that set no range"
-    return tuple(replace(recipe, clipping_weight=found.factor) for recipe in recipes), note
+        recipe = replace(best.recipe, name=f"clipping weight {found.factor:g}", clipping_weight=found.factor)
+        best = best_fit(acceptance, (best, fit_ranges(steps, observed, recipe)))
+    best = _with_chosen_ranges(steps, acceptance, best)
+    options = steps.config.quantization
+    traits = traits_of(steps.place_quantizers(model, None), options.scheme)
+    try:
+        plain = fit(steps, model, default_recipe(options, traits, best.recipe.saturation_fix))
+    except InputError as refusal:
+        return best, f"{note}; the recipe of the default was not tried: {str(refusal).partition(';')[0]}"
+    return best_fit(acceptance, (best, plain)), note
 
 
 def _with_chosen_ranges(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> Fit:
     """The same with the extremes of all samples where that is better for the model's output, tensor by tensor."""
-    observed, scheme = best.observed, steps.config.quantization.scheme.with_extremes()
-    extremes = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, best.recipe, scheme)
+    observed = best.observed
+    wide = replace(best.recipe, scheme=best.recipe.scheme.with_extremes())
+    extremes = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, wide)
     chosen = steps.choose_ranges(observed.model, best.result, observed.placement, best.ranges, extremes)
     if not chosen.changed:
         return best

@@ -43,9 +43,12 @@ class Fit:
 
 def fit(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Fit:
     """The INT8 model that a recipe makes of a float model."""
-    observed = observe(steps, model, recipe)
-    scheme = steps.config.quantization.scheme
-    ranges = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, recipe, scheme)
+    return fit_ranges(steps, observe(steps, model, recipe), recipe)
+
+
+def fit_ranges(steps: CalibrationSteps, observed: Observed, recipe: Recipe) -> Fit:
+    """The INT8 model with the ranges that a recipe takes from statistics."""
+    ranges = steps.estimate_ranges(observed.aligned, observed.placement, observed.statistics, recipe)
     return quantize(steps, observed, recipe, ranges)
 
 
@@ -66,7 +69,8 @@ def observe(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observe
 def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges: ArraysRef) -> Fit:
     """The INT8 model with these ranges."""
     quantized = steps.insert_fake_quantize(observed.model, observed.placement, ranges)
-    corrected = steps.correct_biases(observed.model, quantized, observed.statistics)
+    corrects = steps.config.quantization.bias_correction
+    corrected = steps.correct_biases(observed.model, quantized, observed.statistics) if corrects else None
     return Fit(recipe, observed, ranges, quantized, corrected)
 
 
@@ -81,7 +85,7 @@ def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) ->
         fresh = tuple(each for each in steps.observations(placement, align=aligns) if each not in asked)
         statistics += steps.collect_statistics(model, placement, fresh) if fresh else ()
         asked += fresh
-        found = steps.find_unranged(placement, statistics)
+        found = steps.find_unranged(placement, statistics, recipe.scheme)
         if not found:
             return Observed(AlignedModel(model), placement, statistics), left_float
         left_float += found

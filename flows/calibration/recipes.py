@@ -1,7 +1,7 @@
 """What is tried on the way to an INT8 model, as data: each recipe is one way to make it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
@@ -18,13 +18,14 @@ class Recipe:
 
     ``name`` joins the steps that set it apart from the first recipe that is tried; it is empty for that one.
     ``equalize``, ``smooth`` and ``align`` say which steps change the float model before it is quantized.
-    ``clipping_weight`` is what the squared error of a value cut off counts, in units of that of a rounded one; ranges
-    of least error alone depend on it.
+    ``scheme`` is how tensors are quantized. ``clipping_weight`` is what the squared error of a value cut off counts, in
+    units of that of a rounded one; ranges of least error alone depend on it.
     """
 
     name: str
     model_type: ModelType
     saturation_fix: SaturationFix
+    scheme: Scheme = field(default_factory=Scheme)
     equalize: bool = False
     smooth: bool = False
     align: bool = False
@@ -63,7 +64,26 @@ def find_recipes(
         "smooth_activations": tuple(_ways(smooth, possible=traits.smoothable)),
         "align_channels": tuple(_ways(options.channel_alignment, possible=traits.alignable)),
     }
-    return tuple(Recipe(_name(ways, chosen), model_type, saturation_fix, *chosen) for chosen in product(*ways.values()))
+    return tuple(
+        Recipe(
+            _name(ways, (equalize, smooth, align)), model_type, saturation_fix, options.scheme, equalize, smooth, align
+        )
+        for equalize, smooth, align in product(*ways.values())
+    )
+
+
+def default_recipe(options: QuantizationOptions, traits: Traits, saturation_fix: SaturationFix) -> Recipe:
+    """The recipe of ``quantization=default`` with the bits, levels and granularities that the options ask for.
+
+    What is chosen by trial is held against it, so that no choice ends below what a user has without any.
+    """
+    return Recipe(
+        "recipe of the default",
+        None,
+        saturation_fix,
+        options.scheme.with_default_ranges(),
+        align=options.channel_alignment is not False and traits.alignable,
+    )
 
 
 def _ways(asked: bool | Literal["auto"], *, possible: bool) -> Iterator[bool]:

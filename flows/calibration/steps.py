@@ -89,7 +89,10 @@ class CalibrationSteps:
         return aligned
 
     def observations(self, placement: Placement, *, align: bool) -> tuple[Observation, ...]:
-        """What the ranges of a placement need to know of each tensor, and, with ``align``, what alignment needs."""
+        """What the ranges of a placement need to know of each tensor, and, with ``align``, what alignment needs.
+
+        The schemes that recipes have besides that of the options need extremes only, which are always observed.
+        """
         scheme = self.config.quantization.scheme
         quantiles = wanted_quantiles(placement.setup, scheme)
         return placement.observations(quantiles, values=wants_values(scheme), aligned=align)
@@ -114,19 +117,19 @@ class CalibrationSteps:
         )
         return tuple(tuple(found[start : start + len(shards)]) for start in range(0, len(found), len(shards)))
 
-    def find_unranged(self, placement: Placement, statistics: Shards) -> LeftFloat:
+    def find_unranged(self, placement: Placement, statistics: Shards, scheme: Scheme) -> LeftFloat:
         """The operations that stay float, as no sample tells the range of what they would read."""
         found: LeftFloat = self.runner.run(
             find_unranged,
             setup=placement.setup,
             statistics=statistics,
-            scheme=self.config.quantization.scheme,
+            scheme=scheme,
             runtime=self.config.runtime,
         )
         return found
 
     def estimate_ranges(
-        self, aligned: AlignedModel, placement: Placement, statistics: Shards, recipe: Recipe, scheme: Scheme
+        self, aligned: AlignedModel, placement: Placement, statistics: Shards, recipe: Recipe
     ) -> ArraysRef:
         """The range of every FakeQuantize."""
         options = self.config.quantization
@@ -135,7 +138,7 @@ class CalibrationSteps:
             model=aligned.model,
             setup=placement.setup,
             statistics=statistics,
-            scheme=scheme,
+            scheme=recipe.scheme,
             saturation_fix=recipe.saturation_fix,
             least_scale=smallest_scale(options.saturation_fix, options.target_device),
             target_device=options.target_device,
@@ -191,18 +194,28 @@ class CalibrationSteps:
         )
         return quantized
 
-    def correct_biases(self, model: ModelRef, quantized: ModelRef, statistics: Shards) -> CorrectedModel | None:
-        """The quantized model with the means of its layers put right; None where biases are to stay."""
-        options = self.config.quantization
-        if not options.bias_correction:
-            return None
+    def correct_biases(
+        self,
+        model: ModelRef,
+        quantized: ModelRef,
+        statistics: Shards,
+        *,
+        pooled: tuple[str, ...] = (),
+        layers: tuple[str, ...] | None = None,
+    ) -> CorrectedModel:
+        """The quantized model with the means of its layers put right, of ``layers`` only or of all.
+
+        ``pooled`` are the layers to give back what all samples lose alike in the activations in front of them.
+        """
         corrected: CorrectedModel = self.runner.run(
             correct_biases,
             model=model,
             quantized=quantized,
             statistics=statistics,
             left_out=self.holdout,
-            threshold=options.threshold,
+            threshold=self.config.quantization.threshold,
+            pooled=pooled,
+            layers=layers,
             runtime=self.config.runtime,
         )
         return corrected

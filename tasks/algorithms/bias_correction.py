@@ -11,8 +11,8 @@ blocks, for example. In front of a classifier each sample loses something else, 
 bias that made up for this would shift all values that are not clipped.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openvino as ov
@@ -42,12 +42,14 @@ class Correction:
         channels: Number of its output channels.
         corrected: Number of those that were corrected.
         reason: Why others were not; empty if all were.
+        pooled: Whether all samples lose something alike in the FakeQuantize in front of it, which can be given back.
     """
 
     layer: str
     channels: int
     corrected: int
     reason: str = ""
+    pooled: bool = False
 
 
 def correct_biases(
@@ -57,6 +59,8 @@ def correct_biases(
     *,
     left_out: tuple[int, ...] = (),
     threshold: float | None = None,
+    pooled: Collection[str] | None = None,
+    only: Collection[str] | None = None,
 ) -> tuple[Correction, ...]:
     """What became of the bias of each layer with quantized weights; the biases are corrected in place.
 
@@ -68,12 +72,15 @@ def correct_biases(
         statistics: Statistics of the float model, with the means of the layers' data.
         left_out: Rows of samples that do not count.
         threshold: A channel whose bias would change by this times its value or more keeps it; None corrects all.
+        pooled: Names of the layers to give back what all samples lose alike in the FakeQuantize in front of them;
+            None for all where that can be told.
+        only: Names of the layers to correct; None for all.
     """
     operations = read_operations(model)
     changed = nodes_by_name(quantized)
     corrections = []
     for layer in find_layers(operations):
-        lost = weights_lost(layer, changed)
+        lost = weights_lost(layer, changed) if only is None or layer.name in only else None
         if lost is None:
             continue
         statistic = statistics.get(layer.mean.tensor)
@@ -85,13 +92,13 @@ def correct_biases(
         values = means[counted]
         shift = mean_shift(layer, lost, values.mean(axis=0, dtype=np.float64))
         quantizer = _quantizer_of_means(layer, changed[layer.name].input_value(layer.data.port))
-        if quantizer is not None:
-            cut_off = _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,)))
-            shift += mean_shift(layer, weights_of(layer), cut_off) - mean_shift(layer, lost, cut_off)
+        common = None if quantizer is None else _common(values - fake_quantize(values, quantizer, (CHANNEL_AXIS,)))
+        if common is not None and (pooled is None or layer.name in pooled):
+            shift += mean_shift(layer, weights_of(layer), common) - mean_shift(layer, lost, common)
         kept = within_threshold(layer, shift, threshold)
         if shift[kept].any():
             change_bias(bias_of(layer, changed), layer.output_axis, np.where(kept, shift, 0.0), suffix="corrected")
-        corrections.append(describe(layer, kept))
+        corrections.append(replace(describe(layer, kept), pooled=common is not None and bool(common.any())))
     return tuple(corrections)
 
 

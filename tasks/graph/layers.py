@@ -157,7 +157,7 @@ def pad_begin(convolution: Operation, axis: int, length: int, sizes: list[int | 
     Args:
         convolution: The convolution, transposed or not.
         axis: Number of the spatial axis, from 0.
-        length: ObservedModel of the kernel along the axis.
+        length: Taps of the kernel along the axis.
         sizes: Sizes of the data and of the output along the axis, None where unknown.
     """
     attributes, backwards = convolution.node.get_attributes(), "Backprop" in convolution.type

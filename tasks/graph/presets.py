@@ -71,6 +71,13 @@ class Scheme:
         )
         return replace(self, activations=replace(self.activations, range_estimator=extremes))
 
+    def with_default_ranges(self) -> "Scheme":
+        """The scheme with the preset and the ranges that POT takes by default."""
+        weights, activations = (
+            replace(each, range_estimator=RangeEstimator()) for each in (self.weights, self.activations)
+        )
+        return Scheme(weights=weights, activations=activations)
+
     def options(self, role: Role) -> TensorOptions:
         """The options for tensors of a role.
 

@@ -18,6 +18,16 @@ class CorrectedModel:
     layers: tuple[Correction, ...]
 
     @property
+    def corrected(self) -> tuple[str, ...]:
+        """The layers of which some channel was corrected."""
+        return tuple(layer.layer for layer in self.layers if layer.corrected)
+
+    @property
+    def pooled(self) -> tuple[str, ...]:
+        """The layers in front of which all samples lose something alike, whether it was given back or not."""
+        return tuple(layer.layer for layer in self.layers if layer.pooled)
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """The layers that were not, or not wholly, corrected, each with the reason."""
         return tuple(f"{layer.layer}: {layer.reason}" for layer in self.layers if layer.reason)
@@ -31,6 +41,9 @@ def correct_biases(
     left_out: tuple[int, ...],
     threshold: float | None,
     runtime: Runtime,
+    *,
+    pooled: tuple[str, ...] = (),
+    layers: tuple[str, ...] | None = None,
 ) -> CorrectedModel:
     """The quantized model with corrected biases, without inference (POT: FastBiasCorrection).
 
@@ -41,10 +54,18 @@ def correct_biases(
         left_out: Rows of samples that do not count.
         threshold: A channel whose bias would change by this times its value or more keeps it; None corrects all.
         runtime: How the run works; it changes no result.
+        pooled: Names of the layers to give back what all samples lose alike in the activations in front of them.
+        layers: Names of the layers to correct; None for all.
     """
     store = Store(runtime.home)
     corrected = store.open_model(quantized)
-    layers = bias_correction.correct_biases(
-        store.open_model(model), corrected, open_statistics(store, statistics), left_out=left_out, threshold=threshold
+    corrections = bias_correction.correct_biases(
+        store.open_model(model),
+        corrected,
+        open_statistics(store, statistics),
+        left_out=left_out,
+        threshold=threshold,
+        pooled=pooled,
+        only=layers,
     )
-    return CorrectedModel(store.put_model(corrected, quantized.name), layers)
+    return CorrectedModel(store.put_model(corrected, quantized.name), corrections)

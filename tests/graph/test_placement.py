@@ -147,7 +147,7 @@ def test_transformer_keeps_multiply_on_cpu_spr_only(device: str, quantized: bool
     assert ("product/fq_input_0" in found) is quantized
 
 
-# ObservedModel
+# Observed tensors
 
 
 IGNORED = [

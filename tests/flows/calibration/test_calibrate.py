@@ -249,8 +249,29 @@ def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
     names = [stage.name for stage in chosen.stages]
     assert "choose_ranges" in names
     assert "choose_ranges" not in [stage.name for stage in plain.stages]
-    for each in chosen.decisions:
-        assert each.step in ("choose_ranges", "correct_biases")
+    assert decision(chosen, "recipe of the default")
+
+
+def test_ranges_chosen_by_trial_give_way_to_those_of_the_default(
+    home: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: [20.0, 20.0])
+    usual = run_flow(home)
+    chosen = run_flow(home, "quantization.activations.range_estimator.preset=auto", "quantization.preset=mixed")
+    assert decision(chosen, "recipe of the default").kept
+    assert chosen.metrics == usual.metrics
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_biases_that_cost_are_tried_half_by_half(
+    home: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, whole: bool
+) -> None:
+    judged = iter([[20.0, 21.0 if whole else 19.0], [20.0, 19.0], [20.0, 21.0]])
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: next(judged))
+    report = run_flow(home, *linear, "quantization.channel_alignment=false")
+    kept = {each.step: each.kept for each in report.decisions}
+    halves = {} if whole else {"correct_biases from 'a' to 'a'": False, "correct_biases from 'b' to 'c'": True}
+    assert kept == {"correct_biases": whole} | halves
 
 
 @pytest.mark.slow

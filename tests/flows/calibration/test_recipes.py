@@ -1,9 +1,13 @@
 """Which recipes the options and a model come to."""
 
+from dataclasses import replace
+
 import pytest
 
-from flows.calibration.recipes import Recipe, Traits, find_recipes
+from flows.calibration.recipes import Recipe, Traits, default_recipe, find_recipes
 from tasks.config.options import QuantizationOptions
+from tasks.graph.presets import Preset, Scheme, TensorOptions
+from tasks.numerics.estimators import EstimatorPreset, RangeEstimator
 from tasks.steps.estimate_ranges import SaturationFix
 
 ALL, NOTHING = Traits(shares_scales=True, smoothable=True, alignable=True), Traits(False, False, False)
@@ -47,3 +51,21 @@ def test_equalization_that_is_asked_for_needs_no_shared_scales(asked: bool, expe
 def test_a_step_that_all_recipes_take_sets_none_apart() -> None:
     options = QuantizationOptions(cross_layer_equalization=True, channel_alignment="auto")
     assert [each.name for each in find_recipes(options, ALL, None, NO)] == ["", "align_channels"]
+
+
+def test_the_recipe_of_the_default_is_that_of_the_default_options_with_the_bits_asked_for() -> None:
+    default = QuantizationOptions()
+    best = replace(
+        default,
+        preset=Preset.MIXED,
+        model_type="auto",
+        smooth_quant="auto",
+        channel_alignment="auto",
+        cross_layer_equalization="auto",
+        activations=TensorOptions(range_estimator=RangeEstimator(EstimatorPreset.AUTO)),
+    )
+    for traits in (ALL, NOTHING):
+        (usual,) = find_recipes(default, traits, None, NO)
+        assert replace(default_recipe(best, traits, NO), name="") == usual
+    narrow = replace(best, weights=TensorOptions(bits=4, range_estimator=RangeEstimator(EstimatorPreset.MSE)))
+    assert default_recipe(narrow, ALL, NO).scheme == Scheme(weights=TensorOptions(bits=4))
