@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.calibration.acceptance import Acceptance
-from flows.calibration.fit import Fit, Observed, fit, fit_ranges, quantize
+from flows.calibration.fit import Fit, Observed, fit, fit_ranges, leave_float, quantize
 from flows.calibration.recipes import ModelType, Recipe, default_recipe, find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
 from flows.calibration.tuning import tune
@@ -46,8 +46,15 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
     fits = [fit(steps, model, recipe) for recipe in _recipes(steps, model, model_type, fix)]
     best = best_fit(acceptance, fits)
     if options.scheme.tries_ranges:
-        best, note = _with_tried_ranges(steps, acceptance, model, best)
-        notes += (note,)
+        best, told = _with_clipping_weight(steps, acceptance, best)
+        notes += told
+    if options.float_layers == "auto":
+        best, told = _with_float_layers(steps, acceptance, best)
+        notes += told
+    if options.scheme.tries_ranges:
+        best = _with_chosen_ranges(steps, acceptance, best)
+        best, told = _or_default(steps, acceptance, model, best)
+        notes += told
     if fix != options.saturation_fix:
         notes += (_tell_saturation_fix(steps, acceptance, model, best),)
 
@@ -146,27 +153,30 @@ def _find_model_type(
     return "transformer" if kept else None, ()
 
 
-def _with_tried_ranges(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> tuple[Fit, str]:
-    """The best fit among ranges of other kinds, each judged, and what to tell of the clipping weight.
-
-    These are ranges of least error with another clipping weight, those with the extremes of all samples, tensor by
-    tensor, and the recipe of the default, so that the best is never worse than what needs no trial.
-    """
-    observed, note = best.observed, "ranges: nothing told what values cut off cost the output, so they count once"
+def _with_clipping_weight(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[Fit, tuple[str, ...]]:
+    """The same with the clipping weight that suits the activations, where that is better, and what to tell of it."""
+    observed = best.observed
     found = steps.choose_clipping_weight(observed.model, observed.placement, observed.statistics)
-    if found.sqnr_db:
-        note = f"ranges: tried alone, activations lose least where values cut off count {found.factor:g} times"
-    if found.factor != 1:
-        recipe = replace(best.recipe, name=f"clipping weight {found.factor:g}", clipping_weight=found.factor)
-        best = best_fit(acceptance, (best, fit_ranges(steps, observed, recipe)))
-    best = _with_chosen_ranges(steps, acceptance, best)
+    if not found.sqnr_db:
+        return best, ("ranges: nothing told what values cut off cost the output, so they count like rounded ones",)
+    note = f"ranges: tried alone, activations lose least where values cut off count {found.factor:g} times"
+    if found.factor == 1:
+        return best, (note,)
+    recipe = replace(best.recipe, name=f"clipping weight {found.factor:g}", clipping_weight=found.factor)
+    return best_fit(acceptance, (best, fit_ranges(steps, observed, recipe))), (note,)
+
+
+def _or_default(
+    steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit
+) -> tuple[Fit, tuple[str, ...]]:
+    """The best fit, or that of the default's recipe: no choice by trial ends below what needs none."""
     options = steps.config.quantization
-    traits = traits_of(steps.place_quantizers(model, None), options.scheme)
     try:
+        traits = traits_of(steps.place_quantizers(model, None), options.scheme)
         plain = fit(steps, model, default_recipe(options, traits, best.recipe.saturation_fix))
     except InputError as refusal:
-        return best, f"{note}; the recipe of the default was not tried: {str(refusal).partition(';')[0]}"
-    return best_fit(acceptance, (best, plain)), note
+        return best, (f"the recipe of the default was not tried: {str(refusal).partition(';')[0]}",)
+    return best_fit(acceptance, (best, plain)), ()
 
 
 def _with_chosen_ranges(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> Fit:
@@ -179,6 +189,27 @@ def _with_chosen_ranges(steps: CalibrationSteps, acceptance: Acceptance, best: F
         return best
     other = quantize(steps, observed, best.recipe, chosen.parameters)
     return other if acceptance.judge("choose_ranges", best.result, other.result).kept else best
+
+
+def _with_float_layers(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[Fit, tuple[str, ...]]:
+    """The fit with those layers left float that cost the output much and take little time, and what to tell of it."""
+    observed = best.observed
+    choice = steps.find_float_layers(observed.model, observed.placement, best.ranges)
+    if not choice.units:
+        return best, ()
+    reason = "quantized it costs the output more than it saves time"
+    try:
+        fewer = leave_float(steps, observed, best.recipe, tuple((name, reason) for name in choice.names))
+    except InputError as refusal:
+        return best, (f"float_layers: nothing would stay quantized: {refusal}",)
+    other = fit_ranges(steps, fewer, best.recipe)
+    listed = ", ".join(f"{unit.kind} '{unit.names[0]}'" for unit in choice.units[:3])
+    more = f" and {len(choice.units) - 3} more" if len(choice.units) > 3 else ""
+    note = (
+        f"float_layers: {listed}{more}, expected to gain {choice.gain:.1f} dB and cost {100 * choice.cost:.1f} % time"
+    )
+    kept = acceptance.judge("float_layers", best.result, other.result).kept
+    return (other if kept else best), (note,)
 
 
 def _tell_saturation_fix(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> str:

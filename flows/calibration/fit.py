@@ -13,11 +13,15 @@ from tasks.steps.place_quantizers import Placement
 
 @dataclass(frozen=True)
 class Observed:
-    """The float model that a recipe quantizes, where its quantizers belong, and the statistics of its tensors."""
+    """The float model that a recipe quantizes, where its quantizers belong, and the statistics of its tensors.
+
+    ``left_float`` are the operations that stay float on top of those that the options name.
+    """
 
     aligned: AlignedModel
     placement: Placement
     statistics: Shards
+    left_float: LeftFloat = ()
 
     @property
     def model(self) -> ModelRef:
@@ -60,10 +64,19 @@ def observe(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observe
         placement = steps.place_quantizers(model, recipe.model_type)
         peaks = steps.collect_statistics(model, placement, placement.peaks())
         model = steps.smooth_activations(model, peaks)
-    observed, left_float = _observe_ranged(steps, model, recipe)
-    if not (recipe.align and observed.placement.alignable):
-        return observed
-    return _align(steps, observed, recipe, left_float)
+    observed = _observe_ranged(steps, model, recipe)
+    return _align(steps, observed, recipe) if recipe.align and observed.placement.alignable else observed
+
+
+def leave_float(steps: CalibrationSteps, observed: Observed, recipe: Recipe, layers: LeftFloat) -> Observed:
+    """The same with more layers left float. What is quantized instead, in front of their readers, is observed."""
+    left_float = *observed.left_float, *layers
+    placement = steps.place_quantizers(observed.model, recipe.model_type, left_float)
+    known = steps.observations(observed.placement, align=False)
+    fresh = tuple(each for each in steps.observations(placement, align=False) if each not in known)
+    statistics = observed.statistics
+    statistics += steps.collect_statistics(observed.model, placement, fresh) if fresh else ()
+    return Observed(observed.aligned, placement, statistics, left_float)
 
 
 def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges: ArraysRef) -> Fit:
@@ -74,7 +87,7 @@ def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges
     return Fit(recipe, observed, ranges, quantized, corrected)
 
 
-def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> tuple[Observed, LeftFloat]:
+def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observed:
     """Placement and statistics, and what stays float as no sample tells its range; what is quantized follows anew."""
     aligns = steps.config.quantization.channel_alignment is not False
     left_float: LeftFloat = ()
@@ -87,13 +100,13 @@ def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) ->
         asked += fresh
         found = steps.find_unranged(placement, statistics, recipe.scheme)
         if not found:
-            return Observed(AlignedModel(model), placement, statistics), left_float
+            return Observed(AlignedModel(model), placement, statistics, left_float)
         left_float += found
 
 
-def _align(steps: CalibrationSteps, observed: Observed, recipe: Recipe, left_float: LeftFloat) -> Observed:
+def _align(steps: CalibrationSteps, observed: Observed, recipe: Recipe) -> Observed:
     """The same with aligned channels. Most statistics follow from those before, and the rest is collected."""
-    statistics = observed.statistics
+    statistics, left_float = observed.statistics, observed.left_float
     aligned = steps.align_channels(observed.model, statistics)
     placement = steps.place_quantizers(aligned.model, recipe.model_type, left_float)
     if aligned.statistics:
@@ -106,4 +119,4 @@ def _align(steps: CalibrationSteps, observed: Observed, recipe: Recipe, left_flo
     )
     if lost:
         statistics += steps.collect_statistics(aligned.model, placement, lost)
-    return Observed(aligned, placement, statistics)
+    return Observed(aligned, placement, statistics, left_float)

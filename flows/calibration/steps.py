@@ -19,7 +19,9 @@ from tasks.steps.correct_sequentially import MOST_PASSES, correct_sequentially
 from tasks.steps.correct_sequentially import MOST_SAMPLES as MOST_SEQUENTIAL_SAMPLES
 from tasks.steps.equalize_layers import EqualizedModel, equalize_layers
 from tasks.steps.estimate_ranges import Scheme, estimate_ranges, smallest_scale, wanted_quantiles, wants_values
-from tasks.steps.find_unranged import find_unranged
+from tasks.steps.find_float_layers import MOST_SAMPLES as MOST_FLOAT_SAMPLES
+from tasks.steps.find_float_layers import FloatChoice, FloatLayers, find_float_layers
+from tasks.steps.find_unranged import Unranged, find_unranged
 from tasks.steps.insert_fake_quantize import insert_fake_quantize
 from tasks.steps.place_quantizers import Placement, place_quantizers, require_points
 from tasks.steps.smooth_activations import LevelsPerSide, SmoothedModel, smooth_activations
@@ -119,14 +121,14 @@ class CalibrationSteps:
 
     def find_unranged(self, placement: Placement, statistics: Shards, scheme: Scheme) -> LeftFloat:
         """The operations that stay float, as no sample tells the range of what they would read."""
-        found: LeftFloat = self.runner.run(
+        found: Unranged = self.runner.run(
             find_unranged,
             setup=placement.setup,
             statistics=statistics,
             scheme=scheme,
             runtime=self.config.runtime,
         )
-        return found
+        return found.operations
 
     def estimate_ranges(
         self, aligned: AlignedModel, placement: Placement, statistics: Shards, recipe: Recipe
@@ -182,6 +184,20 @@ class CalibrationSteps:
             size=len(samples) * (2 + len(placement.tensors)),
         )
         return chosen
+
+    def find_float_layers(self, model: ModelRef, placement: Placement, ranges: ArraysRef) -> FloatChoice:
+        """The layers that had better stay float."""
+        samples = self.fitted_samples(MOST_FLOAT_SAMPLES)
+        found: FloatLayers = self.runner.run(
+            find_float_layers,
+            model=model,
+            setup=placement.setup,
+            parameters=ranges,
+            samples=samples,
+            runtime=self.config.runtime,
+            size=len(samples),
+        )
+        return found.choice
 
     def insert_fake_quantize(self, model: ModelRef, placement: Placement, ranges: ArraysRef) -> ModelRef:
         """The model, quantized."""

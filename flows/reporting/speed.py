@@ -2,7 +2,7 @@
 
 from flows.running.step_runner import StepRunner
 from tasks.records import DatasetRef, ModelRef, Runtime
-from tasks.steps.measure_speed import Speed, UnmeasuredError, describe_machine, measure_speed
+from tasks.steps.measure_speed import Speed, Speeds, UnmeasuredError, describe_machine, measure_speed
 
 
 def compare_speed(
@@ -12,7 +12,7 @@ def compare_speed(
     if not seconds:
         return (), ()
     try:
-        speeds: tuple[Speed, ...] = runner.run(
+        found: Speeds = runner.run(
             measure_speed,
             models=models,
             sample=samples.shards(1)[0],
@@ -22,4 +22,4 @@ def compare_speed(
         )
     except UnmeasuredError as failure:
         return (), (f"speed was not measured: {failure}",)
-    return speeds, ()
+    return found.models, ()

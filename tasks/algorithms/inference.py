@@ -45,7 +45,7 @@ def compile_for_samples(
         model: The model.
         threads: Number of threads; None for all that the process may use.
         as_deployed: Whether to compile as a user would.
-        snippets: False for none: comparing perceptrons crashes with them (``tests/algorithms/test_caution.py``).
+        snippets: False for none: comparing perceptrons crashes with them (``test_clipping_weight.py``).
         integers: False computes a quantized model in floats, FakeQuantize by FakeQuantize, as its graph says.
     """
     count = threads or len(os.sched_getaffinity(0))

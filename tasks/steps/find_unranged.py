@@ -1,5 +1,7 @@
 """Step: the tensors that cannot be quantized, because no sample tells a range."""
 
+from dataclasses import dataclass
+
 from tasks.algorithms.ranges import without_range
 from tasks.engine.artifact_store import Store
 from tasks.engine.caching import step
@@ -12,10 +14,17 @@ from tasks.records import ArraysRef, Runtime
 NO_RANGE = "which leaves no range to quantize"
 
 
+@dataclass(frozen=True)
+class Unranged:
+    """Operations that stay float, each with the reason, sorted by name."""
+
+    operations: tuple[tuple[str, str], ...] = ()
+
+
 @step
 def find_unranged(
     setup: QuantizerSetup, statistics: tuple[tuple[ArraysRef, ...], ...], scheme: Scheme, runtime: Runtime
-) -> tuple[tuple[str, str], ...]:
+) -> Unranged:
     """The operations that stay float, as a tensor they would read quantized has no range; each with the reason.
 
     Args:
@@ -31,4 +40,4 @@ def find_unranged(
         if point.tensor in reasons
         for target in point.targets
     }
-    return tuple(sorted(found.items()))
+    return Unranged(tuple(sorted(found.items())))

@@ -6,13 +6,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import cv2
 import numpy as np
 import pytest
+from prefect import Task
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
@@ -206,6 +208,15 @@ def test_the_rooms_that_the_digest_of_a_step_reaches(module: str) -> None:
     closure = caching._import_closure(module)
     found = {path.relative_to(caching._PACKAGE).parts[0] for path in closure} & CORE_ROOMS
     assert found == ROOMS.get(module.rpartition(".")[2], ALL_BUT_SAMPLES)
+
+
+@pytest.mark.parametrize("module", STEP_MODULES)
+def test_what_a_step_returns_comes_back_from_the_cache_with_its_types(module: str) -> None:
+    """JSON keeps the types of dataclasses and of what they hold; a bare tuple would come back as a list."""
+    found = [each.fn for each in vars(import_module(module)).values() if isinstance(each, Task)]
+    for function in found:
+        kind = get_type_hints(function)["return"]
+        assert is_dataclass(kind), f"{module} returns {kind}"
 
 
 UNRELATED: list[tuple[Any, str]] = [

@@ -306,7 +306,7 @@ def test_labels_beyond_the_classes_are_refused(runtime: Runtime, tmp_path: Path)
 
 def test_speed_of_two_models(runtime: Runtime) -> None:
     model = loaded(runtime)
-    speeds = measure_speed.fn((model, model), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime)
+    speeds = measure_speed.fn((model, model), samples(runtime).shards(1)[0], 0.01, describe_machine(), runtime).models
     assert len(speeds) == 2
     for speed in speeds:
         assert speed.latency_ms > 0
