@@ -40,9 +40,8 @@ def layers() -> ov.Model:
 def fitted() -> tuple[ov.Model, QuantizerSetup, Parameters, list[Sample]]:
     model = layers()
     setup = place_quantizers(model)
-    samples: list[Sample] = [
-        {"data": each[None]} for each in np.random.default_rng(1).normal(size=(12, 16)).astype(np.float32)
-    ]
+    values = np.random.default_rng(1).normal(size=(12, 1, 16)).astype(np.float32)
+    samples: list[Sample] = [{"data": each} for each in values]
     statistics = observe(model, tuple(sorted({point.tensor for point in setup.points})), samples)
     return model, setup, estimate_parameters(model, setup, statistics, Scheme(), frozenset()), samples
 
