@@ -2,12 +2,11 @@
 
 One compiled model serves all trials: an input of it says of each quantizer whether it is at work. With all of them the
 outputs have some error; without those of a layer they have less of it, by the layer's share. Errors of layers are
-nearly independent, so that the shares of several add up.
+nearly independent, so that the shares of several add up, as far as that can be known: to no more than _MOST_KNOWN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import log10
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tasks.graph.costs import float_costs
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.float_units import FloatUnit, float_units
 from tasks.graph.logits import take_logits
+from tasks.graph.naming import input_name
 from tasks.graph.operations import read_operations
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup
 from tasks.graph.traversal import find_output, nodes_by_name
@@ -33,6 +33,8 @@ _LEAST_SAMPLES = 4
 LEAST_GAIN = 0.3
 # Layers that stay float cost no more than this share of time, unless the output is as poor as this.
 MOST_TIME, POOR = 0.03, 20.0
+# Of the error this share is told by shares of single layers at most: what is left behind them is chance and interplay.
+_MOST_KNOWN = 0.9
 _NOTHING = 1e-12
 
 
@@ -97,7 +99,7 @@ def find_sensitivities(
     if not units or not samples:
         return (), np.inf
     samples = samples[: max(_LEAST_SAMPLES, _TRIALS // (1 + len(units)))]
-    costs = float_costs(alone)
+    costs = float_costs(_sized(alone, samples[0]))
     measured = alone.clone()
     switched = _with_switches(measured, setup.points, parameters)
     for each in (alone, switched):
@@ -149,6 +151,8 @@ def choose_float(sensitivities: Sequence[Sensitivity], sqnr_db: float) -> FloatC
     if not sensitivities:
         return chosen
     left = np.ones(len(sensitivities[0].shares))
+    whole = np.sum([np.maximum(each.shares, 0) for each in sensitivities if len(each.unit.names) == 1], axis=0)
+    sensitivities = [replace(each, shares=tuple(each.shares / np.maximum(whole, 1))) for each in sensitivities]
     while True:
         free = [each for each in sensitivities if not set(each.unit.names) & set(chosen.names)]
         worth = [(_gain(left, each) - _price(each), each) for each in free]
@@ -161,14 +165,17 @@ def choose_float(sensitivities: Sequence[Sensitivity], sqnr_db: float) -> FloatC
             return chosen
         _, best = max(worth, key=lambda pair: pair[0])
         gain = chosen.gain + _gain(left, best)
-        left = np.maximum(left - best.shares, _NOTHING)
+        left = _left(left, best)
         chosen = FloatChoice((*chosen.units, best.unit), gain, chosen.cost + best.cost)
 
 
 def _gain(left: NDArray[np.float64], each: Sensitivity) -> float:
     """The gain in dB where so much of the errors is left; the mean of all outputs."""
-    after = np.maximum(left - each.shares, left * 1e-3)
-    return float(np.mean([10 * log10(before / behind) for before, behind in zip(left, after, strict=True)]))
+    return float(np.mean(10 * np.log10(left / _left(left, each))))
+
+
+def _left(left: NDArray[np.float64], each: Sensitivity) -> NDArray[np.float64]:
+    return np.maximum(left - each.shares, 1 - _MOST_KNOWN)
 
 
 def _price(each: Sensitivity) -> float:
@@ -191,6 +198,13 @@ def _with_switches(model: ov.Model, points: Sequence[QuantizationPoint], paramet
             reader.replace_source_output(chosen.output(0))
         switches.append(switch)
     return ov.Model(model.get_results(), model.get_sinks(), [*model.get_parameters(), *switches], "switched")
+
+
+def _sized(model: ov.Model, sample: Sample) -> ov.Model:
+    """A copy of the model with the sizes of a sample; its other free axes, which no sample tells, stay free."""
+    copy = model.clone()
+    copy.reshape({port: ov.PartialShape(sample[input_name(port)].shape) for port in copy.inputs})
+    return copy
 
 
 def _switch(name: str) -> str:
