@@ -203,7 +203,12 @@ def _with_switches(model: ov.Model, points: Sequence[QuantizationPoint], paramet
 def _sized(model: ov.Model, sample: Sample) -> ov.Model:
     """A copy of the model with the sizes of a sample; its other free axes, which no sample tells, stay free."""
     copy = model.clone()
-    copy.reshape({port: ov.PartialShape(sample[input_name(port)].shape) for port in copy.inputs})
+    shapes = {}
+    for port in copy.inputs:
+        rank, shape = port.get_partial_shape().rank, sample[input_name(port)].shape
+        # Samples have no batch axis, but for inputs without one.
+        shapes[port] = ov.PartialShape(shape if rank.is_static and rank.get_length() == len(shape) else [1, *shape])
+    copy.reshape(shapes)
     return copy
 
 

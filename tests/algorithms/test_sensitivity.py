@@ -41,7 +41,7 @@ def fitted() -> tuple[ov.Model, QuantizerSetup, Parameters, list[Sample]]:
     model = layers()
     setup = place_quantizers(model)
     values = np.random.default_rng(1).normal(size=(12, 1, 16)).astype(np.float32)
-    samples: list[Sample] = [{"data": each} for each in values]
+    samples: list[Sample] = [{"data": each[0]} for each in values]
     statistics = observe(model, tuple(sorted({point.tensor for point in setup.points})), samples)
     return model, setup, estimate_parameters(model, setup, statistics, Scheme(), frozenset()), samples
 
@@ -78,7 +78,7 @@ def test_nothing_is_said_without_samples_or_of_outputs_without_energy(
 ) -> None:
     model, setup, parameters, samples = fitted
     assert find_sensitivities(model, setup, parameters, []) == ((), np.inf)
-    silent = [{"data": np.zeros((1, 16), np.float32)} for _ in samples]
+    silent = [{"data": np.zeros(16, np.float32)} for _ in samples]
     assert find_sensitivities(model, setup, parameters, silent) == ((), np.inf)
 
 
