@@ -11,11 +11,17 @@ from flows.calibration.tuning import tune
 from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
 from tasks.data.subset import holdout_indices
-from tasks.errors import InputError
+from tasks.errors import InputError, shortened
 from tasks.records import DatasetRef, Decision, ModelRef
 from tasks.steps.correct_biases import CorrectedModel
 from tasks.steps.estimate_ranges import SaturationFix, resolve
+from tasks.steps.find_float_layers import FloatChoice
 from tasks.steps.tune_layers import TunedLayer
+
+# An output SQNR below so many dB is worth a warning: three percent of the energy are noise.
+POOR = 15.0
+# Units that a note names.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
         notes += (_tell_saturation_fix(steps, acceptance, model, best),)
 
     refined, tuned = refine(steps, acceptance, best)
+    notes += _tell_poor(steps, acceptance, best, refined)
     path = {"insert_fake_quantize": best.quantized} | acceptance.path(best.quantized)
     return Calibrated(refined, best.observed, path, acceptance.decisions, notes + acceptance.notes, tuned)
 
@@ -203,13 +210,27 @@ def _with_float_layers(steps: CalibrationSteps, acceptance: Acceptance, best: Fi
     except InputError as refusal:
         return best, (f"float_layers: nothing would stay quantized: {refusal}",)
     other = fit_ranges(steps, fewer, best.recipe)
-    listed = ", ".join(f"{unit.kind} '{unit.names[0]}'" for unit in choice.units[:3])
-    more = f" and {len(choice.units) - 3} more" if len(choice.units) > 3 else ""
-    note = (
-        f"float_layers: {listed}{more}, expected to gain {choice.gain:.1f} dB and cost {100 * choice.cost:.1f} % time"
-    )
+    note = f"float_layers: {_expected(choice)}"
     kept = acceptance.judge("float_layers", best.result, other.result).kept
     return (other if kept else best), (note,)
+
+
+def _expected(choice: FloatChoice) -> str:
+    listed = ", ".join(f"{unit.kind} '{shortened(unit.names[0])}'" for unit in choice.units[:_NAMED])
+    more = f" and {len(choice.units) - _NAMED} more" if len(choice.units) > _NAMED else ""
+    return f"{listed}{more}: left float, {choice.gain:.1f} dB more and {100 * choice.cost:.1f} % of time are expected"
+
+
+def _tell_poor(steps: CalibrationSteps, acceptance: Acceptance, best: Fit, refined: ModelRef) -> tuple[str, ...]:
+    """Of a model that answers poorly, the layers that cost it most, and what to set."""
+    sqnr_db, *_ = acceptance.scores(refined)
+    if sqnr_db is None or sqnr_db >= POOR or steps.config.quantization.float_layers == "auto":
+        return ()
+    choice = steps.find_float_layers(best.observed.model, best.observed.placement, best.ranges)
+    note = f"the INT8 model answers poorly: output SQNR is {sqnr_db:.1f} dB on samples set apart"
+    if choice.units:
+        note += f"; quantization.float_layers=auto leaves float what costs most, {_expected(choice)}"
+    return (f"{note}; quantization=auto tries all that may help",)
 
 
 def _tell_saturation_fix(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> str:

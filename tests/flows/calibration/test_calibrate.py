@@ -267,11 +267,40 @@ def test_biases_that_cost_are_tried_half_by_half(
     home: Path, run_flow: RunFlow, linear: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, whole: bool
 ) -> None:
     judged = iter([[20.0, 21.0 if whole else 19.0], [20.0, 19.0], [20.0, 21.0]])
-    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: next(judged))
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *models: next(judged) if models[1:] else [21.0])
     report = run_flow(home, *linear, "quantization.channel_alignment=false")
     kept = {each.step: each.kept for each in report.decisions}
     halves = {} if whole else {"correct_biases from 'a' to 'a'": False, "correct_biases from 'b' to 'c'": True}
     assert kept == {"correct_biases": whole} | halves
+
+
+@pytest.fixture
+def outliers(tmp_path: Path) -> tuple[str, ...]:
+    """Layers of which the second has weights that no 8 bits can hold, and data for them."""
+    rng = np.random.default_rng(0)
+    data = m.image("tokens", (1, 16))
+    coarse = rng.normal(size=(16, 16)).astype(np.float32)
+    coarse[:, 3] *= 3000
+    small = np.where(np.arange(16) == 3, 1e-4, 1).astype(np.float32)
+    hidden = ops.multiply(ops.tanh(m.matmul(data, "plain", 16)), small[None])
+    hidden = ops.tanh(ops.matmul(hidden, coarse / 4, False, True, name="coarse"))
+    ov.save_model(m.build(m.matmul(hidden, "last", 4)), tmp_path / "outliers.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", rng.normal(size=(20, 16)).astype(np.float32))
+    data_options = [f"{role}=arrays" for role in ("dataset", "validation")]
+    paths = [f"{role}.path='{tmp_path}/x.npy'" for role in ("dataset", "validation")]
+    return (f"model.path='{tmp_path}/outliers.xml'", *data_options, *paths)
+
+
+def test_a_poor_answer_is_told_with_the_layer_that_costs_it_and_mended_by_leaving_that_float(
+    home: Path, run_flow: RunFlow, outliers: tuple[str, ...]
+) -> None:
+    poor, mended = (run_flow(home, *outliers, f"quantization.float_layers={each}") for each in ("false", "auto"))
+    (told,) = (note for note in poor.notes if note.startswith("the INT8 model answers poorly"))
+    assert "MatMul 'coarse'" in told
+    assert "quantization.float_layers=auto" in told
+    assert decision(mended, "float_layers").kept
+    assert "coarse" in {each["name"] for each in mended.float_operations}
+    assert (mended.metrics["int8"]["sqnr_db"] or 0) > (poor.metrics["int8"]["sqnr_db"] or 0) + 6
 
 
 @pytest.mark.slow
