@@ -1,4 +1,4 @@
-"""The error for what a user can mend, bad configuration, bad files, bad data, and that for a model that went wrong."""
+"""Errors that end a run with one line: input that the user can correct, and a model that turned out wrong."""
 
 import difflib
 import os
@@ -10,7 +10,7 @@ LONGEST_LINE = 300
 
 
 class InputError(ValueError):
-    """Input that cannot be used; each line says what, its value and what was expected. Exit code 2."""
+    """Input that cannot be used. Each line names the key, its value and what was expected. Exit code 2."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*map(readable, lines))
@@ -21,7 +21,11 @@ class InputError(ValueError):
 
 
 def readable(line: str) -> str:
-    """Return a line that a terminal shows as one: what it cannot show is escaped, the middle of a long one left out."""
+    """Return a line that a terminal shows as one: unprintable characters escaped, the middle of a long line left out.
+
+    Args:
+        line: Any text.
+    """
     line = _cut(line, 2 * LONGEST_LINE)  # what is escaped only gets longer
     if not line.isprintable():
         line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
@@ -29,7 +33,16 @@ def readable(line: str) -> str:
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """Return a text in one line of at most so many characters; what does not fit is cut off in its midst."""
+    """Return a text as one line of at most ``most`` characters; a longer text loses its middle.
+
+    Args:
+        text: Any text.
+        most: Largest number of characters.
+
+    Example:
+        >>> shortened("a path with a long middle", most=15)
+        'a pat ... iddle'
+    """
     return _cut(" ".join(text.split()), most)
 
 
@@ -40,18 +53,30 @@ def _cut(text: str, most: int) -> str:
 
 
 def writable(text: str) -> bool:
-    """Return whether UTF-8 can spell the text, and the system take it for a name: no half of a character, no NUL."""
+    """Return whether UTF-8 can encode the text and a file can have it as its name: no lone surrogate, no NUL.
+
+    Args:
+        text: Any text.
+    """
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 class BrokenModelError(RuntimeError):
-    """An INT8 model that must not be taken for a good one; the message says why, and what to do. Exit code 1."""
+    """An INT8 model that computes something wrong. The message says why, and what to do. Exit code 1."""
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the candidate nearest to ``name``, or an empty string.
 
-    Case does not matter, and an abbreviation of one candidate only is as good as a misspelling.
+    Case does not matter. An abbreviation counts as a misspelling if only one candidate begins with it.
+
+    Args:
+        name: What the user wrote.
+        candidates: Valid names.
+
+    Example:
+        >>> did_you_mean("Presett", ["preset", "seed"])
+        " Did you mean 'preset'?"
     """
     folded = {each.casefold(): each for each in candidates}
     nearest = difflib.get_close_matches(name.casefold(), folded, n=1)
@@ -61,16 +86,30 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def unknown_message(what: str, got: str, allowed: Sequence[str], meant: Sequence[str] = ()) -> str:
-    """The text for a name that is not among the allowed ones; ``meant`` are names that are known to be meant."""
+    """Return the message for a name that is not allowed.
+
+    Args:
+        what: What the name stands for.
+        got: What the user wrote.
+        allowed: Valid names.
+        meant: The names to suggest, if they are known; else the nearest allowed one.
+
+    Example:
+        >>> unknown_message("preset", "mixd", ["performance", "mixed"])
+        "unknown preset 'mixd'. Did you mean 'mixed'? Allowed: performance, mixed"
+    """
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else did_you_mean(got, allowed)
     known = f" Allowed: {', '.join(allowed)}" if allowed else ""
     return f"unknown {what} '{got}'.{hint}{known}"
 
 
 def longer(key: str, tree: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys of a nested dictionary that end with ``key``, which lacks a group; those of least depth.
+    """Return the dotted keys of a nested dictionary that end with ``key``, only those of the least depth.
 
-    ``prefix`` stands in front of the names of this dictionary.
+    Args:
+        key: A key without its group.
+        tree: The nested dictionary.
+        prefix: Put in front of the names of this dictionary.
     """
     found = []
     for name, node in tree.items() if isinstance(tree, dict) else ():
@@ -82,14 +121,26 @@ def longer(key: str, tree: Any, prefix: str = "") -> list[str]:
 
 
 def reason_of(failure: Exception) -> str:
-    """Return the line of OpenVINO's message that says what is wrong: the last one, without its source location."""
+    """Return the line of OpenVINO's message that gives the reason: the last one.
+
+    Args:
+        failure: What OpenVINO raised.
+    """
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     reason = (lines[-1] if lines else "unknown reason").rstrip(".!")
     return "there is not enough memory" if reason == "std::bad_alloc" else reason
 
 
 def require_memory(what: str, size: int) -> None:
-    """Raise InputError, beginning with ``what``, if that takes more bytes than this machine has memory."""
+    """Check that something fits into the memory of this machine.
+
+    Args:
+        what: What needs the memory; the message begins with it.
+        size: What it needs, in bytes.
+
+    Raises:
+        InputError: The machine has less memory.
+    """
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > there:
         raise InputError(

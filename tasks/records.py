@@ -1,6 +1,6 @@
-"""What travels between steps: small frozen values that name contents by their digest, and the report.
+"""References that travel between steps, and the report: small frozen values that name contents by their digest.
 
-A field that is not compared says where a content lies or what it is called; only the content itself is an input.
+A field with ``compare=False`` says where a content lies or what it is called; only the content itself is an input.
 """
 
 import os
@@ -31,9 +31,13 @@ class ArraysRef:
 class DatasetRef:
     """The samples chosen from a data set, in order, each known by the digest of its content.
 
-    ``indices`` are their numbers in ``source``, which has ``available`` samples in all; ``labels`` is the digest of
-    what is to be predicted for them (classes, boxes, values), None where nothing is known. Where ``digests``
-    are those of files, ``decoding`` is that of the code which makes arrays of them; it is empty otherwise.
+    Attributes:
+        source: Where the samples come from.
+        indices: Their numbers in the source.
+        available: Number of samples in the source.
+        digests: The sha256 of each sample.
+        labels: Digest of what is to be predicted (classes, boxes, values); None if nothing is.
+        decoding: Digest of the code that decodes files, if ``digests`` are those of files; else empty.
     """
 
     source: Source = field(compare=False)
@@ -49,13 +53,21 @@ class DatasetRef:
     def part(self, start: int, stop: int | None = None) -> "DatasetRef":
         """The samples from ``start`` up to ``stop``, without labels.
 
-        Their digest would tell a part of many samples from the same part of more.
+        The digest of the labels covers all samples, so it would make equal parts of different subsets differ.
+
+        Args:
+            start: Place of the first sample.
+            stop: Place after the last sample; None goes to the end.
         """
         chosen = slice(start, stop)
         return replace(self, indices=self.indices[chosen], digests=self.digests[chosen], labels=None)
 
     def take(self, places: Iterable[int]) -> "DatasetRef":
-        """The samples at these places, without labels."""
+        """The samples at some places, without labels.
+
+        Args:
+            places: Places in this selection, not numbers in the source.
+        """
         chosen = tuple(places)
         return replace(
             self,
@@ -65,13 +77,17 @@ class DatasetRef:
         )
 
     def shards(self, size: int) -> tuple["DatasetRef", ...]:
-        """Consecutive parts of ``size`` samples, the last one of what is left."""
+        """Consecutive parts of ``size`` samples; the last one may be smaller.
+
+        Args:
+            size: Samples in a shard.
+        """
         return tuple(self.part(start, start + size) for start in range(0, len(self), size))
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a run works. Nothing in here may change a result, so none of it is part of a cache key."""
+    """Where and how a run works. Nothing here may change a result, so none of it is part of a cache key."""
 
     home: Path
     threads: int | None = None
@@ -84,13 +100,16 @@ class Runtime:
 
     @property
     def distributed(self) -> bool:
-        """Whether shards are collected by Dask workers: those of a scheduler, or as many processes of this machine."""
+        """Whether Dask workers collect the shards: those of a scheduler, or processes on this machine."""
         return bool(self.workers or self.address)
 
     def bytes_a_request(self, execution: "Execution") -> int | None:
-        """What the tensors observed by one request may take, None without a limit.
+        """The most bytes that the observed tensors of one request may take; None without a limit.
 
-        As many requests as threads are under way, and activations that are copied out are there twice.
+        One request runs per thread, and activations that are copied out exist twice.
+
+        Args:
+            execution: How samples are inferred.
         """
         if self.memory_limit is None:
             return None
@@ -100,7 +119,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Execution:
-    """How samples are inferred: reductions inside the graph or outside, samples a request. It changes no number."""
+    """How samples are inferred: reductions inside the graph or outside, samples per request. It changes no number."""
 
     in_place: bool = field(default=True, compare=False)
     batch: int = field(default=1, compare=False)
@@ -110,9 +129,14 @@ class Execution:
 class Evaluation:
     """Metrics of one model on one data set.
 
-    ``outputs`` are to be compared with those of other models; None for one that was compared itself. ``logits``: some
-    are what a last softmax or sigmoid reads. ``warnings`` say why the metrics may mean nothing, ``doubts`` name outputs
-    that are to be verified.
+    Attributes:
+        metrics: Values by name.
+        samples: Number of samples.
+        outputs: The outputs, for comparison with another model's; None for a model that was itself compared.
+        notes: What is worth knowing.
+        logits: Whether some outputs are the inputs of a last softmax or sigmoid.
+        warnings: Why the metrics may mean nothing.
+        doubts: Outputs to verify.
     """
 
     metrics: dict[str, float | None]
@@ -126,10 +150,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a model that a step changed was kept, by output SQNR in dB on samples set apart; None: nobody judged.
+    """Whether acceptance kept a model that a step changed.
 
-    ``agreement`` is the top-1 agreement that margins let expect, in percent before and after, where the output has
-    classes. ``skipped`` names the layers that the step left as they were, and says why.
+    Attributes:
+        step: The step.
+        kept: Whether the changed model was kept.
+        before: Output SQNR on the holdout in dB, without the step; None if nothing was judged.
+        after: The same with the step.
+        skipped: Layers that the step left as they were, and why.
+        agreement: Expected top-1 agreement in percent before and after, if the output has classes.
     """
 
     step: str
@@ -141,7 +170,7 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """What was decided, and why, in words."""
+        """The decision and its reason, in words."""
         if self.before is None:
             text = f"{self.step} was kept unseen: there was nothing to judge it by"
         elif self.after is None:
@@ -158,7 +187,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Promotion:
-    """The registered model that a run adds a version to, and why its alias does not move to it; no reasons: it does."""
+    """The registered model that a run adds a version to. ``reasons``, if any, say why its alias does not move."""
 
     name: str
     alias: str
@@ -166,7 +195,7 @@ class Promotion:
 
     @property
     def note(self) -> str:
-        """The same in words."""
+        """The promotion in words."""
         if not self.reasons:
             return f"registered as {self.name}, alias {self.alias}"
         return f"registered as {self.name} without the alias {self.alias}: {'; '.join(self.reasons)}"
@@ -174,7 +203,7 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Stage:
-    """The task runs of one step: ``state`` is Cached when none of them had to be executed."""
+    """The task runs of one step; ``state`` is Cached if none of them was executed."""
 
     name: str
     seconds: float
@@ -187,12 +216,12 @@ class Stage:
 class Report:
     """What a run did and found; written as ``report.json``.
 
-    ``metrics`` has an entry ``float`` and one ``int8``: accuracies and agreement in percent, ``sqnr_db`` in dB,
-    ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files. ``tuned_layers`` tell the
-    error of each before and after layer-wise tuning, in units of its output's variance. ``layers`` tell of each layer,
-    in topological order, ``sqnr_db`` after each step, and the noise and its parts in units of the signal's energy;
-    ``quantizer_list`` what each quantizer is (see ``algorithms.quantizers``). ``promotion``: None if not registered.
-    ``warnings`` come before all else: why the figures may mean nothing.
+    ``metrics`` has the entries ``float`` and ``int8``: accuracy and agreement in percent, ``sqnr_db`` in dB,
+    ``latency_ms``, ``throughput_fps``. ``sizes`` are bytes of the .bin and .xml files. ``tuned_layers`` has the error
+    of each layer before and after tuning, in units of its output's variance. ``layers`` has for each layer, in
+    topological order, ``sqnr_db`` after each step, and the noise and its parts in units of the signal's energy.
+    ``quantizer_list`` describes each quantizer (see ``algorithms.quantizers``). ``promotion`` is None if nothing is
+    registered. ``warnings`` say why the figures may mean nothing; readers see them first.
     """
 
     model: str
@@ -213,7 +242,11 @@ class Report:
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Dotted keys and plain values of a configuration, as parameters."""
+    """Dotted keys and plain values of a configuration, as MLflow's parameters.
+
+    Args:
+        config: A frozen dataclass of options.
+    """
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:

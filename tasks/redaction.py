@@ -1,8 +1,8 @@
-"""Secrets, like passwords and tokens: what is kept, shown or handed to others has a placeholder for each.
+"""Secrets, such as passwords and tokens: whatever is kept, shown or handed on has placeholders in their place.
 
-:func:`hidden` takes them out of settings, :func:`revealed` puts them back for whoever calls a server or a user's
-function with them, :func:`redacted` takes them out of texts that others wrote. Processes that this one starts know them
-from the environment, never from arguments or files.
+:func:`hidden` replaces secrets in settings, :func:`revealed` puts them back for a server or a user's function, and
+:func:`redacted` replaces them in texts of other programs. Child processes get the secrets by the environment, never by
+arguments or files.
 """
 
 import json
@@ -21,7 +21,7 @@ _PAIRS = {"apikey", "accesskey", "accountkey", "privatekey", "sharedkey", "auths
 _OF_QUERIES = {"sig", "signature", "key"}
 _FOLDERS = ("PWD", "OLDPWD")  # of the environment
 _PLACES = {"file", "path", "dir", "folder", "url", "uri"}
-# In an address: what stands behind the user's name, a name as long as a token, values of its query.
+# In an address: the password, a user name as long as a token, values of the query.
 _PASSWORD = re.compile(r"(?<=://)(?P<before>[^\s/?#@:'\"]*:)(?P<secret>[^\s'\"]+)(?=@)")
 _WHOLE_ADDRESS = re.compile(r"^(?P<before>['\"]?[\w.+-]+://[^\s/?#@:]*:)(?P<secret>.+)(?=@)", re.DOTALL)
 _USER = re.compile(r"(?<=://)(?P<before>)(?P<secret>[^\s/?#@:'\"]{20,})(?=@)")
@@ -30,25 +30,37 @@ _QUERY = re.compile(r"(?P<before>[?&;](?P<name>[\w.-]+)=)(?P<secret>[^\s&;#'\"]+
 _SETTING = re.compile(
     r"(?P<before>(?P<name>[\w.-]+)['\"]?\s*[=:]\s*)(?P<secret>\$\{[^}]*\}|'[^']*'|\"[^\"]*\"|[^\s,{}\[\]&'\"]+)"
 )
-# Shorter ones are no more than letters in a text; those up to _WORD are taken for one only as whole words.
+# Shorter secrets would match anywhere in a text; those up to _WORD characters match only as whole words.
 _SHORTEST, _WORD = 4, 7
-# The least number that may be a secret; True and indices are not.
+# The least number that may be a secret; True and indices are none.
 _LEAST = 1000
 
-# The secrets by placeholder, and how each may be written.
+# The secrets by placeholder, and the spellings of each.
 _known: dict[str, Any] = {}
 _spellings: dict[str, str] = {}
 
 
 def is_secret(key: str) -> bool:
-    """Whether a key, or an environment variable, by its name holds a secret."""
+    """Whether the name of a key, or of an environment variable, says that its value is secret.
+
+    Args:
+        key: The name.
+
+    Example:
+        >>> is_secret("dataset.arguments.password"), is_secret("dataset.path")
+        (True, False)
+    """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", key.rpartition(".")[2])]
     named = _WORDS & {*words} or _PAIRS & {*words} or _PAIRS & {a + b for a, b in pairwise(words)}
     return bool(named) and words[-1] not in _PLACES
 
 
 def learn(secrets: Mapping[str, Any]) -> None:
-    """Know secrets by their placeholders, as another process found them."""
+    """Remember secrets and their placeholders that another process found.
+
+    Args:
+        secrets: Secrets by placeholder.
+    """
     for placeholder, secret in secrets.items():
         _known[placeholder] = secret
         text = str(secret)
@@ -58,12 +70,17 @@ def learn(secrets: Mapping[str, Any]) -> None:
 
 
 def known() -> dict[str, Any]:
-    """The secrets by their placeholders."""
+    """The secrets by placeholder."""
     return dict(_known)
 
 
 def hidden(value: Any, key: str = "") -> Any:
-    """Settings with placeholders for what is secret by its key, or as a part of an address."""
+    """Settings in which placeholders replace secrets: values of secret keys, and parts of addresses.
+
+    Args:
+        value: A setting, or nested dictionaries and lists of settings.
+        key: The name of the setting.
+    """
     if isinstance(value, dict):
         return {name: hidden(each, str(name)) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -74,7 +91,11 @@ def hidden(value: Any, key: str = "") -> Any:
 
 
 def revealed(value: Any) -> Any:
-    """The same with the secrets in their places."""
+    """Settings in which the secrets replace their placeholders.
+
+    Args:
+        value: What :func:`hidden` returned.
+    """
     if isinstance(value, dict):
         return {name: revealed(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -85,7 +106,15 @@ def revealed(value: Any) -> Any:
 
 
 def redacted(text: str) -> str:
-    """A text of others without the secrets, however they are written in it."""
+    """A text without secrets, in whichever spelling they occur.
+
+    Args:
+        text: Text of another program, such as a message.
+
+    Example:
+        >>> redacted("cannot open https://me:open-sesame@example.com/data").count("open-sesame")
+        0
+    """
     for spelled in sorted(_spellings, key=len, reverse=True):
         if spelled in text:
             edges = (r"(?<!\w)", r"(?!\w)") if len(spelled) <= _WORD else ("", "")
@@ -94,14 +123,23 @@ def redacted(text: str) -> str:
 
 
 def redacted_word(word: str) -> str:
-    """A word of the command line whose grammar is not known, without what looks like a secret."""
+    """A word of an unparsed command line, without what looks like a secret.
+
+    Args:
+        word: The word, perhaps ``key=value``.
+    """
     key, sign, value = word.partition("=")
     word = f"{key}{sign}{_without(value, _WHOLE_ADDRESS)}"
     return _without_addresses(_without(word, _SETTING, is_secret))
 
 
 def forgotten(value: Any, key: str = "") -> Iterator[str]:
-    """Dotted keys of placeholders that stand for nothing: somebody typed what was shown."""
+    """Dotted keys whose placeholder stands for no known secret: the user copied a value that was shown.
+
+    Args:
+        value: A setting, or nested dictionaries of settings.
+        key: The name of the setting.
+    """
     if isinstance(value, dict):
         for name, each in value.items():
             yield from forgotten(each, f"{key}.{name}" if key else str(name))
@@ -110,7 +148,7 @@ def forgotten(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _learn_environment() -> None:
-    """Know what the environment holds: secrets of libraries, all alike, and those of the process that started us."""
+    """Remember the secrets in the environment: those of libraries, and those of the process that started this one."""
     inherited = json.loads(os.environ.pop(_ENVIRONMENT, "{}"))
     for name, value in dict(os.environ).items():
         hidden(value, "" if name in _FOLDERS else name)
@@ -150,7 +188,7 @@ def _placeholder(secret: Any) -> str:
 
 
 class _Stream:
-    """A stream without secrets in what is written to it."""
+    """A stream that redacts what is written to it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -168,7 +206,7 @@ class _Stream:
 
 
 def redact_output() -> None:
-    """From now on nothing that this process prints has a secret, whichever library prints it."""
+    """Redact everything that this process prints from now on, whichever library prints it."""
     for name in ("stdout", "stderr"):
         if not isinstance(getattr(sys, name), _Stream):
             setattr(sys, name, _Stream(getattr(sys, name)))

@@ -1,1 +1,1 @@
-"""What steps stand on: the cache, the artifact store, locks, folders that are whole or not there, helper processes."""
+"""What steps are built on: the cache, the artifact store, locks, atomic folders, helper processes."""

@@ -1,4 +1,4 @@
-"""Content-addressed files: models and arrays by the sha256 of their bytes, whole or not there at all."""
+"""Content-addressed files: models and arrays named by the sha256 of their bytes, complete or absent."""
 
 import errno
 import hashlib
@@ -36,12 +36,17 @@ _ABANDONED_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Store:
-    """The artifacts below ``root``. Equal content has one digest, so two processes may put it at the same time."""
+    """The artifacts below ``root``. Equal content has one digest, so two processes may store it at the same time."""
 
     root: Path
 
     def put_model(self, model: ov.Model, name: str) -> ModelRef:
-        """Save a model as IR, weights as they are (nothing is compressed to f16)."""
+        """The reference to a model, saved as IR. Weights keep their precision (nothing is compressed to f16).
+
+        Args:
+            model: The model.
+            name: What people call it; no part of the digest.
+        """
         with self._temporary("models") as folder:
             ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
             ref = ModelRef(name, _digest(*_model_files(folder)))
@@ -49,11 +54,22 @@ class Store:
         return ref
 
     def model_folder(self, ref: ModelRef) -> Path:
-        """The folder with ``model.xml`` and ``model.bin``."""
+        """The folder with ``model.xml`` and ``model.bin``.
+
+        Args:
+            ref: A model in the store.
+        """
         return self._folder(ref)
 
     def open_model(self, ref: ModelRef) -> ov.Model:
-        """Read a model back; the caller may change it. Raises OSError if its files are gone or damaged."""
+        """A model from the store; the caller may change it.
+
+        Args:
+            ref: A model in the store.
+
+        Raises:
+            OSError: Its files are gone or damaged.
+        """
         folder = self.model_folder(ref)
         try:
             return ov.Core().read_model(folder / "model.xml")
@@ -65,7 +81,14 @@ class Store:
             raise OSError(errno.EIO, "damaged; the next run makes it again", str(folder)) from failure
 
     def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ArraysRef:
-        """Save named arrays of numbers; raises ValueError for one that holds something else."""
+        """The reference to named arrays, saved as safetensors.
+
+        Args:
+            arrays: Arrays of numbers by name, any shape.
+
+        Raises:
+            ValueError: An array holds something other than numbers.
+        """
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"array {name!r} is of type {array.dtype}: only numbers can be stored")
@@ -78,19 +101,35 @@ class Store:
         return ref
 
     def open_arrays(self, ref: ArraysRef) -> dict[str, NDArray[Any]]:
-        """Read arrays back, in the order they were put."""
+        """All arrays of a file, in the order in which they were stored.
+
+        Args:
+            ref: Arrays in the store.
+        """
         return dict(self.read_arrays(ref))
 
     def arrays_file(self, ref: ArraysRef) -> Path:
-        """The ``.safetensors`` file."""
+        """The ``.safetensors`` file.
+
+        Args:
+            ref: Arrays in the store.
+        """
         return self._folder(ref) / _ARRAYS
 
     def read_arrays(self, ref: ArraysRef) -> Mapping[str, NDArray[Any]]:
-        """Arrays that are read one by one, each time they are asked for."""
+        """The arrays of a file; each is read whenever it is asked for.
+
+        Args:
+            ref: Arrays in the store.
+        """
         return _StoredArrays(self.arrays_file(ref))
 
     def is_intact(self, ref: ModelRef | ArraysRef) -> bool:
-        """Whether the files are there, can be read and still have the digest they were stored under."""
+        """Whether the files can be read and still have the digest under which they were stored.
+
+        Args:
+            ref: An artifact.
+        """
         folder = self._folder(ref)
         files = _model_files(folder) if isinstance(ref, ModelRef) else (folder / _ARRAYS,)
         try:
@@ -99,7 +138,11 @@ class Store:
             return False
 
     def discard(self, ref: ModelRef | ArraysRef) -> None:
-        """Remove what is left of a damaged artifact, so that it can be made again."""
+        """Remove what is left of a damaged artifact, so that its step can make it again.
+
+        Args:
+            ref: An artifact.
+        """
         remove(self._folder(ref))
 
     def _folder(self, ref: ModelRef | ArraysRef) -> Path:
@@ -126,7 +169,7 @@ class Store:
 
 @contextmanager
 def _told_by_python(folder: Path) -> Iterator[None]:
-    """Raise OSError for what OpenVINO and safetensors say in words of their own: that they could not write."""
+    """Raise OSError where OpenVINO or safetensors fail to write with an error of their own."""
     try:
         yield
     except (RuntimeError, SafetensorError) as failure:
@@ -138,16 +181,16 @@ def _told_by_python(folder: Path) -> Iterator[None]:
 
 
 def _why_not_written(folder: Path) -> int:
-    """The limit of file sizes (ulimit -f), if there is one and more room than it allows a file; else a full disk."""
+    """The errno: EFBIG if a limit of file sizes (ulimit -f) is below the free space of the disk, else ENOSPC."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     limited = limit != resource.RLIM_INFINITY and shutil.disk_usage(folder).free > limit
     return errno.EFBIG if limited else errno.ENOSPC
 
 
 class _StoredArrays(Mapping[str, NDArray[Any]]):
-    """The arrays of a file.
+    """The arrays of a file, read one by one.
 
-    Read piece by piece: the library's own reader maps the file, and what it maps counts as memory of the process.
+    The library's own reader maps the whole file, and the mapping counts as memory of the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -187,7 +230,11 @@ class _StoredArrays(Mapping[str, NDArray[Any]]):
 
 
 def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
-    """Every reference inside a value made of dataclasses, tuples, lists and dicts."""
+    """Every reference inside a value.
+
+    Args:
+        value: Dataclasses, tuples, lists and dictionaries, nested.
+    """
     if isinstance(value, ModelRef | ArraysRef):
         yield value
     elif is_dataclass(value):
@@ -202,7 +249,11 @@ def referenced(value: Any) -> Iterator[ModelRef | ArraysRef]:
 
 
 def file_identity(*paths: Path) -> str:
-    """What tells changed files and folders from unchanged ones without reading them: paths, sizes and times."""
+    """A text that changes when files or folders change, found without reading them: paths, sizes and times.
+
+    Args:
+        *paths: Files or folders.
+    """
     hasher = hashlib.sha256()
     for path in paths:
         hasher.update(os.fsencode(path.resolve()))

@@ -1,7 +1,7 @@
-"""Folders that are whole or not there at all: filled beside their place, then put into it by a single rename.
+"""Folders that are complete or absent: filled beside their place, then put into it by a single rename.
 
-A folder that is being filled is locked. The kernel lets go of the lock when the process dies, however it dies, so what
-a killed run left behind is told from what another run is filling right now.
+A process locks the folder that it fills. The kernel releases the lock when the process dies, so an unlocked folder is
+the remains of a killed run, and a locked one belongs to a run that still works.
 """
 
 import ctypes
@@ -16,13 +16,18 @@ from pathlib import Path
 from secrets import token_hex
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# From the creation of a folder to its lock.
+# The longest time between the creation of a folder and its lock.
 _GRACE_SECONDS = 2.0
 
 
 @contextmanager
 def staged(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new, empty folder in ``parent``. What still lies under its name at the end is removed."""
+    """A new, empty, locked folder. It is removed at the end unless it was renamed.
+
+    Args:
+        parent: Where to create it.
+        prefix: How its name begins.
+    """
     folder = parent / f"{prefix}{token_hex(4)}"
     folder.mkdir()
     try:
@@ -34,7 +39,11 @@ def staged(parent: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let others see, by :func:`is_locked`, that a process works in a folder."""
+    """Lock a folder, so that :func:`is_locked` tells other processes that this one works in it.
+
+    Args:
+        folder: An existing folder.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # a network file system that cannot lock folders
@@ -45,7 +54,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def abandoned(parent: Path, prefix: str, seconds: float = _GRACE_SECONDS) -> list[Path]:
-    """Folders of :func:`staged` whose process is gone and that nobody touched for so many seconds."""
+    """Folders of :func:`staged` whose process has ended and that nobody touched lately.
+
+    Args:
+        parent: Where to look.
+        prefix: How their names begin.
+        seconds: How long nobody touched them, at least.
+    """
     return [path for path in parent.glob(f"{prefix}*") if _is_untouched(path, seconds) and not is_locked(path)]
 
 
@@ -57,7 +72,14 @@ def _is_untouched(path: Path, seconds: float) -> bool:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made unless it is there. Raises OSError, also for what stands in its place, which is left alone."""
+    """The folder, created unless it exists.
+
+    Args:
+        folder: Its path.
+
+    Raises:
+        OSError: It cannot be created, or a file of that name exists (NotADirectoryError); the file stays.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as failure:
@@ -68,7 +90,11 @@ def make_folder(folder: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove what lies under a name, be it a file, a link or a folder of files, as far as that is allowed."""
+    """Remove a file, a link or a whole folder, as far as permissions allow.
+
+    Args:
+        path: What to remove; it may be absent.
+    """
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
@@ -78,7 +104,15 @@ def remove(path: Path) -> None:
 
 
 def exchange(first: Path, second: Path) -> None:
-    """Let two folders change places in one step. Raises OSError where the system or the file system cannot."""
+    """Exchange two folders in one step.
+
+    Args:
+        first: A folder.
+        second: Another one on the same file system.
+
+    Raises:
+        OSError: The operating system or the file system cannot do it.
+    """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         raise OSError("renameat2 is not there")
@@ -88,7 +122,11 @@ def exchange(first: Path, second: Path) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process works in a folder; False where there is none."""
+    """Whether a process works in a folder; False if there is no folder.
+
+    Args:
+        folder: Its path.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

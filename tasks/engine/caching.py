@@ -1,10 +1,10 @@
 """The one cache policy of all steps: equal inputs, equal code and equal libraries give the stored result.
 
 A key holds the step's name, its arguments and a digest of every module of ``tasks`` that the step imports, directly
-or not: Prefect's own TASK_SOURCE sees the lines of the step alone and would serve stale results. Comments and
-docstrings do not count. Nor does the code that reads samples: what it reads is known by content (see
-:class:`~tasks.records.DatasetRef`). Where and how a run works (:class:`~tasks.records.Runtime`) is left out. A result
-whose artifact was deleted or damaged is forgotten before Prefect looks, so that the step runs again.
+or not. (Prefect's own TASK_SOURCE covers only the lines of the step and would serve stale results.) Comments and
+docstrings do not count, nor does the code that reads samples: :class:`~tasks.records.DatasetRef` has the digests of
+their content. :class:`~tasks.records.Runtime`, where and how a run works, is left out. A result whose artifact was
+deleted or damaged is forgotten before Prefect looks it up, so the step runs again.
 """
 
 import ast
@@ -32,7 +32,7 @@ from tasks.records import Runtime
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = ("openvino", "numpy")
-# What it gives is told by digests among a step's arguments.
+# Their results enter the key as digests among a step's arguments.
 _BY_CONTENT = "tasks.data.source"
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -41,10 +41,12 @@ R = TypeVar("R")
 
 
 def step(function: Callable[P, R]) -> Task[P, R]:
-    """Make a Prefect task of a function whose results are cached across runs and processes.
+    """A Prefect task whose results are cached across runs and processes.
 
-    Of processes that want the same result at once, one works for it and the others wait.
-    The function takes ``runtime: Runtime`` and otherwise only values that travel (see ``records``), and returns one.
+    If several processes want the same result at once, one computes it and the others wait.
+
+    Args:
+        function: Takes ``runtime: Runtime`` and values of ``records``, and returns such a value.
     """
     return task(
         name=function.__name__,
@@ -57,7 +59,11 @@ def step(function: Callable[P, R]) -> Task[P, R]:
 
 
 def results_folder(home: Path) -> Path:
-    """Where Prefect keeps the results of steps."""
+    """The folder in which Prefect keeps the results of steps.
+
+    Args:
+        home: Home of caches, store and database.
+    """
     return home / "results"
 
 
@@ -69,7 +75,12 @@ def _healed_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
 
 
 def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
-    """``<step>-<sha256>`` of everything that determines a step's result."""
+    """``<step>-<sha256>``, over everything that determines a step's result.
+
+    Args:
+        function: The step's function.
+        inputs: All arguments by name.
+    """
     arguments = {name: value for name, value in inputs.items() if not isinstance(value, Runtime)}
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     text = json.dumps([arguments, code_digest(function.__module__), libraries], default=_plain, sort_keys=True)
@@ -77,19 +88,35 @@ def cache_key(function: Callable[..., Any], inputs: dict[str, Any]) -> str:
 
 
 def step_key(step: Task[..., Any], inputs: dict[str, Any]) -> str:
-    """The key of a step with these arguments, given by name; those left out have their defaults."""
+    """The cache key of a step.
+
+    Args:
+        step: The step.
+        inputs: Arguments by name; defaults are filled in.
+    """
     bound = inspect.signature(step.fn).bind(**inputs)
     bound.apply_defaults()
     return cache_key(step.fn, bound.arguments)
 
 
 def is_known(step: Task[..., Any], inputs: dict[str, Any]) -> bool:
-    """Whether a step with these arguments has a stored result. It may still prove damaged."""
+    """Whether a step has a stored result for these arguments; the result may still turn out damaged.
+
+    Args:
+        step: The step.
+        inputs: Arguments by name; defaults are filled in.
+    """
     return (results_folder(inputs["runtime"].home) / step_key(step, inputs)).is_file()
 
 
 def forget_damaged(key: str, store: Store, results: Path) -> None:
-    """Drop a cached result that cannot be served: unreadable, another step's, or naming an artifact that is damaged."""
+    """Delete a cached result that cannot be served: unreadable, another step's, or with a damaged artifact.
+
+    Args:
+        key: The cache key.
+        store: The store of its artifacts.
+        results: Folder of the results.
+    """
     record = results / key
     if not record.is_file():
         if record.is_symlink() or record.is_dir():  # Prefect could neither read nor replace it
@@ -97,7 +124,7 @@ def forget_damaged(key: str, store: Store, results: Path) -> None:
         return
     try:
         found = get_result_store().read(key)
-        if Path(found.metadata.storage_key or "").name != key:  # the folder may have moved, the record may not
+        if Path(found.metadata.storage_key or "").name != key:  # the folder may have moved since
             raise ValueError("a record of another step")
         damaged = [ref for ref in referenced(found.result) if not store.is_intact(ref)]
     except Exception:  # noqa: BLE001 - whatever makes a record unreadable, the step runs again
@@ -111,7 +138,11 @@ def forget_damaged(key: str, store: Store, results: Path) -> None:
 
 @cache
 def code_digest(module: str) -> str:
-    """sha256 over the code of a module and of all modules of ``tasks`` that it imports, directly or not."""
+    """The sha256 of the code of a module and of all modules of ``tasks`` that it imports, directly or not.
+
+    Args:
+        module: Dotted name.
+    """
     hasher = hashlib.sha256()
     for path in sorted(_import_closure(module)):
         hasher.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + _read(path).code)
@@ -120,7 +151,7 @@ def code_digest(module: str) -> str:
 
 @dataclass(frozen=True)
 class _Module:
-    """What a file of ``tasks`` imports of ``tasks``, and its code without comments and docstrings."""
+    """The modules of ``tasks`` that a file imports, and its code without comments and docstrings."""
 
     imports: tuple[str, ...]
     code: bytes
@@ -163,7 +194,7 @@ def _module_path(module: str) -> Path | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON for what it does not know: a dataclass with its type's name, so that two types never share a key."""
+    """A value as JSON: dataclasses keep the name of their type, so that two types never share a key."""
     if is_dataclass(value):
         return {
             "": type(value).__name__,

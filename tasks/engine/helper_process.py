@@ -1,6 +1,6 @@
-"""A process that answers: it gets lines of JSON and gives a line of JSON back for each.
+"""Helper processes: each reads lines of JSON from its input and answers each with a line of JSON.
 
-:func:`answer_once` is for the process itself, the rest for whoever asks.
+:func:`answer_once` runs in the helper itself; the rest is for its parent.
 """
 
 import json
@@ -14,12 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-# From the end of its output to the end of a process.
+# Seconds that a process may take to end after its output has ended.
 _END_SECONDS = 10
 
 
 def how_it_ended(code: int, said: str) -> str:
-    """How a process ended: by which signal, or what it said last."""
+    """How a process ended, in words: by which signal, or what it printed last.
+
+    Args:
+        code: Its return code; the negative number of a signal if one killed it.
+        said: What it printed as errors.
+    """
     if code < 0:
         name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
         return f"the process was ended by {name}{', as for want of memory' if name == 'SIGKILL' else ''}"
@@ -28,7 +33,13 @@ def how_it_ended(code: int, said: str) -> str:
 
 
 def ask_once(command: Sequence[str], environment: Mapping[str, str], question: Any) -> dict[str, Any]:
-    """The answer of a process that is for this question alone (see :func:`answer_once`); ``error`` where it died."""
+    """The answer of a process that is started for one question; ``error`` says how it died, if it did.
+
+    Args:
+        command: Starts a process that calls :func:`answer_once`.
+        environment: Its environment variables.
+        question: Any JSON value.
+    """
     process = LineProcess(command, environment)
     try:
         return process.ask(question)
@@ -37,7 +48,11 @@ def ask_once(command: Sequence[str], environment: Mapping[str, str], question: A
 
 
 def answer_once(answer: Callable[[Any], dict[str, Any]]) -> NoReturn:
-    """Be the process that :func:`ask_once` starts. It ends when its parent does, whatever it is doing then."""
+    """Answer the question of :func:`ask_once` and exit. The process also exits as soon as its parent does.
+
+    Args:
+        answer: From the question to the answer, a JSON object.
+    """
     question = json.loads(sys.stdin.readline())
 
     def watch() -> None:
@@ -50,14 +65,14 @@ def answer_once(answer: Callable[[Any], dict[str, Any]]) -> NoReturn:
     answers, sys.stdout = sys.stdout, sys.stderr
     answers.write(json.dumps(answer(question)) + "\n")
     answers.flush()
-    os._exit(0)  # all is written: taking a thousand modules apart would keep the user waiting
+    os._exit(0)  # everything is written: a regular exit would unload a thousand modules while the user waits
 
 
 class LineProcess:
-    """It never sees Ctrl-C, and ends when its input does.
+    """A process that answers many questions, in order. It ignores Ctrl-C and ends when its input does.
 
-    A process that ended by itself is started anew, and asked once more what it did not answer: ``notice`` is told how
-    the first one ended. Without a ``notice`` it is not. ``died`` tells that the last question got no answer at all.
+    If the process dies with a question unanswered, and ``notice`` is given, a new process is started and asked again;
+    ``notice`` hears how the first one ended. ``died`` says whether the last question got no answer at all.
     """
 
     def __init__(
@@ -81,14 +96,23 @@ class LineProcess:
         )
 
     def ask(self, question: Any) -> dict[str, Any]:
-        """The answer; of a process that died, ``error`` says how."""
+        """The answer; if the process died, its ``error`` says how.
+
+        Args:
+            question: Any JSON value.
+        """
         answers: list[dict[str, Any]] = []
         self.tell(question, answers.append)
         self.collect()
         return answers[0]
 
     def tell(self, question: Any, receive: Callable[[dict[str, Any]], object]) -> None:
-        """Ask and do not wait: the answer goes to ``receive`` when it is collected, before the next question."""
+        """Ask without waiting. ``receive`` gets the answer when it is collected, at the latest before the next question.
+
+        Args:
+            question: Any JSON value.
+            receive: Gets the answer.
+        """
         self.collect()
         line = json.dumps(question, default=str) + "\n"
         self._due.append((line, receive))
@@ -108,7 +132,7 @@ class LineProcess:
             self._process.stdin.flush()
 
     def collect(self) -> None:
-        """Wait for the answer that is due, if there is one."""
+        """Wait for the outstanding answer, if there is one."""
         while self._due:
             line, receive = self._due[0]
             answer = self._read()
@@ -117,12 +141,12 @@ class LineProcess:
                 self._send(line)
                 answer = self._read()
             self.died = answer is None
-            # Off the list only now: Ctrl-C while waiting leaves the answer due.
+            # Cleared only now: after Ctrl-C while waiting the answer is still outstanding.
             self._due.pop(0)
             receive({"error": self._end_of_it()} if answer is None else answer)
 
     def _read(self) -> dict[str, Any] | None:
-        """The next answer, None of a process that ended before it or in the midst of it."""
+        """The next answer; None if the process ended before it had written one in full."""
         assert self._process.stdout is not None  # noqa: S101 - for mypy
         line = self._process.stdout.readline()
         return json.loads(line) if line.endswith("\n") else None
@@ -136,8 +160,8 @@ class LineProcess:
         return how_it_ended(code, self._complaints.read())
 
     def end(self) -> None:
-        """Kill it: what it was asked it has answered."""
+        """Kill the process; it has answered what it was asked."""
         self._process.kill()
-        # Closing the pipe writes what the process did not live to read.
+        # Closing the pipe flushes what the process never read.
         with suppress(BrokenPipeError), self._process, self._complaints:
             pass

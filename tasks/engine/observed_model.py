@@ -1,4 +1,4 @@
-"""What steps that observe tensors share: the model with its observed, compiled once a process, and the samples."""
+"""What steps that observe tensors share: the model with its observers, compiled once a process, and the samples."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,7 +17,15 @@ from tasks.records import DatasetRef, Execution, ModelRef, Runtime
 def open_observed(
     model: ModelRef, observations: tuple[Observation, ...], shard: DatasetRef, execution: Execution, runtime: Runtime
 ) -> tuple[ObservedModel, Iterator[Sample]]:
-    """The tapped model, and the samples of a shard, each read when it is needed."""
+    """The model with its observers, and the samples of a shard, each read when it is needed.
+
+    Args:
+        model: A model in the store.
+        observations: What to observe of which tensors.
+        shard: The samples.
+        execution: How samples are inferred.
+        runtime: Where and how the run works.
+    """
     samples, opened = open_source(shard.source), _opened(runtime.home, model)
     names = input_names(opened)
     first = samples.load(shard.indices[0], names)
@@ -28,7 +36,7 @@ def open_observed(
 
 @lru_cache(maxsize=1)
 def _opened(home: Path, model: ModelRef) -> Any:
-    """The model as it is stored, which nobody may change."""
+    """The model as it is stored; nobody may change it."""
     return Store(home).open_model(model)
 
 

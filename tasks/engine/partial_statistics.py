@@ -1,8 +1,8 @@
-"""Rows of samples that an earlier run collected: a shard that begins with the same samples is not inferred again.
+"""Rows of samples that an earlier run collected: a shard that begins with the same samples does not infer them again.
 
-The result of a shard is cached as a whole by its step. But the last shard of a subset is rarely full: when the subset
-grows it becomes longer, when it shrinks, shorter. So each shard also leaves a note, found by what was collected
-(``key``) and by its first sample: which samples it holds, and where its arrays are.
+The step of a shard caches its result as a whole. But the last shard of a subset is rarely full: it grows or shrinks
+with the subset. So each shard also leaves a record, found by what was collected (``key``) and by its first sample. The
+record says which samples the shard holds and where its arrays are.
 """
 
 import json
@@ -25,10 +25,13 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def complete_shard(store: Store, key: str, digests: tuple[str, ...], collect: Callable[[int], Arrays]) -> ArraysRef:
-    """Arrays with one row a sample for the samples of ``digests``, stored.
+    """The stored arrays of a shard, one row a sample; the same bytes whatever was collected before.
 
-    ``collect(start)`` infers the samples from ``start`` on; it is called for what no earlier shard has. The rows are
-    the same to the bit, whatever was known before.
+    Args:
+        store: The artifact store.
+        key: Identifies what is collected.
+        digests: The samples, in order.
+        collect: Infers the samples from this place on, which no earlier shard has, and returns their rows.
     """
     folder = store.root / "shards" / key / digests[0]
     known, count = _longest(store, folder, digests)
@@ -42,16 +45,18 @@ def complete_shard(store: Store, key: str, digests: tuple[str, ...], collect: Ca
 
 
 def open_statistics(store: Store, groups: Sequence[Sequence[ArraysRef]]) -> Statistics:
-    """What the shards, in order, of each group of tensors hold; of a tensor of several groups, what the last one says.
+    """The statistics in the shards of all groups of tensors; a tensor is read when it is asked for.
 
-    A tensor is read from the store when it is asked for.
+    Args:
+        store: The artifact store.
+        groups: For each group of tensors its shards, in order. If groups share a tensor, the last one counts.
     """
     stacked: Any = (StackedStatistics([store.read_arrays(ref) for ref in shards]) for shards in reversed(groups))
     return ChainMap(*stacked)
 
 
 def _longest(store: Store, folder: Path, digests: tuple[str, ...]) -> tuple[Arrays, int]:
-    """The rows of the shard that has most of these samples in front, cut to those, and how many they are."""
+    """The rows of the shard that shares most leading samples, cut to these, and their number."""
     notes = sorted(_notes(folder, digests), key=lambda note: -note[0])
     for count, ref in notes:
         if count and store.is_intact(ref):

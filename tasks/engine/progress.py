@@ -1,4 +1,4 @@
-"""One progress bar on the terminal while a stage lasts: the flow opens it, the step that does the work moves it."""
+"""One progress bar on the terminal: the flow opens it, the step that does the work advances it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +11,20 @@ _current: ContextVar[Callable[[], None] | None] = ContextVar("current", default=
 
 
 def advance_by_one() -> Callable[[], None]:
-    """What a step calls after each sample, from any thread; it does nothing where no bar is open."""
+    """The function that a step calls after each sample, from any thread. Without an open bar it does nothing."""
     return _current.get() or (lambda: None)
 
 
 @contextmanager
 def progress(console: Console, description: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Open a bar of ``total`` samples; it disappears in the end. Yields what sets the number of samples done."""
+    """Open a progress bar, which disappears at the end. Yields the function that sets the number of samples done.
+
+    Args:
+        console: The terminal.
+        description: Text beside the bar.
+        total: Number of samples.
+        shown: Whether the bar is drawn.
+    """
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     bar = Progress(
         TextColumn("{task.description:>22}"),

@@ -1,7 +1,7 @@
-"""Locks for Prefect's serializable isolation: of processes that want the same step, one runs it, the others wait.
+"""Locks for Prefect's serializable isolation: if several processes want the same step, one runs it and the others wait.
 
-They are kernel locks on files. Prefect's own ones outlive a process that is killed, and whoever wants them next waits
-for ever.
+They are kernel locks on files. Prefect's own locks outlive a process that is killed, and the next process would wait
+forever.
 """
 
 import asyncio
@@ -22,24 +22,31 @@ _POLL_SECONDS = 0.05
 
 
 class FileLocks(LockManager):
-    """One file a key, in ``locks`` beside the results of steps."""
+    """One file per key, in ``locks`` beside the results of steps."""
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[str, int]] = {}
         self._mutex = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FileLocks":
-        """Policies are copied; open files are not."""
+        """Copies of a policy share the open files."""
         return FileLocks()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Policies travel to other processes; open files do not."""
+        """A policy can be sent to another process, without its open files."""
         return FileLocks, ()
 
     def acquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
-        """Wait for the lock; False after ``acquire_timeout`` seconds. It is held until it is released, or for life."""
+        """Wait for the lock; returns False if the time is over first. The lock is held until its release or for life.
+
+        Args:
+            key: The cache key.
+            holder: Who wants it.
+            acquire_timeout: Most seconds to wait; None waits forever.
+            hold_timeout: Not used: the kernel releases the lock of a dead process.
+        """
         del hold_timeout
         if self.is_lock_holder(key, holder):
             return True
@@ -54,11 +61,26 @@ class FileLocks(LockManager):
     async def aacquire_lock(
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
-        """The same from a coroutine."""
+        """The same as :meth:`acquire_lock`, from a coroutine.
+
+        Args:
+            key: The cache key.
+            holder: Who wants it.
+            acquire_timeout: Most seconds to wait; None waits forever.
+            hold_timeout: Not used.
+        """
         return await asyncio.to_thread(self.acquire_lock, key, holder, acquire_timeout, hold_timeout)
 
     def release_lock(self, key: str, holder: str) -> None:
-        """Let go of the lock. Raises ValueError if somebody else holds it."""
+        """Release the lock.
+
+        Args:
+            key: The cache key.
+            holder: Who acquired it.
+
+        Raises:
+            ValueError: Somebody else holds it.
+        """
         with self._mutex:
             if self._held.get(key, ("", 0))[0] != holder:
                 msg = f"{holder} does not hold the lock {key}"
@@ -67,12 +89,21 @@ class FileLocks(LockManager):
         os.close(file)
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
-        """Whether this process holds the lock under that name."""
+        """Whether this process holds the lock under that name.
+
+        Args:
+            key: The cache key.
+            holder: The name.
+        """
         with self._mutex:
             return self._held.get(key, ("", 0))[0] == holder
 
     def is_locked(self, key: str) -> bool:
-        """Whether anybody holds the lock."""
+        """Whether any process holds the lock.
+
+        Args:
+            key: The cache key.
+        """
         with self._mutex:
             if key in self._held:
                 return True
@@ -83,11 +114,21 @@ class FileLocks(LockManager):
             os.close(file)
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """Wait until nobody holds the lock; False after ``timeout`` seconds."""
+        """Wait until nobody holds the lock; returns False if the time is over first.
+
+        Args:
+            key: The cache key.
+            timeout: Most seconds to wait; None waits forever.
+        """
         return _until(lambda: not self.is_locked(key), timeout)
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """The same from a coroutine."""
+        """The same as :meth:`wait_for_lock`, from a coroutine.
+
+        Args:
+            key: The cache key.
+            timeout: Most seconds to wait; None waits forever.
+        """
         return await asyncio.to_thread(self.wait_for_lock, key, timeout)
 
     def _open(self, key: str) -> int:

@@ -1,6 +1,6 @@
-"""Speed measured by a process of its own: what kills it there, in a float model even, costs the run nothing else.
+"""Speed measured in a process of its own: if a model crashes it, the run goes on.
 
-``python -m tasks.engine.speed_process`` is that process (see ``line_process``).
+``python -m tasks.engine.speed_process`` is that process (see ``helper_process``).
 """
 
 import os
@@ -22,11 +22,20 @@ COMMAND = (sys.executable, "-P", "-m", "tasks.engine.speed_process")
 
 
 class UnmeasuredError(Exception):
-    """The process ended without an answer; says how."""
+    """The process ended without an answer; the message says how."""
 
 
 def measure_apart(models: Sequence[Path], sample: Sample, seconds: float) -> tuple[Speed, ...]:
-    """What :func:`~tasks.algorithms.speed.measure_speed` says there; UnmeasuredError where it does not live to tell."""
+    """The speed of models, measured in a process of its own (see :func:`~tasks.algorithms.speed.measure_speed`).
+
+    Args:
+        models: The .xml files.
+        sample: Arrays of all inputs, without batch axes.
+        seconds: How long to measure each model.
+
+    Raises:
+        UnmeasuredError: The process died.
+    """
     with TemporaryDirectory() as folder:
         arrays = Path(folder) / "sample.npz"
         np.savez(arrays, *sample.values())

@@ -1,8 +1,8 @@
-"""The files a user gets: all of them at once, and what lay in the folder before stays until then.
+"""The files of a run, put in place all at once; an earlier output stays complete until then.
 
-The new folder is filled beside the old one, which it then changes places with in one step; files of the user's own are
-in both. Where folders cannot change places (a mount point, the working directory, a parent that is not ours) the files
-are replaced one after the other, ``manifest.json`` last.
+A new folder is filled beside the old one and exchanged with it in one step; the user's own files are kept. Where
+folders cannot be exchanged (a mount point, the working directory, a parent without write permission), files are
+replaced one by one, ``manifest.json`` last.
 """
 
 import importlib.metadata
@@ -28,7 +28,15 @@ _PACKAGES = ("openvino-ptq-flow", "openvino", "numpy", "prefect", "hydra-core", 
 
 
 def require_writable(folder: Path, key: str = "output_dir") -> None:
-    """Raise InputError, naming the ``key``, unless files can be created in the folder. It is not created here."""
+    """Check that files can be created in a folder, without creating it.
+
+    Args:
+        folder: The folder.
+        key: The configuration key that names it, for the message.
+
+    Raises:
+        InputError: They cannot.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryFile(dir=os.path.realpath(there)):
@@ -42,7 +50,15 @@ def require_writable(folder: Path, key: str = "output_dir") -> None:
 
 
 def require_apart(folder: Path, inputs: Iterable[Path]) -> None:
-    """Raise InputError if a file that is to be written is one that the run reads."""
+    """Check that no file to be written is one that the run reads.
+
+    Args:
+        folder: Where files are written.
+        inputs: Files and folders that the run reads.
+
+    Raises:
+        InputError: A file is both.
+    """
     replaced = [folder / name for name in _FILES if (folder / name).exists()]
     for file in inputs:
         if file.exists() and any(file.samefile(each) for each in replaced):
@@ -53,7 +69,13 @@ def require_apart(folder: Path, inputs: Iterable[Path]) -> None:
 def describe_run(
     config: dict[str, Any], models: dict[str, ModelRef], datasets: dict[str, DatasetRef]
 ) -> dict[str, Any]:
-    """The manifest: all that is needed to repeat a run, with digests to tell whether it was the same."""
+    """The manifest: everything needed to repeat a run, with digests that tell whether a repetition was the same.
+
+    Args:
+        config: The configuration, nested.
+        models: Models by role.
+        datasets: Data sets by role.
+    """
     return {
         "models": {role: ref.digest for role, ref in models.items()},
         "samples": {role: {"indices": ref.indices, "digests": ref.digests} for role, ref in datasets.items()},
@@ -63,22 +85,40 @@ def describe_run(
 
 
 def stored_files(model: ModelRef, runtime: Runtime) -> tuple[Path, Path]:
-    """A model's files in the store, where no other run changes them."""
+    """A model's .xml and .bin file in the store, where no other run changes them.
+
+    Args:
+        model: A model in the store.
+        runtime: Has the home of the store.
+    """
     folder = Store(runtime.home).model_folder(model)
     return folder / "model.xml", folder / "model.bin"
 
 
 def file_sizes(model: ModelRef, runtime: Runtime) -> dict[str, int]:
-    """Bytes of a stored model's files, by suffix."""
+    """Bytes of a model's files, by suffix.
+
+    Args:
+        model: A model in the store.
+        runtime: Has the home of the store.
+    """
     return {file.suffix[1:]: file.stat().st_size for file in stored_files(model, runtime)}
 
 
 def write_output(
     folder: Path, model: ModelRef, report: Report, manifest: dict[str, Any], runtime: Runtime, page: str | None = None
 ) -> dict[str, str]:
-    """Write model, ``report.json``, ``report.html`` if there is a ``page``, ``manifest.json``.
+    """The texts by file name, after model, ``report.json``, ``report.html`` and ``manifest.json`` were written.
 
-    An earlier output stays until then. Returns the texts by file name: files in the folder may be another run's soon.
+    The texts are returned because another run may soon replace the files in the folder.
+
+    Args:
+        folder: Where to write; an earlier output is replaced at once.
+        model: The INT8 model.
+        report: The report.
+        manifest: See :func:`describe_run`.
+        runtime: Has the home of the store.
+        page: The page; None writes none.
     """
     texts = {"report.json": as_json(asdict(report)), "manifest.json": as_json(manifest)}
     if page is not None:
@@ -92,26 +132,40 @@ def write_output(
 
 
 def write_evaluation(folder: Path, content: dict[str, Any]) -> None:
-    """Write ``evaluation.json``."""
+    """Write ``evaluation.json``.
+
+    Args:
+        folder: Where to write.
+        content: What it says.
+    """
     with _in_place_of(folder) as staging:
         write_json(staging / "evaluation.json", content)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON."""
+    """Write a file of strict JSON.
+
+    Args:
+        path: The file.
+        content: Any JSON value.
+    """
     path.write_text(as_json(content), encoding="utf-8")
 
 
 def as_json(content: Any) -> str:
-    """Strict JSON; infinite numbers, which it does not have, become null."""
+    """A value as strict JSON; infinite numbers and NaN, which JSON lacks, become null.
+
+    Args:
+        content: Any JSON value.
+    """
     return json.dumps(_finite(content), indent=2, default=str, allow_nan=False) + "\n"
 
 
 @contextmanager
 def _in_place_of(folder: Path, stale: tuple[str, ...] = ()) -> Iterator[Path]:
-    """An empty folder, whose files take the place of those of the same names in ``folder`` once all are complete.
+    """An empty folder. Once it is filled, its files replace those of the same names in ``folder``.
 
-    Those called ``stale`` go then.
+    Files called ``stale`` are removed then.
     """
     require_writable(folder)
     folder = folder.resolve()
@@ -133,13 +187,13 @@ def _in_place_of(folder: Path, stale: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _is_movable(folder: Path) -> bool:
-    """Whether another folder may come in its place: nobody stands in it, and nothing in it is mounted."""
+    """Whether the folder can be exchanged for another: no process works in it, and nothing in it is mounted."""
     mounted = any(os.path.ismount(path) for path in (folder, *folder.iterdir()))
     return not mounted and not Path.cwd().is_relative_to(folder) and os.access(folder.parent, os.W_OK | os.X_OK)
 
 
 def _exchanged(staging: Path, folder: Path, stale: tuple[str, ...]) -> bool:
-    """Let the folders change places, with everything of the old one that was not written anew; False if impossible."""
+    """Exchange the folders and bring over what is not written anew; returns False if they cannot be exchanged."""
     new = {file.name for file in staging.iterdir()}
     try:
         os.chown(staging, folder.stat().st_uid, folder.stat().st_gid)
@@ -158,9 +212,9 @@ def _exchanged(staging: Path, folder: Path, stale: tuple[str, ...]) -> bool:
 
 
 def _bring_over(old: Path, folder: Path) -> None:
-    """Move what only the old folder has: folders, which cannot be in two places, and files that just came.
+    """Move what only the old folder has: its folders, and files that were created in the meantime.
 
-    Another run may tidy up the same: entries or the whole folder may be gone.
+    Another run may do the same at once, so entries or the whole folder may be gone.
     """
     for entry in old.glob("*"):
         if entry.name not in _FILES and not os.path.lexists(folder / entry.name):
@@ -169,7 +223,7 @@ def _bring_over(old: Path, folder: Path) -> None:
 
 
 def _flush(file: Path) -> None:
-    """Have the content on the disk before its name is."""
+    """Write the content to the disk before the file gets its name."""
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
 

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file without anything from outside, and the images for MLflow beside it."""
+"""The page of a report: one HTML file that loads nothing from outside, and its images for MLflow."""
 
 from dataclasses import asdict
 from functools import cache
@@ -22,7 +22,14 @@ _CARDS = {
 
 
 def render_page(report: Report, manifest: dict[str, Any], plots: ArraysRef, runtime: Runtime) -> str:
-    """The page. Everything that a user named is escaped; the drawings are our own."""
+    """The page as HTML. Everything that a user named is escaped.
+
+    Args:
+        report: The report.
+        manifest: See :func:`~tasks.output.files.describe_run`.
+        plots: Plots of ``draw_plots``.
+        runtime: Has the home of the store.
+    """
     arrays = Store(runtime.home).open_arrays(plots)
     drawn = {name: values.tobytes() for name, values in arrays.items() if name.endswith(".svg")}
     drawings = {name.removesuffix(".svg"): content.decode() for name, content in drawn.items()}
@@ -33,7 +40,12 @@ def render_page(report: Report, manifest: dict[str, Any], plots: ArraysRef, runt
 
 
 def plot_images(plots: ArraysRef, runtime: Runtime) -> dict[str, bytes]:
-    """The PNG files by name."""
+    """The PNG files by name.
+
+    Args:
+        plots: Plots of ``draw_plots``.
+        runtime: Has the home of the store.
+    """
     arrays = Store(runtime.home).open_arrays(plots)
     return {name: values.tobytes() for name, values in arrays.items() if name.endswith(".png")}
 
@@ -52,7 +64,7 @@ def _template() -> jinja2.Template:
 
 
 def _cards(report: Report) -> list[dict[str, str]]:
-    """The figures of the INT8 model, with those of the float one where it has them."""
+    """The figures of the INT8 model, beside those of the float model where it has them."""
     before, after = report.metrics["float"], report.metrics["int8"]
     cards = [
         {"label": label, "value": f"{_number(after[name])} {unit}", "float": _number(before.get(name))}
@@ -66,7 +78,7 @@ def _cards(report: Report) -> list[dict[str, str]]:
 
 
 def _steps(report: Report) -> list[str]:
-    """The steps that layers were analysed after."""
+    """The steps after which layers were analysed."""
     return list(dict.fromkeys(step for layer in report.layers for step in layer["steps"]))
 
 

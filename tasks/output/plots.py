@@ -1,6 +1,6 @@
-"""Plots of a run, by matplotlib: narrow enough for a phone, so that a desktop shows several side by side.
+"""Plots of a run by matplotlib: narrow enough for a phone, so that a desktop shows several side by side.
 
-Each becomes an SVG for the page, whose text takes the colour of the page around it, and a PNG for MLflow.
+Each plot is an SVG for the page, whose text takes the colour of the page around it, and a PNG for MLflow.
 """
 
 import warnings
@@ -62,7 +62,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as text of an SVG and as bytes of a PNG."""
+    """A plot, as the text of an SVG and the bytes of a PNG."""
 
     svg: str
     png: bytes
@@ -76,7 +76,16 @@ def draw(
     quantizers: Sequence[Quantizer],
     weight_errors: Mapping[str, Sequence[float]],
 ) -> dict[str, Plot]:
-    """Every plot that there are data for, by name. Equal data give equal bytes."""
+    """Every plot for which there are data, by name. Equal data give equal bytes.
+
+    Args:
+        metrics: Metrics by role of the model.
+        sizes: Bytes of files by role of the model and suffix.
+        decisions: What acceptance decided.
+        analyses: Errors of layers after each step.
+        quantizers: Quantizers of the INT8 model.
+        weight_errors: Relative error of each channel of weights, by layer.
+    """
     last = list(analyses.values())[-1].layers if analyses else ()
     observed = [each for each in quantizers if each.maxima]
     with mpl.rc_context(STYLE):
@@ -92,7 +101,7 @@ def draw(
 
 
 def accuracy_and_speed(metrics: Metrics, sizes: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Bars of float and INT8, a panel for each unit."""
+    """Bars of float and INT8, one panel per unit."""
     panels = {
         "accuracy %": {"top1": "top-1", "top5": "top-5", "agreement": "agreement"},
         "samples/s": {"throughput_fps": ""},
@@ -127,7 +136,7 @@ def accuracy_and_speed(metrics: Metrics, sizes: Mapping[str, Mapping[str, int]])
 
 
 def steps(decisions: Sequence[Decision]) -> Figure:
-    """What each step did to the output SQNR on the samples that judge, kept or dropped."""
+    """The output SQNR on the holdout before and after each step, kept or dropped."""
     judged = [each for each in decisions if each.before is not None and each.after is not None]
     figure, axes = _axes(0.42 * len(judged) + 1.1)
     for place, each in enumerate(judged):
@@ -150,7 +159,7 @@ def steps(decisions: Sequence[Decision]) -> Figure:
 
 
 def layers(analyses: Mapping[str, Analysis]) -> Figure:
-    """SQNR of every layer's output in topological order: bars for the finished model, lines for the steps before."""
+    """SQNR of every layer's output in topological order: bars for the finished model, lines for earlier steps."""
     figure, axes = _axes(3.0)
     names = list(analyses)
     for step, color in zip(names[:-1], (PARTS["mean_shift"], PARTS["weights"], PARTS["inherited"]), strict=False):
@@ -165,7 +174,7 @@ def layers(analyses: Mapping[str, Analysis]) -> Figure:
 
 
 def losses(found: Sequence[LayerError]) -> Figure:
-    """The layers with the most noise, and what it is made of."""
+    """The layers with the most noise, and the parts of the noise."""
     worst = sorted((each for each in found if each.signal > 0), key=lambda each: each.sqnr_db)[:MOST_ROWS]
     worst = sorted(worst, key=found.index)
     figure, axes = _axes(0.17 * len(worst) + 1.2)
@@ -181,7 +190,7 @@ def losses(found: Sequence[LayerError]) -> Figure:
 
 
 def ranges(found: Sequence[Quantizer]) -> Figure:
-    """Extremes of the samples beside the limits chosen, which lie at -1 and 1: the tensors that go farthest beyond."""
+    """Extremes of the samples beside the range, drawn from -1 to 1: the tensors that exceed their range most."""
     scaled = [(each, *_scaled(each)) for each in found]
     worst = sorted(scaled, key=lambda row: -max(row[2].max(), -row[1].min()))[:MOST_ROWS]
     worst = sorted(worst, key=lambda row: found.index(row[0]))
@@ -204,7 +213,7 @@ def ranges(found: Sequence[Quantizer]) -> Figure:
 
 
 def weights(errors: Mapping[str, Sequence[float]]) -> Figure:
-    """The relative error of weights: a row for each layer, its channels from best to worst."""
+    """The relative error of weights: one row per layer, its channels from best to worst."""
     names = list(errors)
     if len(names) > 2 * MOST_ROWS:
         worst = sorted(names, key=lambda name: -errors[name][len(errors[name]) // 2])[: 2 * MOST_ROWS]
@@ -221,19 +230,19 @@ def weights(errors: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def _heat() -> ListedColormap:
-    """Heat that starts at a tone which stands out from light and from dark pages."""
+    """A colour map whose first tone stands out from light and from dark pages."""
     return ListedColormap(mpl.colormaps["inferno"](np.linspace(0.25, 0.97, 128)))
 
 
 def _scaled(quantizer: Quantizer) -> tuple[Any, Any]:
-    """Quantiles of minima and maxima in units of the limit on their side; of the larger one where that is zero."""
+    """Quantiles of minima and maxima, in units of the limit on their side; of the larger limit if that one is zero."""
     widest = max(abs(quantizer.low), abs(quantizer.high)) or 1.0
     low, high = abs(quantizer.low) or widest, abs(quantizer.high) or widest
     return np.array(quantizer.minima) / low, np.array(quantizer.maxima) / high
 
 
 def _decibels(found: Sequence[LayerError]) -> Any:
-    """SQNR of layers; those without an error as high as the best of the others."""
+    """SQNR of layers; layers without an error get the best value of the others."""
     values = np.array([each.sqnr_db for each in found])
     finite = values[np.isfinite(values)]
     return np.clip(values, 0, finite.max() if finite.size else 0)
@@ -250,14 +259,14 @@ def _axes(height: float) -> tuple[Figure, Any]:
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    # One short name, like that of an input, must not keep the long ones from being told apart.
+    # One short name, such as an input's, must not keep the others from being shortened.
     shared = _shared([name for name in names if len(name) > LONGEST_NAME])
     axes.set_yticks(range(len(names)), [_short(name.removeprefix(shared)) for name in names], fontsize=7)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _shared(names: Sequence[str]) -> str:
-    """What all names begin with, up to the last sign that parts a name; nothing of a single name."""
+    """The common beginning of all names, up to the last separator; empty for a single name."""
     if len(names) < 2:
         return ""
     shared = commonprefix(names)  # noqa: RUF071 - exporters part names by dots and colons as well
@@ -265,14 +274,14 @@ def _shared(names: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    """The name with its middle left out: what tells layers apart, the number of a block, mostly comes early."""
+    """The name without its middle; the number of a block, which tells layers apart, mostly comes early."""
     tail = LONGEST_NAME // 4
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - tail - 3]}...{name[-tail:]}"
 
 
 def _render(name: str, figure: Figure) -> Plot:
     with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": name}):
-        # A name in a script that the font lacks is drawn as boxes in the PNG; the page has fonts of its own.
+        # The PNG shows boxes for characters that the font lacks; the page uses the browser's fonts.
         warnings.filterwarnings("ignore", "Glyph")
         svg, png = BytesIO(), BytesIO()
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
