@@ -1,4 +1,4 @@
-"""The flow for parts of DefaultQuantization that leave the model float: channels are aligned, or nothing changes."""
+"""The flow for parts of DefaultQuantization that leave the model float: it aligns channels or changes nothing."""
 
 from dataclasses import asdict, replace
 
@@ -22,9 +22,14 @@ from tasks.tracking.log_run import log_run
 
 @flow(name="align", validate_parameters=False)
 def align(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
-    """Align the channels of a model, if ``config`` says so, and write, evaluate and log it as it is then: float.
+    """The report of a run: the float model with aligned channels, if ``config`` says so, evaluated, written and logged.
 
-    Raises InputError for input that cannot be used; nothing is written then.
+    Args:
+        config: The configuration.
+        overrides: What the command line changed, for the record.
+
+    Raises:
+        InputError: Input cannot be used; nothing is written.
     """
     path, identity = find_model(config.model.path, config.model.weights)
     require_output(config, path)

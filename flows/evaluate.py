@@ -1,4 +1,4 @@
-"""The flow that evaluates any model, float or quantized, alone or beside a reference."""
+"""The flow that evaluates a model, float or quantized, alone or beside a reference."""
 
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -21,9 +21,10 @@ from tasks.tracking.fetch_model import fetched
 
 @flow(name="evaluate", validate_parameters=False)
 def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[str, dict[str, float | None]]:
-    """Evaluate ``model.path``, and ``reference`` if it is given, on the validation data.
+    """Metrics by role of the model; writes ``evaluation.json``. ``overrides`` are for the record.
 
-    Writes ``evaluation.json``. Raises InputError for input that cannot be used; nothing is written then.
+    Raises:
+        InputError: Input cannot be used; nothing is written.
     """
     require_writable(config.output_dir)
     runner = StepRunner(Console(stderr=True), show_progress=config.runtime.progress)

@@ -28,10 +28,11 @@ from tasks.tracking.log_run import describe_datasets, describe_origin, log_run
 
 @flow(name="quantize", validate_parameters=False)
 def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
-    """Quantize a model as ``config`` says. ``overrides`` are what the command line changed, for the record.
+    """The report of a run: the model quantized, evaluated, written and logged; ``overrides`` are for the record.
 
-    Raises InputError for input that cannot be used, BrokenModelError for an INT8 model that computes something wrong;
-    nothing is written then.
+    Raises:
+        InputError: Input cannot be used; nothing is written.
+        BrokenModelError: The INT8 model computes something wrong; nothing is written.
     """
     console = Console(stderr=True)
     path, identity = find_model(config.model.path, config.model.weights)
@@ -60,8 +61,8 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         runner, (model, quantized), validation, config.evaluation.speed_seconds, config.runtime
     )
 
-    done = runner.done  # what follows serves MLflow and the page
-    # The trials of a sweep are many; one that is to be released is worth a model of MLflow's.
+    done = runner.done  # the rest is for MLflow and the page
+    # A sweep has many trials; MLflow gets a model only from those to be released.
     packed = config.tracking.sweep is None or config.release.name is not None
     package = (
         runner.run(package_model, model=quantized, sample=validation.shards(1)[0], runtime=run) if packed else None
@@ -82,7 +83,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         report=report,
         parameters=flatten(config),
         tags=describe_origin(manifest, str(flow_run.id), str(flow_run.ui_url)),
-        files=() if package else stored_files(quantized, run),  # MLflow has it as a model
+        files=() if package else stored_files(quantized, run),  # MLflow already has it as a model
         images=plot_images(plots, run) if plots else {},
         datasets=describe_datasets(datasets),
         texts=written | {"overrides.txt": "".join(f"{override}\n" for override in overrides)},
@@ -90,7 +91,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
         start=runner.start,
         runtime=run,
     )
-    if not config.tracking.sweep:  # which shows all its trials in one table
+    if not config.tracking.sweep:  # a sweep prints one table of all its trials
         places = {"output": str(config.output_dir), "MLflow run": logged.run_id, "release": logged.release}
         print_summary(Console(), report, places)
     else:
@@ -99,14 +100,27 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
 
 
 def require_output(config: QuantizeConfig, path: Path) -> None:
-    """Raise InputError unless the output can be written, and replaces nothing that the run reads."""
+    """Check that the output can be written and replaces nothing that the run reads.
+
+    Args:
+        config: The configuration.
+        path: The file of the float model.
+
+    Raises:
+        InputError: It cannot, or it does.
+    """
     require_writable(config.output_dir)
     sources = (*source_files(config.dataset), *source_files(config.validation))
     require_apart(config.output_dir, (*input_files(path, config.model.weights), *sources))
 
 
 def load_datasets(runner: StepRunner, config: QuantizeConfig) -> tuple[DatasetRef, DatasetRef]:
-    """The samples to calibrate on and those to evaluate on."""
+    """The calibration samples and the validation samples.
+
+    Args:
+        runner: Runs the steps.
+        config: The configuration.
+    """
     options = config.quantization
     calibration, validation = runner.map(
         load_dataset,

@@ -1,7 +1,7 @@
-"""Where every command starts, under a name that no file of a user's has.
+"""Entry point of every command, under a name that no user's file has.
 
-``flows``, ``tasks`` and ``conf`` are names that a working directory may have as well. Where PYTHONPATH puts it in front
-of the packages, this module can still tell. It imports little, for the same reason.
+A working directory may hold ``flows``, ``tasks`` and ``conf`` too. If PYTHONPATH puts it in front of the packages, this
+module can still say so. It imports little, for the same reason.
 """
 
 import os
@@ -16,28 +16,31 @@ BAD_INPUT = 2
 
 
 def start(command: str) -> None:
-    """Run a command of ``flows.commands.command_line``, or tell the versions.
+    """Run a command of ``flows.commands.command_line``, or print the versions.
 
-    Ends with exit code 2 and one line a file where files of the user's hide modules that the command needs.
+    If a user's files hide modules that the command needs, it prints one line per file and exits with code 2.
+
+    Args:
+        command: Name of the command's function.
     """
     if "--version" in sys.argv[1:]:
         print("\n".join(versions()))
         return
     if lines := hidden(PACKAGES):
         _refuse(lines)
-    # Processes that the command starts must not find modules in the folder that it is called from.
+    # Processes that the command starts must not import from the working directory.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         getattr(import_module("flows.commands.command_line"), command)()
     except (ImportError, AttributeError):
-        # A file called numpy.py or queue.py may do no harm, so that it is named only when something is missing.
+        # A file called numpy.py or queue.py may be harmless, so it is named only if an import fails.
         if lines := hidden(tuple(name for name in sys.modules if "." not in name)):
             _refuse(lines)
         raise
 
 
 def versions() -> tuple[str, ...]:
-    """The versions of this package, of openvino and of Python, a line each."""
+    """The versions of this package, of openvino and of Python, one line each."""
     from importlib.metadata import version  # noqa: PLC0415 - it imports a lot
 
     installed = [f"{name} {version(name)}" for name in ("openvino-ptq-flow", "openvino")]
@@ -45,7 +48,11 @@ def versions() -> tuple[str, ...]:
 
 
 def hidden(names: tuple[str, ...]) -> list[str]:
-    """A line for each of the modules that is installed, but hidden by a file in a folder of PYTHONPATH."""
+    """One line for each of the installed modules that a file in a folder of PYTHONPATH hides.
+
+    Args:
+        names: Names of modules.
+    """
     folders = {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
     installed = [each for each in sys.path if each and os.path.realpath(each) not in folders]
     lines = []
@@ -57,7 +64,7 @@ def hidden(names: tuple[str, ...]) -> list[str]:
 
 
 def _file(name: str) -> str | None:
-    """The file that a module is imported from; None where there is none."""
+    """The file from which a module is imported; None if there is none."""
     try:
         spec = find_spec(name)
     except ValueError:  # of a module that stands in for another

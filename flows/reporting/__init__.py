@@ -1,1 +1,1 @@
-"""What a run tells: the report, the errors of layers, speed, the summary in the terminal."""
+"""What a run reports: the report, the errors of layers, speed, the summary in the terminal."""

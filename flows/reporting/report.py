@@ -1,4 +1,4 @@
-"""The report of a run, put together from what its steps returned."""
+"""The report of a run, assembled from what its steps returned."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -28,10 +28,19 @@ def make_report(
     *,
     broken: bool = False,
 ) -> Report:
-    """Put together what the steps of a run returned; models and data sets by their role.
+    """The report of a run.
 
-    ``lacking`` says what was not measured, what MLflow's model lacks and what is wrong with it. One that is ``broken``
-    takes over from no other.
+    Args:
+        config: The configuration.
+        models: Models by role.
+        datasets: Data sets by role.
+        calibrated: What the calibration made.
+        evaluations: Of the float and of the INT8 model.
+        speeds: Of the same models; empty if not measured.
+        stages: What each step took.
+        review: Errors of layers and quantizers.
+        lacking: What was not measured, what MLflow's model lacks and what is wrong with it.
+        broken: Whether the INT8 model computes something wrong; then the alias does not move to it.
     """
     metrics: dict[str, dict[str, Any]] = {
         role: dict(evaluation.metrics) for role, evaluation in zip(models, evaluations, strict=True)
@@ -73,7 +82,7 @@ def make_report(
 
 
 def _notes(config: QuantizeConfig, calibration: DatasetRef, placement: Placement) -> tuple[str, ...]:
-    """What a user should know about the run but could overlook."""
+    """Facts about the run that a user might overlook."""
     notes = []
     asked = config.quantization.stat_subset_size
     if asked is not None and calibration.available < asked:

@@ -1,4 +1,4 @@
-"""What people review after a run: the error of each layer after each step, the quantizers, and plots of it all."""
+"""What people review after a run: the error of each layer after each step, the quantizers, and plots of them."""
 
 from dataclasses import asdict, dataclass
 from math import log10
@@ -18,7 +18,7 @@ PARTS = ("noise", "weights", "activations", "inherited", "execution", "mean_shif
 
 @dataclass(frozen=True)
 class Review:
-    """The errors of layers by step, the quantizers, and what is worth knowing about how they were found."""
+    """Errors of layers by step, the quantizers, and notes on how they were found."""
 
     analyses: dict[str, Analysis]
     description: Description
@@ -26,7 +26,7 @@ class Review:
 
     @property
     def layers(self) -> tuple[dict[str, Any], ...]:
-        """What the report says of each layer."""
+        """The report's entry of each layer."""
         found: dict[str, dict[str, Any]] = {}
         for step, analysis in self.analyses.items():
             for each in analysis.layers:
@@ -37,14 +37,21 @@ class Review:
 
     @property
     def quantizers(self) -> tuple[dict[str, Any], ...]:
-        """What the report says of each quantizer."""
+        """The report's entry of each quantizer."""
         return tuple(asdict(each) for each in self.description.quantizers)
 
 
 def find_layer_errors(
     runner: StepRunner, config: QuantizeConfig, calibrated: Calibrated, samples: DatasetRef
 ) -> Review:
-    """Analyse the model after each step on samples that judge, and describe the finished one."""
+    """Errors of layers after each step, on samples of the holdout, and the quantizers of the finished model.
+
+    Args:
+        runner: Runs the steps.
+        config: The configuration.
+        calibrated: What the calibration made.
+        samples: The calibration samples.
+    """
     observed, run, options = calibrated.observed, config.runtime, config.evaluation
     if not (options.analyze or options.page):
         note = "layers were not analysed and quantizers not described: evaluation.analyze and .page are false"
@@ -87,7 +94,14 @@ def _wrongly_executed(analysis: Analysis) -> tuple[str, ...]:
 
 
 def draw_report(runner: StepRunner, report: Report, review: Review, runtime: Runtime) -> ArraysRef:
-    """Plots of the report, one step."""
+    """Plots of the report, drawn by one step.
+
+    Args:
+        runner: Runs the step.
+        report: The report.
+        review: Errors of layers and quantizers.
+        runtime: Where and how the run works.
+    """
     plots: ArraysRef = runner.run(
         draw_plots,
         metrics=report.metrics,

@@ -1,4 +1,4 @@
-"""How quick the models of a run are, measured last."""
+"""The speed of a run's models, measured last."""
 
 from flows.running.step_runner import StepRunner
 from tasks.records import DatasetRef, ModelRef, Runtime
@@ -8,7 +8,15 @@ from tasks.steps.measure_speed import Speed, Speeds, UnmeasuredError, describe_m
 def compare_speed(
     runner: StepRunner, models: tuple[ModelRef, ...], samples: DatasetRef, seconds: float, runtime: Runtime
 ) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
-    """Speed of the models side by side, and why there is none; neither without ``seconds``."""
+    """The speed of models side by side, and notes if there is none; both empty if ``seconds`` is 0.
+
+    Args:
+        runner: Runs the step.
+        models: The models.
+        samples: Data set with the sample to infer.
+        seconds: How long to measure each model.
+        runtime: Where and how the run works.
+    """
     if not seconds:
         return (), ()
     try:

@@ -1,4 +1,4 @@
-"""What a user sees at the end: float beside INT8, and where everything is."""
+"""What a user sees at the end: float beside INT8, and the place of everything."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from rich.table import Table
 
 from tasks.records import Report
 
-# Layers that the terminal shows.
+# Number of layers in the terminal.
 _WORST = 5
-# Characters of a layer's name in one line.
+# Characters of a layer's name per line.
 _LEAST_NAME = 20
-# What metrics are called and measured in, in the order of tables.
+# Titles and units of metrics, in the order of tables.
 UNITS = {
     "top1": ("top-1", "%"),
     "top5": ("top-5", "%"),
@@ -27,7 +27,13 @@ _MOST_ROWS = 24
 
 
 def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
-    """Print the warnings, the table of metrics, what was quantized, the notes and the places."""
+    """Print the warnings, the table of metrics, what was quantized, the notes and the places.
+
+    Args:
+        console: The terminal.
+        report: The report.
+        places: What lies where, by title.
+    """
     print_warnings(console, report.warnings)
     table = metrics_table(f"{report.model}: {_titles(report)}", report.metrics)
     sizes = [size["bin"] for size in report.sizes.values()]
@@ -49,7 +55,12 @@ def print_summary(console: Console, report: Report, places: Mapping[str, str]) -
 
 
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:
-    """Print what has to be read before any figure."""
+    """Print what has to be read before any figure.
+
+    Args:
+        console: The terminal.
+        warnings: Lines to print.
+    """
     for warning in warnings:
         console.print(f"[bold red]Warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
 
@@ -59,7 +70,7 @@ def _titles(report: Report) -> str:
 
 
 def _worst_layers(report: Report) -> Table:
-    """The layers with the lowest SQNR, just quantized and in the end, and what the noise is made of in the end."""
+    """The layers with the lowest SQNR, right after quantization and at the end, and the parts of the final noise."""
     steps = list(report.layers[0]["steps"])
     table = Table(title=f"layers with the lowest SQNR of {len(report.layers)}", title_justify="left", padding=0)
     table.add_column("", overflow="fold", min_width=_LEAST_NAME)
@@ -83,13 +94,18 @@ def _worst_layers(report: Report) -> Table:
 
 
 def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]]) -> Table:
-    """One column a model, and the difference of the last to the first where there are two."""
+    """A table with one column per model, and the difference between the last and the first if there are two.
+
+    Args:
+        title: Title of the table.
+        metrics: Metrics by role of the model.
+    """
     table = Table("", title=escape(title), title_justify="left")
     columns = list(metrics)
     for column in columns if len(columns) == 1 else [*columns, "difference"]:
         table.add_column("INT8" if column == "int8" else column, justify="right")
     others = {name: (name, "") for values in metrics.values() for name in values if not name.startswith("sqnr_db/")}
-    if len(others) > _MOST_ROWS:  # the report has the values of every class
+    if len(others) > _MOST_ROWS:  # values of single classes are in the report
         others = {name: label for name, label in others.items() if "/" not in name}
     for name, (label, unit) in (UNITS | {name: others[name] for name in others if name not in UNITS}).items():
         values = [metrics[column].get(name) for column in columns]
@@ -108,5 +124,9 @@ def _difference(name: str, before: float | None, after: float | None) -> str:
 
 
 def number_text(value: float | None) -> str:
-    """A number with two digits behind the point, small ones with four."""
+    """A number with two decimals, a small one with four.
+
+    Args:
+        value: The number; None gives an empty text.
+    """
     return "" if value is None else f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}"

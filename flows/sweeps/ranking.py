@@ -1,4 +1,4 @@
-"""Which trials of a sweep are best, how all of them look in a table, and the command that repeats one."""
+"""The best trials of a sweep, the table of all trials, and the command that repeats one."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -12,22 +12,31 @@ from flows.sweeps.table import trials_table
 from flows.sweeps.trials import Sweep, Trial
 from tasks.errors import unknown_message
 
-# Metrics that compare a model with the float one; the others say what its predictions are worth.
+# Metrics that compare a model with the float model; the others judge predictions by annotations.
 _COMPARISONS = ("agreement", "sqnr_db", "cosine", "latency_ms", "throughput_fps")
 _LESS_IS_BETTER = ("latency_ms", "mse", "rmse", "mae")
-# Metrics that the table shows, fewer where the terminal is narrow.
+# Metrics in the table; a narrow terminal shows fewer.
 _MOST_METRICS = 5
 
 
 def criteria(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The metrics that a grid is ranked by: what predictions are worth, then the SQNR of the outputs."""
+    """The metrics that rank a grid: those that judge predictions, then the SQNR of the outputs.
+
+    Args:
+        trials: Trials that ended.
+    """
     names = dict.fromkeys(name for trial in trials for name, value in trial.last.items() if value is not None)
     worth = [name for name in names if name not in _COMPARISONS and "/" not in name]
     return (*worth[:1], *(name for name in ("sqnr_db", "agreement") if name in names))[:2]
 
 
 def best_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
-    """The best trial, or those of a search that no other one beats in one objective without losing in another."""
+    """The best trial; of a search, the trials that no other one dominates in all objectives.
+
+    Args:
+        sweep: The sweep.
+        trials: Trials that ended.
+    """
     ended = [trial for trial in trials if not trial.failure]
     if sweep.objectives:
         judged = {trial.number: _scores(sweep.objectives, trial) for trial in ended}
@@ -41,7 +50,7 @@ def best_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _scores(directions: Mapping[str, str], trial: Trial) -> tuple[float | None, ...]:
-    """The metrics, more being better; None where the trial has no such metric."""
+    """The metrics, signed so that more is better; None if the trial has no such metric."""
     values = [(trial.last.get(name), direction) for name, direction in directions.items()]
     return tuple(None if value is None else value if direction == "maximize" else -value for value, direction in values)
 
@@ -55,7 +64,15 @@ def _beats(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Of each key its last part; where others end with that too, all that the keys do not have in common."""
+    """The shortest distinct ending of each dotted key: its last part, or all that the keys do not share.
+
+    Args:
+        keys: Dotted keys.
+
+    Example:
+        >>> short_names(["quantization.preset", "quantization.stat_subset_size"])
+        {'quantization.preset': 'preset', 'quantization.stat_subset_size': 'stat_subset_size'}
+    """
     parts = {key: key.replace("/", ".").split(".") for key in keys}
     least = min((len(each) for each in parts.values()), default=1) - 1
     common = next((n for n in range(least, 0, -1) if len({tuple(each[:n]) for each in parts.values()}) == 1), 0)
@@ -64,14 +81,26 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def repeat_command(sweep: Sweep, trial: Trial, command: str) -> str:
-    """What to type to run the trial alone, in the same folder."""
+    """The command line that runs the trial alone, in the same folder.
+
+    Args:
+        sweep: The sweep.
+        trial: One of its trials.
+        command: Name of the command.
+    """
     alone = [override for override in trial.overrides if not override.startswith("hydra")]
-    # A recipe that says that it sweeps would do so again.
+    # A recipe that asks for a sweep would start one again.
     return shlex.join([command, *sweep.flags, *alone, *(["hydra.mode=RUN"] if sweep.objectives else [])])
 
 
 def trial_rows(sweep: Sweep, trials: Sequence[Trial], spell: Callable[[str], str] = str) -> list[dict[str, Any]]:
-    """The table of trials as values: number, what differs, some metrics, steps, seconds, best or failed."""
+    """The rows of the table: number, differing keys, some metrics, steps, seconds, best or failed.
+
+    Args:
+        sweep: The sweep.
+        trials: Trials that ended.
+        spell: How to write the values of keys.
+    """
     names, best = short_names(sweep.keys), best_trials(sweep, trials)
     return [
         {
@@ -87,13 +116,24 @@ def trial_rows(sweep: Sweep, trials: Sequence[Trial], spell: Callable[[str], str
 
 
 def shown_metrics(sweep: Sweep, trials: Sequence[Trial]) -> list[str]:
-    """Those that decide first, then the others that have one value a model."""
+    """The metrics that rank trials, then the others that have one value per model.
+
+    Args:
+        sweep: The sweep.
+        trials: Trials that ended.
+    """
     names = dict.fromkeys((*sweep.objectives, *criteria(trials), *(n for n in UNITS if n not in ("top5", "cosine"))))
     return [name for name in names if any(trial.last.get(name) is not None for trial in trials)]
 
 
 def describe_best(sweep: Sweep, trials: Sequence[Trial], command: str) -> str:
-    """Which trials are best, by which metric, and the commands that repeat them."""
+    """The best trials, the metric that ranks them, and the commands that repeat them.
+
+    Args:
+        sweep: The sweep.
+        trials: Trials that ended.
+        command: Name of the command.
+    """
     best = best_trials(sweep, trials)
     if not best:
         return _lacking(sweep, trials)
@@ -109,7 +149,7 @@ def describe_best(sweep: Sweep, trials: Sequence[Trial], command: str) -> str:
 
 
 def _lacking(sweep: Sweep, trials: Sequence[Trial]) -> str:
-    """Objectives that no trial has a value of, which is why none is best."""
+    """Objectives of which no trial has a value, so that none is best."""
     metrics = dict.fromkeys(name for trial in trials for name in trial.last if "/" not in name)
     return "\n".join(
         f"no trial is best: hydra.sweeper.objectives: {unknown_message('metric', objective, tuple(metrics))}"
@@ -119,7 +159,14 @@ def _lacking(sweep: Sweep, trials: Sequence[Trial]) -> str:
 
 
 def print_trials(console: Console, sweep: Sweep, trials: Sequence[Trial], command: str) -> None:
-    """Print the table, the best with the commands, and what failed."""
+    """Print the table, the best trials with their commands, and the failures.
+
+    Args:
+        console: The terminal.
+        sweep: The sweep.
+        trials: Trials that ended.
+        command: Name of the command.
+    """
     done = sum(not trial.failure for trial in trials)
     again = " (repeats are not run)" if sweep.objectives else ""
     title = f"{sweep.model}: {done} of {sweep.total} trials done{again}"

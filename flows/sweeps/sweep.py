@@ -1,4 +1,4 @@
-"""A sweep from its start to its end: one Prefect server, one parent in MLflow, and a table of all trials."""
+"""A sweep from start to end: one Prefect server, one parent run in MLflow, and a table of all trials."""
 
 import sys
 import time
@@ -24,15 +24,20 @@ from tasks.tracking.client import TrackingError, collect, handing_over
 from tasks.tracking.log_sweep import lead_sweep, log_failed_trial, log_sweep
 
 Flow = Callable[[Any, tuple[str, ...]], object]
-# The exit code and the line for an exception, as the commands tell it; None for a line where it needs a traceback.
+# From an exception to the exit code and line of the commands; no line where a traceback is needed.
 ExplainFailure = Callable[[Exception], tuple[int, str | None]]
 
 
 @contextmanager
 def sweep_session(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterator[None]:
-    """Whatever launches the trials does so in here. Afterwards the table is printed and the parent is logged.
+    """Trials run inside this context. At its end the table is printed and the parent run is logged.
 
-    Trials in other processes find the server by PREFECT_API_URL. After Ctrl-C that is done for the trials that ended.
+    Trials in other processes find the server by PREFECT_API_URL. After Ctrl-C the trials that ended are kept.
+
+    Args:
+        sweep: The sweep.
+        config: The configuration that the trials start from.
+        command: Name of the command.
     """
     write_sweep(sweep)
     with locked(sweep.folder), run_environment(config.runtime.home):
@@ -50,7 +55,7 @@ def sweep_session(sweep: Sweep, config: QuantizeConfig, command: str) -> Iterato
 
 
 def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -> None:
-    collect()  # the trials may learn now that MLflow did not take them
+    collect()  # may mark trials as failed that MLflow refused
     trials, console = read_trials(sweep.folder), Console()
     print_trials(console, sweep, trials, command)
     failed = [trial for trial in trials if trial.failure]
@@ -74,7 +79,7 @@ def _conclude(sweep: Sweep, config: QuantizeConfig, command: str, status: str) -
 
 
 def _is_logged(config: QuantizeConfig) -> bool:
-    """Evaluations are not."""
+    """Whether MLflow gets the trials; evaluations are not logged."""
     return not hasattr(config, "reference")
 
 
@@ -92,9 +97,16 @@ def run_trial(
     *,
     hands_over: bool,
 ) -> Any:
-    """Run one trial, record how it went and return its metrics; None where it failed, which is no exception.
+    """Run one trial and record it; returns its metrics, or None if it failed, which raises nothing.
 
-    A trial that ``hands_over`` does not wait until MLflow has it; should MLflow refuse, its record tells later.
+    Args:
+        sweep: The sweep.
+        number: Number of the trial.
+        overrides: The trial's overrides.
+        config: The trial's configuration.
+        run: The flow to run.
+        explain_failure: From an exception to the exit code and line.
+        hands_over: Whether the trial does not wait for MLflow; if MLflow refuses it later, its record says so.
     """
     folder, keys = sweep.folder, sweep.keys
     trial = Trial(number, overrides, str(config.output_dir / str(number)), 0.0)
@@ -103,7 +115,7 @@ def run_trial(
     tracking = replace(config.tracking, sweep=sweep.name)
     if config.tracking.run_name is None and values:
         tracking = replace(tracking, run_name=f"{number}: {values}")
-    # The trials must not overwrite each other's output.
+    # Trials must not overwrite each other's output.
     config = replace(config, output_dir=Path(trial.output), tracking=tracking)
     print(f"trial {number} of {sweep.total}: {values}", file=sys.stderr, flush=True)
     started = time.perf_counter()
@@ -122,7 +134,7 @@ def run_trial(
 
 
 def _refused(folder: Path, number: int, reason: str) -> None:
-    """MLflow did not take a trial that is done: it has failed after all."""
+    """Record that a finished trial failed because MLflow refused it."""
     for trial in read_trials(folder):
         if trial.number == number:
             write_trial(folder, replace(trial, failure=reason, code=1))
@@ -130,13 +142,19 @@ def _refused(folder: Path, number: int, reason: str) -> None:
 
 
 def exit_code(folder: Path, bad_input: int, failed: int) -> int:
-    """0 if all trials are done, ``bad_input`` if that is all that failed, else ``failed``."""
+    """0 if all trials are done, ``bad_input`` if all failures are bad input, else ``failed``.
+
+    Args:
+        folder: Folder of the sweep's records.
+        bad_input: Exit code for bad input.
+        failed: Exit code for other failures.
+    """
     codes = {trial.code for trial in read_trials(folder)} - {0}
     return 0 if not codes else bad_input if codes == {bad_input} else failed
 
 
 def _with_traceback(failure: Exception, folder: Path, number: int) -> str:
-    """The line for a failure whose traceback is kept in a file."""
+    """The line for a failure, whose traceback is written to a file."""
     file = folder / "trials" / f"{number}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(redacted("".join(traceback.format_exception(failure))), encoding="utf-8")
@@ -145,7 +163,7 @@ def _with_traceback(failure: Exception, folder: Path, number: int) -> str:
 
 
 def _log_failure(config: QuantizeConfig, trial: Trial, folder: Path) -> None:
-    """A failed trial is a run in MLflow too."""
+    """Log a failed trial as a run in MLflow."""
     file = folder / "trials" / f"{trial.number}.txt"
     try:
         log_failed_trial(

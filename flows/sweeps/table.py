@@ -1,4 +1,4 @@
-"""The trials of a sweep as a table that fits the terminal: short headings, four digits, metrics as there is room."""
+"""The trials of a sweep as a table that fits the terminal: short headings, four digits, as many metrics as fit."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-# Headings, narrow ones.
+# Narrow headings.
 _HEADINGS = {
     "trial": "#",
     "top1": "top-1\n%",
@@ -21,17 +21,23 @@ _HEADINGS = {
     "throughput_fps": "samples\n/s",
     "steps run": "steps\nrun",
 }
-# Values of keys are shown whole up to so many characters, the first that fits; headings break in lines of as many.
+# Most characters of a value and of a line of a heading; the first number that fits counts.
 _LONGEST = (24, 18, 14, 11)
 _HEADING = 11
 _STYLES = {"best": "green", "failed": "red"}
 
 
 def trials_table(title: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int) -> Table:
-    """A table of the rows of ``ranking.trial_rows``, of which ``keys`` differ among the trials.
+    """A table of the rows of ``ranking.trial_rows``.
 
-    Where it does not fit ``width`` it goes without the steps, without metrics from the last one on but for two, without
-    the seconds, and then values of keys become shorter.
+    If it is wider than ``width``, these go one after the other: the steps, metrics from the last one on (two stay), the
+    seconds; then long values are cut.
+
+    Args:
+        title: Title of the table.
+        keys: Keys that differ among the trials.
+        rows: The rows.
+        width: Width of the terminal in characters.
     """
     columns = list(rows[0])
     metrics = [column for column in columns if column not in (*keys, "trial", "steps run", "s", "")]
@@ -68,7 +74,7 @@ def _text(value: Any) -> str:
 
 
 def _broken(name: str) -> str:
-    """A heading in lines of few characters, broken behind dots and underscores."""
+    """A heading in short lines, broken after dots and underscores."""
     lines = [""]
     for part in re.findall(r"[^._]*[._]?", name):
         if lines[-1] and len(lines[-1]) + len(part) > _HEADING:
@@ -78,7 +84,12 @@ def _broken(name: str) -> str:
 
 
 def spelled(value: str, longest: int = 60) -> str:
-    """A value as people say it: of a mapping the values alone, of a long list the first and how many follow."""
+    """A value in short: of a mapping only the values, of a long list the first and the number of the others.
+
+    Args:
+        value: A value of an override.
+        longest: Most characters.
+    """
     if value.startswith("{"):
         return _cut(" ".join(re.findall(r":\s*([^{},]+)", value)), longest)
     if not value.startswith("["):
@@ -92,6 +103,6 @@ def spelled(value: str, longest: int = 60) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """A text without its middle where it is long, as the ends of paths and names tell most."""
+    """A text without its middle if it is long, as the ends of paths and names say most."""
     tail = longest * 2 // 3
     return text if len(text) <= longest else f"{text[: longest - tail - 1]}…{text[-tail:]}"

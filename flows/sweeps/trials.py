@@ -1,7 +1,7 @@
-"""The trials of a sweep: each is run, whatever became of the others, and leaves a record in the sweep's folder.
+"""The trials of a sweep: each one runs, even if others fail, and leaves a record in the sweep's folder.
 
-Records are files, because launchers run trials in other processes or on other machines, and because Ctrl-C and crashes
-must not lose what is done.
+Records are files, because launchers run trials in other processes or on other machines, and because neither Ctrl-C nor
+a crash may lose what is done.
 """
 
 import json
@@ -18,10 +18,15 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is known before the first trial: the folder of the records, the keys that differ, how many trials.
+    """What is known before the first trial.
 
-    ``objectives`` are metrics of the last model and ``maximize`` or ``minimize`` each; none: it is no search.
-    ``flags`` tell the commands where the configuration is, if not where it always is.
+    Attributes:
+        folder: Folder of the records.
+        keys: Keys that differ among the trials.
+        total: Number of trials.
+        objectives: Metrics of the last model, each ``maximize`` or ``minimize``; empty if it is no search.
+        model: Name of the model.
+        flags: Flags of the command that say where the configuration is, if not in its usual place.
     """
 
     folder: Path
@@ -33,7 +38,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """What the sweep is called: its folder, and the one above, which is the day."""
+        """The name of the sweep: its folder, and the folder above, which is the day."""
         return "/".join(self.folder.parts[-2:])
 
 
@@ -41,7 +46,16 @@ class Sweep:
 class Trial:
     """One trial: its overrides, how long it took, its metrics by role of the model, or why it failed.
 
-    ``executed`` of its ``steps`` were not cached. ``code`` is the exit code that it would have alone.
+    Attributes:
+        number: Number of the trial.
+        overrides: Its overrides.
+        output: Folder of its output.
+        seconds: How long it took.
+        metrics: Metrics by role of the model.
+        steps: Number of its steps.
+        executed: How many of them were not cached.
+        failure: Why it failed; empty if it did not.
+        code: The exit code that it would have alone.
     """
 
     number: int
@@ -60,13 +74,21 @@ class Trial:
         return next(reversed(self.metrics.values()), {})
 
     def varied(self, keys: Sequence[str]) -> dict[str, str]:
-        """The values of the keys that differ among the trials."""
+        """The values of the keys that differ among the trials.
+
+        Args:
+            keys: These keys.
+        """
         given = dict(override.lstrip("+").split("=", 1) for override in self.overrides if "=" in override)
         return {key: given.get(key, "") for key in keys}
 
 
 def result_of(value: object) -> dict[str, Any]:
-    """What a record says of what a flow returned: a report, or metrics."""
+    """The part of a record that a flow's result gives.
+
+    Args:
+        value: A report, or metrics.
+    """
     if isinstance(value, Report):
         runs = sum(stage.runs for stage in value.stages)
         return {"metrics": value.metrics, "steps": runs, "executed": runs - sum(stage.cached for stage in value.stages)}
@@ -74,13 +96,21 @@ def result_of(value: object) -> dict[str, Any]:
 
 
 def write_sweep(sweep: Sweep) -> None:
-    """Let the trials know what they are trials of."""
+    """Write the record of a sweep, which trials in other processes read.
+
+    Args:
+        sweep: The sweep.
+    """
     (sweep.folder / "trials").mkdir(parents=True, exist_ok=True)
     write_json(sweep.folder / "sweep.json", asdict(sweep))
 
 
 def read_sweep(folder: Path) -> Sweep | None:
-    """The sweep of a folder; None where nobody wrote it."""
+    """The sweep of a folder; None if it has no record.
+
+    Args:
+        folder: Folder of the records.
+    """
     try:
         content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,7 +119,12 @@ def read_sweep(folder: Path) -> Sweep | None:
 
 
 def write_trial(folder: Path, trial: Trial) -> None:
-    """Leave the record of a trial."""
+    """Write the record of a trial.
+
+    Args:
+        folder: Folder of the records.
+        trial: The trial.
+    """
     (folder / "trials").mkdir(parents=True, exist_ok=True)
     staging = folder / "trials" / f".{trial.number}.incomplete"
     write_json(staging, asdict(trial))
@@ -97,7 +132,11 @@ def write_trial(folder: Path, trial: Trial) -> None:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The trials that ended, in their order."""
+    """The trials that ended, by number.
+
+    Args:
+        folder: Folder of the records.
+    """
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in (folder / "trials").glob("*.json")]
     trials = [Trial(**content | {"overrides": tuple(content["overrides"])}) for content in contents]
     return sorted(trials, key=lambda trial: trial.number)

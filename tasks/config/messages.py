@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a configuration, as one readable line a problem: the dotted key, what was expected."""
+"""Pydantic's errors of a configuration as one readable line per problem: the dotted key, what was expected."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tasks.metrics.predictions import Adapter
 from tasks.metrics.scoring import Metric
 
 MISSING = "a value is needed"
-# What pydantic says in terms of Python.
+# What pydantic says in terms of Python, and the user's terms for it.
 _EXPECTED = {
     "path_type": "a path",
     "bool_type": "true or false",
@@ -25,14 +25,14 @@ _EXPECTED = {
     "tuple_type": "a list in brackets, [a, b]",
     "dict_type": "names and values in braces, {name: value}",
 }
-# What some keys take besides the names that are listed with their type.
+# What some keys accept besides the names in their type.
 _BESIDES = {
     "channel_alignment": "true false",
     "cross_layer_equalization": "true false",
     "model_type": "null",
     "anchors": "[width,height,...]",
 }
-# What tells the members of unions apart by a name, by the key where they stand.
+# The field that tells the members of a union apart, by the key of the union.
 _UNIONS: dict[str, Any] = {
     "annotation": Converter,
     "reader": Reader,
@@ -45,18 +45,28 @@ TAGGED: tuple[type[Any], ...] = tuple(member for union in _UNIONS.values() for m
 
 
 def lines_of(failure: ValidationError, composed: Any, option_classes: Sequence[type[Any]]) -> list[str]:
-    """One line a key, though a union reports an error for each of its members."""
+    """One line per key, although a union reports an error for each of its members.
+
+    Args:
+        failure: What pydantic raised.
+        composed: The configuration as plain values.
+        option_classes: Classes whose fields are the known keys.
+    """
     lines: dict[str, str] = {}
     for error in failure.errors(include_url=False):
         key, text = _line(dict(error), composed, option_classes)
-        # The last member of a union is the most special one: auto, or an entry with keys.
+        # The last member of a union is the most specific: auto, or an entry with keys.
         if key not in lines or error["type"] in ("literal_error", "dataclass_type", "tuple_type"):
             lines[key] = text
     return drop_repeats(lines)
 
 
 def drop_repeats(lines: dict[str, str]) -> list[str]:
-    """The lines, but what validation only repeats of dataset, and what another line tells more exactly."""
+    """The lines without repetitions: of ``dataset`` for validation, and of what another line says more exactly.
+
+    Args:
+        lines: Messages by dotted key.
+    """
     unknown_keys = {key.rpartition(".")[0] for key, text in lines.items() if text.startswith("unknown key")}
     return [
         f"{key}: {text}"
@@ -68,7 +78,7 @@ def drop_repeats(lines: dict[str, str]) -> list[str]:
 
 
 def _line(error: dict[str, Any], composed: Any, option_classes: Sequence[type[Any]]) -> tuple[str, str]:
-    """The key and the text for one error of pydantic, whose path also names members of unions: no keys of ours."""
+    """The key and the message for one error of pydantic, whose path also names members of unions."""
     kind, node, parent, keys = error["type"], composed, composed, []
     for part in error["loc"]:
         if isinstance(node, dict) and (part in node or (kind == "missing" and part == error["loc"][-1])):
@@ -97,7 +107,7 @@ def _line(error: dict[str, Any], composed: Any, option_classes: Sequence[type[An
 
 
 def _tagged(group: str, value: Any) -> str:
-    """The text for what stands in the place of a member of a union: often its name alone."""
+    """The message for a value in the place of a union's member: often only the member's name."""
     tag = "converter" if group == "annotation" else "type"
     tags = [each.type for member in get_args(_UNIONS[group]) for each in fields(member) if each.name == tag]
     names = [name for each in tags for name in get_args(each)]
@@ -106,7 +116,7 @@ def _tagged(group: str, value: Any) -> str:
 
 
 def _expectation(error: dict[str, Any], option_classes: Sequence[type[Any]]) -> str:
-    """What an error of pydantic says was expected, without names of Python."""
+    """What an error of pydantic expected, in the user's terms."""
     kind, message = error["type"], error["msg"]
     if kind == "union_tag_not_found":
         return f"expected a {error['ctx']['discriminator']}"
@@ -118,7 +128,7 @@ def _expectation(error: dict[str, Any], option_classes: Sequence[type[Any]]) -> 
 
 
 def _known_keys(parent: Any, keys: list[str]) -> list[str]:
-    """What may stand beside an unknown key: the composed files list every key, except those of entries of lists."""
+    """The keys that may stand beside an unknown one; composed files list every key, except in entries of lists."""
     entry = {"scope": NamePattern, "operations": OperationFilter}.get(keys[-3]) if len(keys) > 2 else None
     for member in TAGGED:
         tags = [item for item in fields(member) if item.name in ("type", "converter")]

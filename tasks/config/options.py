@@ -1,4 +1,4 @@
-"""Parameters of DefaultQuantization as a user writes them, and what is wrong with them beyond types and names."""
+"""Parameters of DefaultQuantization as a user writes them, and their contradictions beyond types and names."""
 
 import math
 import re
@@ -22,20 +22,20 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 DEVICES = Literal["ANY", "CPU", "CPU_SPR", "GPU", "NPU", "GNA", "GNA3", "GNA3.5"]
 
 FEWEST_BITS, MOST_BITS, WIDE_BITS = 2, 8, 16
-# Two levels have none on one side of zero.
+# With two levels one side of zero would have none.
 FEWEST_LEVELS = 3
 
 
 @dataclass(frozen=True)
 class NamePattern:
-    """A regular expression that the full name has to match."""
+    """A regular expression that has to match the full name."""
 
     re: Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
 class OperationFilter:
-    """Operations of a type, all of them or those with all of these attributes; OpenVINO's names and values."""
+    """Operations of a type: all, or those with all these attributes; OpenVINO's names and values."""
 
     type: Annotated[str, Field(min_length=1)]
     attributes: dict[str, bool | int | float | str | tuple[int | float | str, ...]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class IgnoredOptions:
     operations: tuple[OperationFilter, ...] = ()
 
     def to_scope(self) -> IgnoredScope:
-        """The same as the core reads it."""
+        """The ignored scope of the core."""
         return IgnoredScope(
             scope=tuple(entry for entry in self.scope if isinstance(entry, str)),
             patterns=tuple(entry.re for entry in self.scope if isinstance(entry, NamePattern)),
@@ -59,7 +59,7 @@ class IgnoredOptions:
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """How layers are tuned: on how many samples, what of them, in how many passes and seconds at most."""
+    """How layers are tuned: on how many samples, which parameters, in how many passes, for how many seconds at most."""
 
     samples: Count | None = None
     parameters: tuple[Parameter, ...] = ALL_PARAMETERS
@@ -71,7 +71,7 @@ class TuningOptions:
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """Parameters of DefaultQuantization, in its own spelling. ``conf/quantization/default.yaml`` explains each."""
+    """Parameters of DefaultQuantization in POT's spelling. ``conf/quantization/default.yaml`` explains each."""
 
     preset: Preset = Preset.PERFORMANCE
     stat_subset_size: Count | None = 300
@@ -109,9 +109,13 @@ class QuantizationOptions:
 
 
 def fill_unset(plain: Any, *, trial: bool) -> None:
-    """Replace null where the value depends on whether the run is a ``trial`` of a sweep, in a composed configuration.
+    """Replace null in a composed configuration where the value depends on whether the run is a trial of a sweep.
 
-    Trials are compared by metrics; the best one is repeated alone, which finds everything else in the cache.
+    Trials are compared by metrics alone. The best one is repeated without a sweep and finds the rest in the cache.
+
+    Args:
+        plain: The configuration as plain values; it is changed.
+        trial: Whether the run is a trial.
     """
     values = {
         ("evaluation", "speed_seconds"): 0.0 if trial else 1.0,
@@ -125,7 +129,11 @@ def fill_unset(plain: Any, *, trial: bool) -> None:
 
 
 def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
-    """Every value that cannot be meant: its key below ``quantization`` and what is wrong."""
+    """Every contradiction: its key below ``quantization`` and the problem.
+
+    Args:
+        options: Options that have the right types.
+    """
     wide = options.target_device in WIDE_DEVICES
     if options.smooth_quant is True and options.model_type != "transformer":
         yield "smooth_quant", f"true needs model_type=transformer; it is {options.model_type or 'null'}"
@@ -144,7 +152,7 @@ def contradictions(options: QuantizationOptions) -> Iterator[tuple[str, str]]:
 
 
 def _broken(pattern: str) -> str:
-    """Why a pattern is no regular expression; empty for one that is."""
+    """The problem with a regular expression; empty if there is none."""
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as failure:
@@ -159,7 +167,7 @@ def _levels(options: TensorOptions, *, weights: bool, wide: bool) -> Iterator[tu
         return
     if low is None and high is None:
         return
-    # Without a mode the preset decides; the symmetric default has the fewest levels to fall back on.
+    # Without a mode the preset decides; symmetric, the default, leaves the fewest levels.
     config = QuantizerConfig(
         bits or (WIDE_BITS if wide else MOST_BITS), options.mode or Mode.SYMMETRIC, level_low=low, level_high=high
     )
@@ -199,7 +207,7 @@ def _estimator(estimator: RangeEstimator, *, weights: bool) -> Iterator[tuple[st
 
 
 def _needless(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
-    """What a preset that looks for the borders itself leaves nothing to say about."""
+    """Keys without effect, because a preset that searches for the borders ignores them."""
     for name, border in (("min", estimator.min), ("max", estimator.max)):
         for key in ("type", "outlier_prob", "aggregator"):
             if getattr(border, key) is not None:
@@ -208,7 +216,7 @@ def _needless(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
 
 
 def _order(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
-    """A lower border that cannot be below the upper one, and bounds that leave zero outside of the range."""
+    """A lower border that cannot be below the upper one, and bounds that exclude zero."""
     low, high = estimator.min, estimator.max
     by_preset = estimator.preset == EstimatorPreset.QUANTILE
     low_type = low.type or (StatisticType.QUANTILE if by_preset else StatisticType.MIN)
@@ -228,7 +236,7 @@ def _order(estimator: RangeEstimator) -> Iterator[tuple[str, str]]:
 
 
 def _height(kind: StatisticType, border: Border, quantile_end: int) -> float:
-    """Where in a sample's sorted values a border lies, from 0 to 1."""
+    """The place of a border among a sample's sorted values, from 0 to 1."""
     if kind in QUANTILES:
         return abs(quantile_end - (DEFAULT_OUTLIER_PROB if border.outlier_prob is None else border.outlier_prob))
     return 0.0 if kind == StatisticType.MIN else 1.0

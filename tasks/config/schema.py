@@ -1,4 +1,4 @@
-"""The composed configuration, checked once: frozen dataclasses in, one readable line per problem out."""
+"""The composed configuration, checked once: frozen dataclasses come out, or one readable line per problem."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ T = TypeVar("T", bound="QuantizeConfig")
 
 
 def _as_dataset(key: str, default: Any, *, _root_: DictConfig) -> Any:
-    """What ``dataset`` says, if it is of the kind of ``validation``; else the default. For conf/validation."""
+    """The value of ``dataset`` if it is of the same kind as ``validation``; else the default. For conf/validation."""
     return _root_.dataset[key] if _root_.dataset.get("kind") == _root_.validation.kind else default
 
 
@@ -56,7 +56,7 @@ _TYPE = Field(discriminator="type")
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedFilesOptions(AnnotatedFiles):
-    """Annotated files, with what pydantic has to know: which key tells the members of a union apart."""
+    """Annotated files, with the keys by which pydantic tells the members of unions apart."""
 
     annotation: Annotated[Converter, Field(discriminator="converter")] | None = None
     reader: Annotated[Reader, _TYPE] | None = None
@@ -71,7 +71,7 @@ AnySource = Annotated[
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The float model: a path, or ``pkg://package/file``; ``weights`` where they do not lie beside it."""
+    """The float model: a path, or ``pkg://package/file``; ``weights`` if they do not lie beside it."""
 
     path: Annotated[str, Field(min_length=1)]
     weights: str | None = None
@@ -80,11 +80,17 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How much of the validation data to use (all when null) and how long to measure speed, in seconds a model.
+    """How to evaluate the models.
 
-    ``analyze``: find the error of every layer. ``page``: draw plots and write ``report.html``. ``allow_broken``: write
-    an INT8 model all the same that computes something wrong.
-    ``adapter``, ``postprocessing`` and ``metrics`` say what the outputs are worth; without metrics top-1 and top-5 do.
+    Attributes:
+        subset_size: Validation samples to use; None uses all.
+        speed_seconds: How long to measure the speed of each model.
+        analyze: Whether to measure the error of every layer.
+        page: Whether to draw plots and write ``report.html``.
+        allow_broken: Whether to write an INT8 model that computes something wrong.
+        adapter: Reads predictions from the outputs.
+        postprocessing: What to do with boxes.
+        metrics: What to compute; None computes top-1 and top-5.
     """
 
     subset_size: Count | None = None
@@ -98,7 +104,7 @@ class EvaluationOptions:
 
     @property
     def scoring(self) -> Scoring | None:
-        """The same as the core reads it; None where nothing was asked for."""
+        """The scoring of the core; None without adapter and metrics."""
         if self.metrics is None:
             return None
         return Scoring(self.adapter or Classification(), self.postprocessing, self.metrics)
@@ -106,7 +112,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class RuntimeOptions(Runtime):
-    """Where and how the run works, with what pydantic has to know about it."""
+    """Where and how the run works, with the checks of pydantic."""
 
     threads: Count | None = None
     shard_size: Count = 64
@@ -118,7 +124,7 @@ class RuntimeOptions(Runtime):
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """Everything that ``ptq-quantize`` is told."""
+    """The whole configuration of ``ptq-quantize``."""
 
     model: ModelOptions
     dataset: AnySource
@@ -133,7 +139,7 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig(QuantizeConfig):
-    """Everything that ``ptq-evaluate`` is told; ``reference`` is the model to compare with, if any."""
+    """The whole configuration of ``ptq-evaluate``; ``reference`` is the model to compare with, if any."""
 
     reference: Annotated[str, Field(min_length=1)] | None = None
 
@@ -162,17 +168,23 @@ OPTION_CLASSES = (
     EvaluateConfig,
 )
 for _option_class in OPTION_CLASSES:
-    # The rooms of the core must not know pydantic, so their option classes are made strict about keys here.
+    # The core must not know pydantic, so this module makes its option classes refuse unknown keys.
     setattr(_option_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010 - mypy knows no such field
 
-# Making one takes long, and every trial of a sweep is checked twice.
+# Kept because making one takes long, and every trial of a sweep is checked twice.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def from_hydra(composed: DictConfig, config_class: type[T], *, trial: bool = False) -> T:
-    """Check a composed configuration, of a run alone or of a ``trial`` of a sweep (see :func:`fill_unset`).
+    """The checked configuration.
 
-    Raises InputError with one line per problem: the dotted key, its value, what is allowed, the nearest valid name.
+    Args:
+        composed: What Hydra composed.
+        config_class: A configuration class.
+        trial: Whether the run is a trial of a sweep (see :func:`~tasks.config.options.fill_unset`).
+
+    Raises:
+        InputError: One line per problem: the dotted key, its value, what is allowed, the nearest valid name.
     """
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -200,19 +212,19 @@ def from_hydra(composed: DictConfig, config_class: type[T], *, trial: bool = Fal
 
 
 def _unresolved(failure: OmegaConfBaseException) -> str:
-    """The line for a value that is missing, or that refers to another one that is."""
+    """The message for a missing value, or for a reference to one."""
     text = str(failure).splitlines()[0]
     if raised := re.match(r"\w+ raised while resolving interpolation: \W*(.*\w)", text):
-        text = f"{raised[1][0].lower()}{raised[1][1:]}"  # what an environment variable or a resolver lacks
+        text = f"{raised[1][0].lower()}{raised[1][1:]}"  # a missing environment variable or resolver
     key = failure.full_key or "configuration"
     if missing := re.search(r"Missing mandatory value: (\S+\.\S+)", text):
-        key = missing[1]  # what an interpolation refers to, not where it stands
+        key = missing[1]  # the key that an interpolation refers to, not its own
     reason = MISSING if "Missing mandatory value" in text else text
     return f"{key}: {reason}, for example {key}=..."
 
 
 def _unusable(key: str, node: Any) -> Iterator[tuple[str, str]]:
-    """Keys and what is wrong with their texts: nothing can be called so; as a path, '' would be the working folder."""
+    """Keys and problems of texts: names that nothing can have; an empty path, which means the working directory."""
     if isinstance(node, dict):
         for name, value in node.items():
             inner = f"{key}.{name}" if key else str(name)

@@ -22,7 +22,7 @@ class Boxes:
     Attributes:
         labels: Classes, (objects,), int64.
         corners: x_min, y_min, x_max, y_max in pixels of the stored image, (objects, 4), float64.
-        ignored: Difficult objects and crowds, (objects,), bool: to find or to miss them does not count.
+        ignored: Difficult objects and crowds, (objects,), bool: neither finding nor missing them counts.
     """
 
     labels: Labels
@@ -167,11 +167,14 @@ def read_text(path: Path, what: str) -> str:
 
 
 def require_file(path: Path, what: str) -> None:
-    """Raise InputError, with the nearest name, if there is no such file.
+    """Check that a file exists.
 
     Args:
         path: The file.
         what: Its name in messages.
+
+    Raises:
+        InputError: It does not; the message has the nearest name.
     """
     if path.is_file():
         return

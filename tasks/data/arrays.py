@@ -17,10 +17,12 @@ from tasks.errors import InputError, did_you_mean, require_memory, shortened
 class Arrays:
     """A ``.npz`` archive or a ``.npy`` file.
 
-    A model with one input reads the array ``samples``; if that is None, the array ``x``, else the one named like
-    the input, else the only one. A model with several inputs reads one array per input name. The array ``labels``
-    (``y``, where there is one) holds class indices; None says that no array does. A ``.npy`` file counts as an
-    archive with the single array ``x`` and is memory-mapped; archives are read once, when they are opened.
+    Attributes:
+        path: The file. A ``.npy`` file counts as an archive with the single array ``x`` and is memory-mapped; archives
+            are read once, when they are opened.
+        samples: The array for a model with one input. None takes ``x``, else the array with the input's name, else the
+            only one. A model with several inputs reads one array per input name.
+        labels: The array of class indices, if there is one of that name; None says that there is none.
     """
 
     path: Path
@@ -31,7 +33,14 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False)
 class ArraySamples:
-    """Arrays in memory or memory-mapped; ``origin`` names them in messages, ``arrays`` excludes the labels."""
+    """Arrays in memory or memory-mapped.
+
+    Attributes:
+        origin: Names the arrays in messages.
+        arrays: Arrays by name, without the labels.
+        names: The number of each sample.
+        labels: Class of each sample, (samples,), int64.
+    """
 
     origin: str
     arrays: Mapping[str, Array]
@@ -43,9 +52,14 @@ class ArraySamples:
         return len(self.names)
 
     def load(self, index: int, inputs: Sequence[str]) -> Sample:
-        """Read sample ``index``: for each input an array of its array's dtype and ``shape[1:]``.
+        """Sample ``index``: for each input the row of its array, with the array's dtype and ``shape[1:]``.
 
-        Raises InputError for an input without array and for NaN or infinite values.
+        Args:
+            index: Number of the sample.
+            inputs: Names of the model's inputs.
+
+        Raises:
+            InputError: An input has no array, or the sample holds NaN or infinity.
         """
         sample = Sample(f"{self.origin}: sample {self.names[index]}", {})
         for name in inputs:
@@ -55,7 +69,11 @@ class ArraySamples:
         return sample
 
     def digest(self, index: int) -> str:
-        """Return the sha256 of the sample's rows in all arrays, in hex."""
+        """The sha256, in hex, of the sample's rows in all arrays.
+
+        Args:
+            index: Number of the sample.
+        """
         return digest_arrays({name: _row(array, index) for name, array in self.arrays.items()})
 
     def _array_for(self, name: str, alone: bool) -> str:
@@ -74,10 +92,14 @@ class ArraySamples:
 
 
 def open_arrays(spec: Arrays) -> ArraySamples:
-    """Open a NumPy file.
+    """The samples in a NumPy file.
 
-    Raises InputError for a missing, foreign or damaged file, arrays of Python objects or of anything but numbers,
-    arrays of different lengths, labels that are no class indices, and a file without samples.
+    Args:
+        spec: The file and the names of arrays.
+
+    Raises:
+        InputError: The file is missing, of another format or damaged, has no samples, arrays of something other than
+            numbers or of different lengths, or labels that are no class indices.
     """
     origin = str(spec.path)
     arrays = _read(spec.path)
@@ -100,7 +122,16 @@ def open_arrays(spec: Arrays) -> ArraySamples:
 
 
 def check_labels(what: str, labels: Array, count: int) -> Labels:
-    """Return class indices as int64, or raise InputError unless they are ``count`` integers >= 0."""
+    """The class indices as int64.
+
+    Args:
+        what: Begins the message.
+        labels: Class indices, any shape and dtype.
+        count: How many there have to be.
+
+    Raises:
+        InputError: They are not ``count`` integers >= 0.
+    """
     if labels.dtype.kind not in "iu":
         raise InputError(f"{what} holds labels of type {labels.dtype}; expected integers.")
     if labels.shape != (count,):
@@ -124,7 +155,7 @@ def _read(path: Path) -> dict[str, Array]:
             return _read_archive(path) if path.suffix == ".npz" else {"x": np.lib.format.open_memmap(path, mode="r")}
     except InputError:
         raise
-    except Exception as error:  # a header is parsed as Python: numpy passes on whatever that raises
+    except Exception as error:  # numpy parses a header as Python and passes on whatever that raises
         if "bject" in str(error):  # numpy: "Object arrays cannot be loaded ...", "... Python objects in dtype."
             message = "holds Python objects; expected numbers (unpickling objects could run foreign code)."
         else:

@@ -90,7 +90,7 @@ def convert_voc(spec: VocDetection) -> Annotations:
 def _voc_image(file: Path, indices: dict[str, int]) -> tuple[str, Boxes]:
     require_file(file, "annotation")
     try:
-        # The XML is the user's own, and expat refuses entities that expand without end.
+        # The XML is the user's own, and expat refuses entities that expand without limit.
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314
     except (ValueError, LookupError) as failure:  # an encoding that expat does not know
         raise InputError(f"{file}: no XML that can be read: {failure}.") from failure

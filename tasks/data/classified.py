@@ -27,7 +27,7 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 class Files:
     """Files without annotations: those of the data source, sorted by name.
 
-    ``pattern`` is a glob that they fit, ``images_only`` keeps what OpenCV can read. ``list_file`` names the files
+    ``pattern`` is a glob that they match, ``images_only`` keeps what OpenCV can read. ``list_file`` names the files
     instead, one per line.
     """
 
@@ -71,9 +71,9 @@ class Mnist:
 
 @dataclass(frozen=True, kw_only=True)
 class Csv:
-    """A table with a header, a column ``file`` and what is known of each file in the other columns.
+    """A table with a header, a column ``file``, and annotations of each file in the other columns.
 
-    This is ``label`` (a class index), ``reference`` (a ``.npy`` file, relative to the table, with the array to be
+    These are ``label`` (a class index), ``reference`` (a ``.npy`` file, relative to the table, with the array to be
     predicted) or any columns of numbers, which together are the vector to be predicted.
     """
 
@@ -102,7 +102,7 @@ def convert_files(spec: Files, source: Path) -> Annotations:
 
 
 def unreadable_images(spec: Files, source: Path) -> tuple[str, ...]:
-    """The files that ``images_only`` leaves out although their suffix is that of an image."""
+    """The files that ``images_only`` leaves out although they have the suffix of an image."""
     images = (name for name in _matching(spec, source) if Path(name).suffix.lower() in SUFFIXES)
     return tuple(name for name in images if not cv2.haveImageReader(str(source / name)))
 
@@ -116,7 +116,7 @@ def _matching(spec: Files, source: Path) -> tuple[str, ...]:
 
 
 def convert_imagenet(spec: ImageNet) -> Annotations:
-    """The class of each listed file. Raises InputError, with the line, for other lines."""
+    """The class of each listed file. Raises InputError, with the line number, if a line is malformed."""
     names, labels = [], []
     for number, line in enumerate(read_text(spec.annotation_file, "annotation_file").splitlines(), start=1):
         words = line.split()
@@ -139,7 +139,7 @@ def convert_imagenet(spec: ImageNet) -> Annotations:
 def convert_cifar(spec: Cifar) -> Annotations:
     """The images of a batch and their classes. Only arrays, numbers and texts are unpickled.
 
-    Raises InputError for a file that is no such batch.
+    Raises InputError if the file is no such batch.
     """
     batch = _unpickle(spec.data_batch_file)
     key = "fine_labels" if spec.num_classes == 100 else "labels"
@@ -169,7 +169,7 @@ def convert_cifar(spec: Cifar) -> Annotations:
 
 
 def convert_mnist(spec: Mnist) -> Annotations:
-    """The images and their classes. Raises InputError for files that are damaged or do not belong together."""
+    """The images and their classes. Raises InputError if a file is damaged or the two do not belong together."""
     labels = _gunzip(spec.labels_file, "labels_file", 8)
     pixels = _gunzip(spec.images_file, "images_file", 16)
     if len(pixels) != len(labels) * 28 * 28:
@@ -180,12 +180,12 @@ def convert_mnist(spec: Mnist) -> Annotations:
 
 
 def referenced_files(spec: Csv) -> tuple[Path, ...]:
-    """The arrays that a table names. Raises InputError for a table that cannot be read."""
+    """The arrays that a table names. Raises InputError if the table cannot be read."""
     return tuple(spec.annotation_file.parent / row["reference"] for row in _rows(spec) if row.get("reference"))
 
 
 def convert_csv(spec: Csv) -> Annotations:
-    """The classes or values of a table. Raises InputError, with the line, for what is missing or no number."""
+    """The classes or values of a table. Raises InputError, with the line, if something is missing or no number."""
     rows = _rows(spec)
     columns = list(rows[0]) if rows else []
     if "file" not in columns or len(columns) < 2:
@@ -224,7 +224,7 @@ def _rows(spec: Csv) -> list[dict[str, str]]:
 
 def _number(text: str) -> float:
     number = float(text)
-    if "_" in text or not math.isfinite(number):  # Python alone reads digits in groups, 1_000
+    if "_" in text or not math.isfinite(number):  # only Python reads grouped digits, 1_000
         raise ValueError(f"{text!r} is no finite number")
     return number
 
@@ -269,7 +269,7 @@ def _gunzip(path: Path, what: str, header: int) -> Array:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads arrays, numbers and texts only: any other name in a pickle could run foreign code."""
+    """Loads only arrays, numbers and texts: any other name in a pickle could run foreign code."""
 
     _allowed = frozenset(
         {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}

@@ -75,7 +75,11 @@ class CustomSamples:
 
     @cached_property
     def annotations(self) -> Annotations:
-        """The annotations of all samples. Raises InputError unless they are of one kind."""
+        """The annotations of all samples.
+
+        Raises:
+            InputError: They are not of one kind.
+        """
         if not self.paired:
             return Annotations(self.names)
         truths = [self._item(index)[1] for index in range(len(self))]
@@ -215,7 +219,7 @@ def _kind(truth: Any) -> str | None:
 
 
 def _said(failure: Exception) -> str:
-    """What a function of the user's says, who gave it arguments that others must not read; it stands alone."""
+    """The message of a user's function, redacted as its arguments may be secret, with the type of the exception."""
     return redacted(f"{type(failure).__name__}: {failure}.")
 
 

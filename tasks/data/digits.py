@@ -9,7 +9,7 @@ import numpy as np
 from tasks.data.arrays import ArraySamples
 from tasks.errors import InputError, did_you_mean
 
-# Training and evaluation of the built-in model both take the split from here, so that they never mix.
+# Training and evaluation of the built-in model share this split, so that they never mix.
 SPLIT_SEED = 20240229
 VALIDATION_SAMPLES = 599  # a third
 
@@ -42,7 +42,7 @@ def open_digits(spec: Digits) -> ArraySamples:
 
 @cache
 def _splits() -> dict[str, ArraySamples]:
-    # The import takes more than a second, which users of other data need not wait for.
+    # The import takes more than a second; users of other data need not wait for it.
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
     images, labels = load_digits(return_X_y=True)

@@ -126,8 +126,8 @@ def read_labels(path: Path) -> dict[str, int]:
         path: The label file.
 
     Raises:
-        InputError: A line is malformed, its index is no integer >= 0, or its name was there before; the message has
-            file and line.
+        InputError: A line is malformed, its index is no integer >= 0, or its name occurred before; the message has file
+            and line.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"

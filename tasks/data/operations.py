@@ -1,4 +1,4 @@
-"""Operations on images as in Accuracy Checker, in a list of any order: the same pixels to the bit.
+"""Operations on images as in Accuracy Checker, in any order, with equal pixels to the bit.
 
 Names, options, defaults, rounding and element types are those of its preprocessors: ``resize`` gives float32,
 ``normalization`` computes in float64. Images are arrays (height, width, channels) as a reader gives them.
@@ -45,7 +45,7 @@ FLAGS: dict[str, dict[str, int]] = {
         "HAMMING": Image.Resampling.HAMMING,
     },
 }
-# The numbers that Accuracy Checker knows by name, in BGR; the same ones for mean and std.
+# Numbers with a name in Accuracy Checker, in BGR; the same names for mean and std.
 KNOWN_NUMBERS = {
     "imagenet": (104.00698793, 116.66876762, 122.67891434),
     "cifar10": (125.307, 122.961, 113.8575),
@@ -127,7 +127,7 @@ class ToGray:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOnImage:
-    """A function of the user's, ``f(image) -> image``: arrays of numbers with two or three axes."""
+    """A user's function, ``f(image) -> image``: arrays of numbers with two or three axes."""
 
     path: str
     type: Literal["callable"] = "callable"
@@ -146,7 +146,14 @@ class Sizes:
 
 
 def check_operations(operations: tuple[Operation, ...]) -> None:
-    """Raise InputError, with the place in the list, for options out of range or in contradiction."""
+    """Check the options of operations.
+
+    Args:
+        operations: What to do with an image, in order.
+
+    Raises:
+        InputError: Options are out of range or contradict each other; the message has the place in the list.
+    """
     for place, operation in enumerate(operations):
         if problem := _problem(operation):
             raise InputError(f"preprocessing.{place} ({operation.type}): {problem}")

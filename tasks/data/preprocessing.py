@@ -56,7 +56,14 @@ class Preprocessing:
 
 
 def check_preprocessing(options: Preprocessing) -> None:
-    """Raise InputError for values out of range and for options that contradict each other."""
+    """Check the options of preprocessing.
+
+    Args:
+        options: What to do with an image.
+
+    Raises:
+        InputError: Values are out of range, or options contradict each other.
+    """
     _check_choice("interpolation", options.interpolation, get_args(Interpolation))
     _check_choice("channel_order", options.channel_order, get_args(ChannelOrder))
     _check_choice("layout", options.layout, get_args(Layout))
@@ -74,7 +81,7 @@ def check_preprocessing(options: Preprocessing) -> None:
         height, width = _pair(options.crop)
         if options.resize is not None and (height > _pair(options.resize)[0] or width > _pair(options.resize)[1]):
             raise InputError(f"crop {options.crop}: expected no more than resize {options.resize}.")
-        # The smaller side counts: which side of an image is the shorter differs from image to image.
+        # The smaller crop side counts: either side of an image may be the shorter one.
         if options.resize_shorter is not None and min(height, width) > options.resize_shorter:
             raise InputError(f"crop {options.crop}: expected no more than resize_shorter {options.resize_shorter}.")
     _check_numbers("mean", options.mean, options.channel_order)

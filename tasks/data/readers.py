@@ -92,7 +92,7 @@ def like_read(image: Array, reader: Reader) -> Array:
     if isinstance(reader, OpenCVReader) and reader.reading_flag == "color":
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
     if isinstance(reader, OpenCVReader) and image.ndim == 3:
-        # A decoder has a luma of its own: only a decoder gives the same.
+        # Every decoder computes luma its own way, so encode and decode the image.
         _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         return read_array(encoded.tobytes(), "image", reader)
     return image

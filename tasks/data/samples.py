@@ -68,7 +68,16 @@ class Samples(Protocol):
 
 
 def listing(names: Sequence[str], shown: int = 5) -> str:
-    """Return the first names, quoted, and how many more there are."""
+    """The first names, quoted, and the number of the others.
+
+    Args:
+        names: Any names.
+        shown: How many to list.
+
+    Example:
+        >>> listing(["a.png", "b.png", "c.png"], shown=2)
+        "'a.png', 'b.png' and 1 more"
+    """
     text = ", ".join(repr(shortened(name)) for name in names[:shown])
     return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
 
@@ -90,11 +99,14 @@ def files_outside(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def require_finite(array: Array, what: str) -> None:
-    """Raise InputError if the array holds NaN or infinity.
+    """Check that an array is finite.
 
     Args:
         array: Any shape and dtype.
         what: Begins the message.
+
+    Raises:
+        InputError: It holds NaN or infinity.
     """
     if array.dtype.kind != "f":
         return

@@ -56,12 +56,16 @@ def source_files(spec: Source) -> tuple[Path, ...]:
 
 
 def decodes_files(samples: Samples) -> bool:
-    """Whether the samples are known by digests of files, which are decoded, and not by digests of arrays."""
+    """Whether the samples are known by digests of files, which are decoded, rather than by digests of arrays.
+
+    Args:
+        samples: An opened source.
+    """
     return isinstance(samples, AnnotatedSamples | ImageSamples)
 
 
 def annotations_of(samples: Samples) -> Annotations:
-    """The annotations of the samples; arrays and folders of images have classes at most.
+    """The annotations of the samples; arrays and folders of images have at most classes.
 
     Args:
         samples: An opened source.

@@ -1,4 +1,4 @@
-"""The samples that a run uses and those it holds out, by index."""
+"""The samples that a run uses, and the holdout among them, by index."""
 
 import random
 
@@ -21,6 +21,10 @@ def sample_indices(samples_count: int, subset_size: int | None, shuffle: bool, s
 
     Raises:
         InputError: ``subset_size`` is below 1.
+
+    Example:
+        >>> sample_indices(10, 3, shuffle=False, seed=0)
+        (0, 1, 2)
     """
     if subset_size is not None and subset_size < 1:
         raise InputError(f"subset size {subset_size}: expected at least 1 sample, or none for all {samples_count}.")

@@ -35,7 +35,7 @@ RATE = 3e-3
 WEIGHT_DECAY = 0.02
 FOLDS = 4
 
-# name: input channels, output channels, kernel size, groups. Every one has batch norm, then (but "block/pointwise",
+# name: input channels, output channels, kernel size, groups. Each has batch norm, then (but "block/pointwise",
 # which is added to its block's input first) ReLU. Most weights sit where many products are summed.
 CONVOLUTIONS = {
     "stem": (1, 32, 3, 1),
@@ -51,7 +51,7 @@ Array = NDArray[np.float32]
 
 
 def build_layers() -> Any:
-    """Return the layers, convolutions with batch norm, as a torch ModuleDict; keys have ``/`` as in the IR."""
+    """The layers, convolutions with batch norm, as a torch ModuleDict; keys have ``/`` as in the IR."""
     layers = {
         name: nn.Sequential(
             nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False),
@@ -63,7 +63,12 @@ def build_layers() -> Any:
 
 
 def forward(layers: Any, images: Any) -> Any:
-    """Compute logits, (samples, 10), of images, (samples, 1, 8, 8). :func:`build_model` builds the same graph."""
+    """Logits, (samples, 10). :func:`build_model` builds the same graph.
+
+    Args:
+        layers: See :func:`build_layers`.
+        images: (samples, 1, 8, 8), float32.
+    """
     value = nn.functional.relu(layers["stem"](images))
     shortcut = nn.functional.relu(layers["widen"](value))
     value = nn.functional.relu(layers["block/depthwise"](shortcut))
@@ -75,7 +80,12 @@ def forward(layers: Any, images: Any) -> Any:
 
 
 def augment(images: Any, generator: Any) -> Any:
-    """Turn, stretch and shift each image a little: up to 10 degrees, 10 % and one pixel."""
+    """The images, each turned, scaled and shifted a little: by up to 10 degrees, 10 % and one pixel.
+
+    Args:
+        images: (samples, 1, 8, 8), float32.
+        generator: A torch generator.
+    """
     random = torch.rand((4, len(images)), generator=generator) * 2 - 1
     angle, stretch = random[0] * math.radians(10), 1 + random[1] * 0.1
     cosine, sine = torch.cos(angle) * stretch, torch.sin(angle) * stretch
@@ -86,7 +96,12 @@ def augment(images: Any, generator: Any) -> Any:
 
 
 def train(images: Array, labels: NDArray[np.int64]) -> Any:
-    """Train on all the samples given, to the end of the schedule; return the layers in evaluation mode."""
+    """The layers after the whole schedule, in evaluation mode.
+
+    Args:
+        images: (samples, 1, 8, 8), float32.
+        labels: (samples,), int64.
+    """
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     layers = build_layers()
@@ -106,14 +121,25 @@ def train(images: Array, labels: NDArray[np.int64]) -> Any:
 
 
 def accuracy(layers: Any, images: Array, labels: NDArray[np.int64]) -> float:
-    """Return the share of images whose largest logit is their label's."""
+    """The share of images whose largest logit is their label's, from 0 to 1.
+
+    Args:
+        layers: See :func:`build_layers`.
+        images: (samples, 1, 8, 8), float32.
+        labels: (samples,), int64.
+    """
     with torch.no_grad():
         answers = forward(layers, torch.from_numpy(images)).argmax(dim=1).numpy()
     return float((answers == labels).mean())
 
 
 def fused(layers: Any, name: str) -> tuple[Array, Array]:
-    """Return weights and bias, float32, of a convolution with its batch norm folded in (in float64)."""
+    """Weights and bias, float32, of a convolution with its batch norm folded in (in float64).
+
+    Args:
+        layers: See :func:`build_layers`.
+        name: The convolution's key.
+    """
     convolution, norm = layers[name]
     factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     weights = convolution.weight.double() * factor.reshape(-1, 1, 1, 1)
@@ -122,7 +148,11 @@ def fused(layers: Any, name: str) -> tuple[Array, Array]:
 
 
 def build_model(layers: Any) -> ov.Model:
-    """Write the trained network as an OpenVINO graph in which every node has a name of its own."""
+    """The trained network as an OpenVINO graph with a name for every node.
+
+    Args:
+        layers: See :func:`build_layers`.
+    """
     images = ops.parameter([-1, 1, 8, 8], np.float32, name="images")
     images.set_layout(ov.Layout("NCHW"))
     images.output(0).tensor.set_names({"images"})
@@ -166,7 +196,12 @@ def _constant(values: NDArray[Any], name: str) -> Any:
 
 
 def cross_validate(images: Array, labels: NDArray[np.int64]) -> float:
-    """Return the accuracy of the recipe on each fold of the training samples when trained on the other folds."""
+    """The accuracy of the recipe, from 0 to 1. Each fold of the samples is judged after training on the others.
+
+    Args:
+        images: (samples, 1, 8, 8), float32.
+        labels: (samples,), int64.
+    """
     folds = np.arange(len(images)) % FOLDS
     results = []
     for fold in range(FOLDS):
@@ -177,7 +212,11 @@ def cross_validate(images: Array, labels: NDArray[np.int64]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and write the model, or cross-validate."""
+    """Train and write the model, or cross-validate.
+
+    Args:
+        arguments: The command line; None takes that of the process.
+    """
     parser = argparse.ArgumentParser(prog="python -m tasks.digits.train", description=__doc__.split("\n")[0])
     parser.add_argument("--cross-validate", action="store_true", help="judge the recipe on the training split alone")
     parser.add_argument("--output", type=Path, default=MODEL, help="the .xml file to write")

@@ -107,7 +107,7 @@ class LineProcess:
         return answers[0]
 
     def tell(self, question: Any, receive: Callable[[dict[str, Any]], object]) -> None:
-        """Ask without waiting. ``receive`` gets the answer when it is collected, at the latest before the next question.
+        """Ask without waiting. ``receive`` gets the answer when it is collected, at the latest by the next question.
 
         Args:
             question: Any JSON value.

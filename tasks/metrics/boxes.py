@@ -24,9 +24,9 @@ class ResizePredictionBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class Nms:
-    """Non-maximum suppression: of boxes that overlap by more than ``overlap`` the one with the largest score is kept.
+    """Non-maximum suppression: of boxes that overlap by more than ``overlap`` only the one with the highest score stays.
 
-    ``class_aware_nms`` does so for each class alone. Boxes whose score is not above 0 go as well.
+    ``class_aware_nms`` treats each class alone. Boxes whose score is not above 0 are dropped as well.
 
     Attributes:
         overlap: Intersection over union, from 0 to 1.
@@ -54,7 +54,7 @@ class ClipBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOnDetections:
-    """A function of the user's: ``f(detections)`` takes and returns a dictionary of labels, scores and boxes."""
+    """A user's function: ``f(detections)`` takes and returns a dictionary of labels, scores and boxes."""
 
     path: str
     type: Literal["callable"] = "callable"

@@ -20,12 +20,12 @@ _EVERY = 10**9
 class MeanAveragePrecision:
     """Pascal VOC's mean average precision: for each class the area under precision over recall.
 
-    Each box found belongs to the free object that it overlaps most. A class that is annotated and never found has 0.
+    Each box is matched to the unmatched object that it overlaps most. A class that is annotated but never found has 0.
 
     Attributes:
         name: Name in reports; None stands for the type.
         overlap_threshold: Least intersection over union of a box with its object, from 0 to 1.
-        ignore_difficult: Whether it does not count to find or to miss a difficult object.
+        ignore_difficult: Whether difficult objects do not count, found or missed.
         include_boundaries: Whether boxes include their last pixel.
         integral: The area itself (``max``), or the mean of the precision at 11 recalls (``11point``).
     """

@@ -14,7 +14,7 @@ from tasks.errors import InputError
 from tasks.metrics.predictions import Prediction
 
 Array = NDArray[Any]
-# The luma of BT.601 in video range: Accuracy Checker's weights of red, green and blue.
+# Luma of BT.601 in video range: Accuracy Checker's weights of red, green and blue.
 _LUMA = np.array([65.738, 129.057, 25.064]) / 256
 
 

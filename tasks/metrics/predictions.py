@@ -59,7 +59,7 @@ class ImageProcessing:
 
 @dataclass(frozen=True, kw_only=True)
 class CallAdapter:
-    """A function of the user's: ``f(outputs)`` takes arrays by name, without batch axes.
+    """A user's function: ``f(outputs)`` takes arrays by name, without batch axes.
 
     It returns an array, or for detection a dictionary with ``labels`` (n,), ``scores`` (n,) and ``boxes`` (n, 4).
     """

@@ -1,6 +1,6 @@
 """Metrics of a model on annotated samples, with the names and options of Accuracy Checker's metrics.
 
-A function of the user's own, for example in ``my_metrics.py`` beside where the command is started::
+A user's own function, for example in ``my_metrics.py`` in the working directory::
 
     def within_one(predictions, annotations):
         return float(np.mean([abs(p.argmax() - label) <= 1 for p, label in zip(predictions, annotations.labels)]))
@@ -29,7 +29,7 @@ from tasks.numerics.detections import Detections
 from tasks.numerics.metrics import top_k
 
 Array = NDArray[Any]
-# Names that reports use themselves.
+# Names that reports use for their own figures.
 RESERVED = (
     *("top1", "top5", "sqnr_db", "cosine", "agreement", "expected_agreement"),
     *("latency_ms", "throughput_fps"),
@@ -56,7 +56,7 @@ class F1Score:
 
 @dataclass(frozen=True, kw_only=True)
 class CallMetric:
-    """A function of the user's: ``f(predictions, annotations)`` returns a number or a dictionary of numbers.
+    """A user's function: ``f(predictions, annotations)`` returns a number or a dictionary of numbers.
 
     ``predictions`` holds what the adapter made of each sample; ``annotations`` is
     :class:`tasks.data.annotations.Annotations`.
@@ -86,12 +86,20 @@ class Scoring:
 
 
 def metric_name(metric: Metric) -> str:
-    """The name of a metric in reports."""
+    """The name of a metric in reports.
+
+    Args:
+        metric: The metric.
+    """
     return metric.name or (metric.path.rpartition(".")[2] if isinstance(metric, CallMetric) else metric.type)
 
 
 def out_of_range(scoring: Scoring) -> Iterator[tuple[str, str]]:
-    """The options that have no meaning, as pairs of their place and what is wrong."""
+    """The options without meaning: pairs of their place and the problem.
+
+    Args:
+        scoring: How outputs become metrics.
+    """
     if isinstance(scoring.adapter, Yolo | YoloV2) and (problem := grid_problem(scoring.adapter)):
         yield "adapter", problem
     for place, step in enumerate(scoring.postprocessing):
@@ -116,7 +124,15 @@ def _problem(metric: Metric) -> str | None:
 
 
 def check_scoring(scoring: Scoring, annotations: Annotations) -> None:
-    """Raise InputError for metrics that share a name, lack a function or a library, or need what samples lack."""
+    """Check that metrics can be computed.
+
+    Args:
+        scoring: How outputs become metrics.
+        annotations: Annotations of the samples.
+
+    Raises:
+        InputError: Metrics share a name, lack a function or a library, or need annotations that are missing.
+    """
     names = [metric_name(metric) for metric in scoring.metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"metrics: {twice[0]!r} twice; give each a name of its own.")

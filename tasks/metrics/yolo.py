@@ -30,7 +30,7 @@ AnchorName = Literal["yolo_v2", "tiny_yolo_v2", "yolo_v3", "tiny_yolo_v3"]
 class YoloV2:
     """One square grid of ``cells`` x ``cells``, with anchors in units of its cells.
 
-    ``raw_output``: the network leaves coordinates and confidences without a sigmoid, scores without a softmax.
+    ``raw_output``: the network applies no sigmoid to coordinates and confidences and no softmax to scores.
     """
 
     type: Literal["yolo_v2"] = "yolo_v2"
@@ -48,9 +48,9 @@ class YoloV2:
 class Yolo:
     """Several grids, the ``outputs``, with anchors in pixels of the input.
 
-    ``anchor_masks`` lists the anchors of each grid by their numbers. ``raw_output``: the network leaves everything but
-    the sizes without a sigmoid. Boxes below ``threshold`` are dropped. Grids that are stored flat need ``do_reshape``
-    and their ``cells``.
+    ``anchor_masks`` lists the anchors of each grid by their numbers. ``raw_output``: the network applies a sigmoid to
+    nothing but the sizes. Boxes below ``threshold`` are dropped. Grids that are stored flat need ``do_reshape`` and
+    their ``cells``.
     """
 
     outputs: tuple[str, ...]

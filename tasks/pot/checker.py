@@ -1,4 +1,4 @@
-"""Accuracy Checker's files: a model's entry becomes settings of data sets and of the evaluation."""
+"""Accuracy Checker's files: the entry of a model becomes settings of data sets and of the evaluation."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from tasks.pot.section import Findings, Section
 
 FRAMEWORKS = ("openvino", "dlsdk")
 ROLES = {"optimization": "dataset", "evaluation": "validation"}
-# The environment variables that hold folders for relative paths, by what the paths are for.
+# Environment variables with the folders of relative paths, by the purpose of the paths.
 DATA, ANNOTATIONS = "DATA_DIR", "ANNOTATIONS_DIR"
 DEFINITIONS = "DEFINITIONS_FILE"
 
@@ -30,7 +30,7 @@ _OF_PRESENTATION = (
     *("presenter", "reference", "abs_threshold", "rel_threshold", "label_map", "vectorial", "calculate_mean"),
     *("metric_target", "profile"),
 )
-# What converters also took: to check files, or to write images that are read from their source here.
+# Options of converters that mean nothing here: they check files, or write images that are read directly here.
 _OF_CONVERTERS = ("images_dir", "convert_images", "converted_images_dir", "batch_meta_file")
 
 
@@ -44,7 +44,7 @@ class Names:
 
     @classmethod
     def of(cls, what: str, tag: str, union: Any) -> "Names":
-        """The names of a union of dataclasses, whose ``tag`` is a Literal."""
+        """The names of a union of dataclasses, whose field ``tag`` is a Literal."""
         members = {
             name: member
             for member in get_args(union)
@@ -64,7 +64,7 @@ METRICS = Names.of("metric", "type", Metric)
 
 
 def translate_file(findings: Findings, file: Path, model: ImageInput | None, *, evaluate: bool) -> None:
-    """Find the settings of an Accuracy Checker file. Raises InputError for a file that cannot be read."""
+    """Add the settings of an Accuracy Checker file to the findings. Raises InputError if it cannot be read."""
     document = read_document(file, "Accuracy Checker configuration")
     top = Section.of(findings, document, (), document.content)
     if "compression" in top:
@@ -87,21 +87,21 @@ def translate_file(findings: Findings, file: Path, model: ImageInput | None, *, 
 
 
 def translate_model(entry: Section, model: ImageInput | None, shared: Document | None, *, evaluate: bool) -> None:
-    """Find the settings of one model's ``launchers`` and ``datasets``. ``shared`` has defaults for both, by name."""
+    """Add the settings of a model's ``launchers`` and ``datasets``; ``shared`` has defaults for both, by name."""
     entry.ignore("name", "description")
     layout = _launcher(entry, shared, evaluate=evaluate)
     datasets = _datasets(entry, shared)
     entry.finish()
     for role, dataset in datasets.items():
         if role == "evaluation" and not evaluate:
-            continue  # its annotations may not be there
+            continue  # its annotations may be missing
         _dataset(dataset, ROLES[role], model, layout)
     if evaluate and datasets:
         _evaluation(datasets.get("evaluation") or datasets["optimization"])
 
 
 def _launcher(entry: Section, shared: Document | None, *, evaluate: bool) -> str | None:
-    """Find the adapter, which only an evaluation needs; returns the layout of the input, if it is given."""
+    """The layout of the input, if it is given. Adds the adapter, which only an evaluation needs."""
     launchers = [_with_defaults(each, shared, "launchers", "framework") for each in entry.sections("launchers")]
     ours = [each for each in launchers if each.content.get("framework") in FRAMEWORKS]
     if not ours:
@@ -131,7 +131,7 @@ def _launcher(entry: Section, shared: Document | None, *, evaluate: bool) -> str
 
 
 def _datasets(entry: Section, shared: Document | None) -> dict[str, Section]:
-    """The data sets by role; one for both where the file has a list."""
+    """The data sets by role; one for both roles if the file has a list."""
     given = entry.content.get("datasets")
     if not isinstance(given, dict):
         found = entry.sections("datasets")
@@ -157,7 +157,7 @@ def _datasets(entry: Section, shared: Document | None) -> dict[str, Section]:
 
 
 def _with_defaults(section: Section, shared: Document | None, kind: str, name: str) -> Section:
-    """The section, with what the definitions' entry of the same name has and it has not."""
+    """The section, completed from the entry of the same name in the definitions."""
     entries = shared.content.get(kind) if shared and isinstance(shared.content, dict) else None
     if shared and not isinstance(entries, list | None):
         section.findings.problems.append(f"{shared.where((kind,))}: {kind}: expected a list, got {entries!r}.")
@@ -193,7 +193,7 @@ def _dataset(dataset: Section, group: str, model: ImageInput | None, layout: str
             dataset.take(key)
             dataset.problem(key, "is not supported.")
     dataset.finish()
-    if group == "validation":  # what it leaves out would come from the other data set
+    if group == "validation":  # or keys that it leaves out would come from the other data set
         values = {each.name: each.default for each in fields(AnnotatedFiles) if each.name != "kind"} | values
     for key, value in values.items():
         findings.set(f"{group}.{key}", value, dataset.where(key if key in dataset else None))
@@ -254,7 +254,7 @@ def _evaluation(dataset: Section) -> None:
 
 
 def _member(section: Section, key: str, value: Any, names: Names) -> dict[str, Any]:
-    """A member that may be written as its name alone, or as an object."""
+    """A member, which may be written as its name alone or as an object."""
     place: Place = (*section.place, key)
     content = value if isinstance(value, dict) else {names.tag: value}
     return _tagged(Section.of(section.findings, section.document, place, content), names)
@@ -279,7 +279,7 @@ def _tagged(section: Section, names: Names, ignored: Sequence[str] = ()) -> dict
 
 
 def _numbers(text: str) -> Any:
-    """Numbers as Accuracy Checker read them from a text, ``1, 2, 3``; the text in small letters if it is none."""
+    """Numbers as Accuracy Checker reads them from a text, ``1, 2, 3``; any other text in lower case."""
     try:
         numbers = [float(part) for part in text.strip("()[] ").split(",")]
     except ValueError:

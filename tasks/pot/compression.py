@@ -53,7 +53,11 @@ _PRESETS = {"symmetric": "performance", "asymmetric": "accuracy"}
 
 
 def translate_compression(compression: Section) -> tuple[str, ...]:
-    """Find the settings of all algorithms; returns the names of the algorithms."""
+    """The names of the algorithms; adds the settings of all of them to the findings.
+
+    Args:
+        compression: The section.
+    """
     findings = compression.findings
     device = compression.take("target_device", "ANY")
     if "target_device" in compression:
@@ -67,7 +71,7 @@ def translate_compression(compression: Section) -> tuple[str, ...]:
         compression.problem("algorithms", f"expected at least one of {', '.join(SUPPORTED)}.")
     names = tuple(name for entry in entries if (name := _algorithm(entry, str(device))))
     if names and "quantization.stat_subset_size" not in findings.settings:
-        # POT took the whole data set.
+        # POT takes the whole data set.
         findings.set("quantization.stat_subset_size", None, compression.where("algorithms"))
     compression.finish()
     if names:
@@ -76,7 +80,7 @@ def translate_compression(compression: Section) -> tuple[str, ...]:
 
 
 def _steps(findings: Findings, compression: Section, names: tuple[str, ...]) -> None:
-    """Which steps the algorithms stand for, where not all of DefaultQuantization was asked for."""
+    """Add the settings that switch off steps, if only parts of DefaultQuantization are asked for."""
     where = compression.where("algorithms")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         findings.problems.append(f"{where}: {twice[0]} twice; expected each algorithm once.")
@@ -140,7 +144,7 @@ def _parameters(params: Section, device: str) -> None:
 
 
 def _preset(params: Section, device: str) -> None:
-    """POT's command line knew two more names, and exchanged ``accuracy`` and ``mixed`` by device."""
+    """Add the preset. POT's command line knows two more names, and exchanges ``accuracy`` and ``mixed`` by device."""
     if "preset" not in params:
         params.ignore("preset")
         return
@@ -181,7 +185,7 @@ def _ignored(params: Section) -> None:
     if not isinstance(scope, list):
         ignored.problem("scope", f"expected a list of names, got {scope!r}.")
         scope = []
-    # A name in a body of a loop is a list: outer, inner.
+    # The name of an operation inside a loop is a list: outer, inner.
     names: list[Any] = ["|".join(map(str, each)) if isinstance(each, list) else each for each in scope]
     operations = []
     for entry in ignored.sections("operations"):
@@ -202,7 +206,7 @@ def _ignored(params: Section) -> None:
 
 
 def _tensor(tensor: Section | None, common: Section | None, role: str) -> None:
-    """The options of weights or activations; the range that both share counts where a role has none of its own."""
+    """Add the options of weights or activations; a role without a range of its own has the one that both share."""
     estimator = common
     if tensor is not None:
         for key in _TENSOR:
@@ -236,7 +240,7 @@ def _border(border: Section, prefix: str, granularity: Any, *, shared: bool) -> 
 
 
 def _tuning(params: Section) -> None:
-    """Layers are tuned by exact search here: what steered POT's gradient descent has no meaning."""
+    """Add the options of tuning. It searches exactly, so those of POT's gradient descent mean nothing."""
     for key, ours in _TUNED.items():
         if params.take(key) is not None:
             params.findings.set(f"quantization.{ours}", params.take(key), params.where(key))

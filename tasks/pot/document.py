@@ -1,4 +1,4 @@
-"""JSON with comments and YAML, with the line and column of everything in them."""
+"""JSON with comments and YAML, with the line and column of every value."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tasks.errors import InputError, did_you_mean, writable
 
 SUFFIXES = (".json", ".yaml", ".yml")
 Place = tuple[Hashable, ...]
-# What a configuration may have at most: levels, and values once every alias is a copy.
+# The most that a configuration may have: levels, and values once every alias is a copy.
 DEEPEST, MOST_VALUES = 50, 100_000
 # Types of keys by the end of their tags.
 _KEYS = ("str", "int", "merge")
@@ -23,7 +23,7 @@ _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """YAML whose numbers are those of JSON as well: 1e-4 is none in YAML 1.1."""
+    """A YAML loader that reads JSON's numbers as well: 1e-4 is no number in YAML 1.1."""
 
 
 _Loader.add_implicit_resolver(
@@ -33,14 +33,18 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a file. ``marks`` has line and column, from 1, for the key of each value, or an item of a list."""
+    """The content of a file. ``marks`` has line and column, from 1, of each value's key, or of each item of a list."""
 
     file: Path
     content: Any
     marks: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
 
     def where(self, place: Place = ()) -> str:
-        """``file:line:column`` of a value; of the nearest one around it that has a mark."""
+        """``file:line:column`` of a value, or of the nearest one around it that has a mark.
+
+        Args:
+            place: Keys and indices that lead to the value.
+        """
         for length in range(len(place), -1, -1):
             if place[:length] in self.marks:
                 line, column = self.marks[place[:length]]
@@ -49,10 +53,14 @@ class Document:
 
 
 def read_document(file: Path, what: str) -> Document:
-    """Read a ``.json``, ``.yaml`` or ``.yml`` file.
+    """The content of a ``.json``, ``.yaml`` or ``.yml`` file.
 
-    Raises InputError, with line and column, for a file that is missing, of another kind or broken, and for keys that
-    stand twice in one object.
+    Args:
+        file: The file.
+        what: Its name in messages.
+
+    Raises:
+        InputError: The file is missing, of another kind or broken, or an object has a key twice; with line and column.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise InputError(f"{file}: {what} has the suffix {file.suffix!r}; expected {', '.join(SUFFIXES)}.")
@@ -68,9 +76,14 @@ def read_document(file: Path, what: str) -> Document:
 
 
 def read_nodes(file: Path, what: str) -> yaml.Node | None:
-    """Read a YAML file that something else makes values of; None for an empty one.
+    """The nodes of a YAML file, from which the caller makes values; None if it is empty.
 
-    Raises InputError, with line and column, for what is no YAML, and as :func:`require_plain` does.
+    Args:
+        file: The file.
+        what: Its name in messages.
+
+    Raises:
+        InputError: It is no YAML, or :func:`require_plain` refuses it; with line and column.
     """
     text = _read(file, what)
     try:
@@ -94,7 +107,7 @@ def _document(text: str, file: Path) -> Document:
     is_json = file.suffix.lower() == ".json"
     text = without_comments(text) if is_json else text
     content = _load_json(text, file) if is_json else None
-    # Tabs may indent JSON but not YAML, which tells where things are.
+    # Tabs may indent JSON but not YAML, whose parser finds the places.
     node, loader = _compose(text.replace("\t", " ") if is_json else text, file)
     require_plain(node, file)
     marks = dict(_marks(node, (), file)) if node else {}
@@ -106,7 +119,7 @@ def _document(text: str, file: Path) -> Document:
 
 
 def _unwritable(content: Any) -> Iterator[str]:
-    """Texts with NUL or half of a character: no name of a file, no setting."""
+    """Texts with NUL or a lone surrogate: neither a file name nor a setting."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from _unwritable(key)
@@ -119,7 +132,15 @@ def _unwritable(content: Any) -> Iterator[str]:
 
 
 def require_plain(root: yaml.Node | None, file: Path) -> None:
-    """Raise InputError for what would have no end, or be too much, once all aliases are copies, and for odd keys."""
+    """Check that values can be made of YAML nodes.
+
+    Args:
+        root: The nodes.
+        file: Their file, for the message.
+
+    Raises:
+        InputError: With every alias copied they would be endless or too large, or a key is no text.
+    """
     sizes: dict[int, int] = {}
     around: set[int] = set()
 
@@ -155,7 +176,15 @@ def _require_key(key: yaml.Node, file: Path) -> None:
 
 
 def without_comments(text: str) -> str:
-    """The text with ``//`` and ``/* */`` comments blanked; everything else stays where it was."""
+    """The text with ``//`` and ``/* */`` comments blanked, so that places stay the same.
+
+    Args:
+        text: JSON with comments.
+
+    Example:
+        >>> without_comments('{"preset": "mixed"} // why')
+        '{"preset": "mixed"}       '
+    """
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
@@ -187,7 +216,7 @@ def _construct(loader: _Loader, node: yaml.Node | None, file: Path) -> Any:
         return loader.construct_document(node) if node else None
     except yaml.YAMLError as failure:
         raise _broken(failure, file) from failure
-    except ValueError as failure:  # dates and numbers that there are not
+    except ValueError as failure:  # dates and numbers that do not exist
         raise InputError(f"{file}: no YAML: {failure}; texts may need quotes.") from failure
 
 

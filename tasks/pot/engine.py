@@ -1,4 +1,4 @@
-"""The section ``engine``: where samples come from, in POT's three ways."""
+"""The section ``engine``: POT's three ways to name samples."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ _WILD = "*?["
 
 
 def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: bool) -> None:
-    """Find the settings of data sets and of the evaluation. Raises InputError for a file that cannot be read."""
+    """Add the settings of data sets and of the evaluation to the findings.
+
+    Args:
+        engine: The section.
+        model: The image that the model reads, if it is known.
+        evaluate: Whether to evaluate models.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
     kind = engine.take("type", "accuracy_checker")
     engine.ignore(*_REQUESTS)
     if any(engine.content.get(key) for key in _REQUESTS):
@@ -49,7 +58,7 @@ def translate_engine(engine: Section, model: ImageInput | None, *, evaluate: boo
 
 
 def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) -> None:
-    """Images as they are, cut and resized to what the model reads: BGR, no mean and no scale."""
+    """Add images as they are, cropped and resized to the model's input: BGR, without mean and scale."""
     findings, where = engine.findings, engine.where("data_source")
     source = engine.take("data_source")
     layout, fraction = engine.take("layout"), engine.take("central_fraction")
@@ -92,7 +101,7 @@ def _simplified(engine: Section, model: ImageInput | None, *, evaluate: bool) ->
 
 
 def _files(source: str) -> tuple[str, dict[str, Any]]:
-    """The folder and the annotation for a folder, a pattern or a list of files."""
+    """The folder and the annotation of a folder, a pattern or a list of files."""
     path = Path(source)
     if path.suffix == ".txt" and not path.is_dir():
         return str(path.parent), {"converter": "files", "list_file": source}

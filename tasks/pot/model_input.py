@@ -1,4 +1,4 @@
-"""What image a model reads, which POT's simplified engine and Accuracy Checker took from the model itself."""
+"""The image that a model reads; POT's simplified engine and Accuracy Checker take it from the model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ _INFO = ov.PartialShape([1, 3])
 
 @dataclass(frozen=True)
 class ImageInput:
-    """Height, width and channels of the input, None where they are free, and whether channels come last.
+    """Height, width and channels of the input, each None if it is dynamic, and the layout.
 
-    ``info`` is the name of a second input, which takes those three.
+    ``info`` is the name of a second input, which reads these three numbers.
     """
 
     height: int | None
@@ -29,12 +29,18 @@ class ImageInput:
 
 
 def image_input(model: Path, weights: Path | None, layout: str | None = None) -> ImageInput | None:
-    """The only image that the model reads; None where it reads none of three or four axes, or other inputs too.
+    """The only image that a model reads; None if no input has three or four axes, or if there are other inputs too.
 
     A second input of one row of three numbers is the image's ``info``.
 
-    ``layout`` names the axes, NCHW or CHW and the like; else the model's own says, or an axis of 1 or 3 is the
-    channels. Raises InputError for a file that is no model and a layout that does not fit.
+    Args:
+        model: The model file.
+        weights: Its .bin file, if it does not lie beside it.
+        layout: Names the axes, like NCHW or CHW. None takes the model's own; without one, an axis of 1 or 3 is the
+            channels.
+
+    Raises:
+        InputError: The file is no model, or the layout does not fit.
     """
     try:
         read = ov.Core().read_model(model, weights) if weights else ov.Core().read_model(model)

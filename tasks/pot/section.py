@@ -1,4 +1,4 @@
-"""Reading an object of a configuration key by key, and collecting everything that is wrong with it."""
+"""An object of a configuration, read key by key; every problem is collected."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,16 @@ from tasks.pot.document import Document, Place
 
 @dataclass
 class Findings:
-    """What a translation found: settings by dotted key, where each comes from, notices and problems, one line each.
+    """What a translation found.
 
-    With ``lenient`` keys that mean nothing are notices instead of problems. ``quantizes`` is false for algorithms that
-    leave the model float, ``readable`` for a model of which nothing is known.
+    Attributes:
+        lenient: Whether keys without meaning are notices instead of problems.
+        quantizes: False for algorithms that leave the model float.
+        readable: False for a model of which nothing is known.
+        settings: Values by dotted key.
+        origins: Where each setting comes from.
+        notices: One line each.
+        problems: One line each.
     """
 
     lenient: bool = False
@@ -25,7 +31,13 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
     def set(self, key: str, value: Any, where: str) -> None:
-        """A setting. Two values for one are a problem."""
+        """Add a setting. A second, different value is a problem.
+
+        Args:
+            key: Dotted key.
+            value: A plain value.
+            where: Where it comes from.
+        """
         if key in self.settings and self.settings[key] != value:
             self.problems.append(f"{where}: {value!r} here and {self.settings[key]!r} at {self.origins[key]}.")
         self.settings[key] = value
@@ -33,7 +45,7 @@ class Findings:
 
 
 class Section:
-    """An object of a document. What nobody asked for until :meth:`finish` is unknown."""
+    """An object of a document. Keys that nobody took before :meth:`finish` are unknown."""
 
     def __init__(self, findings: Findings, document: Document, place: Place, content: dict[str, Any]) -> None:
         self.findings, self.document, self.place, self.content = findings, document, place, content
@@ -42,7 +54,14 @@ class Section:
 
     @classmethod
     def of(cls, findings: Findings, document: Document, place: Place, content: Any) -> "Section":
-        """The section of a value that has to be an object; if it is none, that is a problem, and the only one."""
+        """The section of a value. A value that is no object is a problem, and gives an empty section.
+
+        Args:
+            findings: Collects problems.
+            document: The document.
+            place: Keys and indices that lead to the value.
+            content: The value.
+        """
         if isinstance(content, dict):
             return cls(findings, document, place, {str(key): value for key, value in content.items()})
         findings.problems.append(f"{document.where(place)}: {_named(place)}expected an object, got {content!r}.")
@@ -54,22 +73,39 @@ class Section:
         return key in self.content
 
     def where(self, key: str | None = None) -> str:
-        """``file:line:column`` and the name of this section's key, for the start of a line."""
+        """``file:line:column`` and the name of a key, to begin a line.
+
+        Args:
+            key: A key of this section; None means the section.
+        """
         place = self.place if key is None else (*self.place, key)
         return f"{self.document.where(place)}: {'.'.join(map(str, place))}".rstrip(": ")
 
     def take(self, key: str, default: Any = None) -> Any:
-        """The value of a key, which is known from now on."""
+        """The value of a key, which is known from now on.
+
+        Args:
+            key: A key.
+            default: The value if there is no such key.
+        """
         self._known.add(key)
         return self.content.get(key, default)
 
     def section(self, key: str) -> "Section | None":
-        """The object of a key, None where there is none."""
+        """The object of a key; None if there is no such key.
+
+        Args:
+            key: A key.
+        """
         value = self.take(key)
         return None if value is None else Section.of(self.findings, self.document, (*self.place, key), value)
 
     def sections(self, key: str) -> "list[Section]":
-        """The objects of a list; one object alone counts as a list of one."""
+        """The objects of a list; a single object counts as a list of one.
+
+        Args:
+            key: A key.
+        """
         value = self.take(key)
         if value is None:
             return []
@@ -82,27 +118,48 @@ class Section:
         ]
 
     def ignore(self, *keys: str) -> None:
-        """Keys that are known and say nothing that matters here."""
+        """Mark keys as known that mean nothing here.
+
+        Args:
+            *keys: Keys.
+        """
         self._known.update(keys)
 
     def problem(self, key: str | None, text: str) -> None:
-        """Something wrong with the value of a key, or with the section."""
+        """Add a problem of a key's value, or of the section.
+
+        Args:
+            key: A key; None means the section.
+            text: The problem.
+        """
         if not self._reported:
             self.findings.problems.append(f"{self.where(key)}: {text}")
 
     def notice(self, key: str | None, text: str) -> None:
-        """Something to know about the value of a key, or about the section."""
+        """Add a notice on a key's value, or on the section.
+
+        Args:
+            key: A key; None means the section.
+            text: The notice.
+        """
         self.findings.notices.append(readable(f"{self.where(key)}: {text}"))
 
     def unknown_name(self, key: str, name: Any, supported: Sequence[str], what: str) -> None:
-        """The problem for a name that is not among those there are."""
+        """Add the problem of an unknown name.
+
+        Args:
+            key: The key of the name.
+            name: What the user wrote.
+            supported: Valid names.
+            what: What the name stands for.
+        """
         text = (
             f"{what} {name!r} is not supported.{did_you_mean(str(name), supported)} Supported: {', '.join(supported)}."
         )
         self.problem(key, text)
 
     def finish(self) -> None:
-        """Report every key that nobody asked for."""
+        """Report every key that nobody took."""
         for key in self.unread():
             text = f"unknown key.{did_you_mean(key, sorted(self._known))}"
             if self.findings.lenient:
@@ -111,7 +168,7 @@ class Section:
                 self.problem(key, f"{text} Known: {', '.join(sorted(self._known))}.")
 
     def unread(self) -> Iterator[str]:
-        """Keys that nobody asked for."""
+        """The keys that nobody took."""
         return (key for key in self.content if key not in self._known)
 
 

@@ -1,4 +1,4 @@
-"""From a file or flags of POT to the settings that ``ptq-quantize`` takes."""
+"""From a file or flags of POT to the settings of ``ptq-quantize``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,24 @@ from tasks.pot.overrides import as_overrides
 from tasks.pot.section import Findings, Section
 
 SECTIONS = ("model", "engine", "compression")
-# What a file of Accuracy Checker has in their place.
+# The keys of an Accuracy Checker file.
 _OF_CHECKER = ("models", "evaluations")
-# Without -e nothing is evaluated in POT; some outputs are compared here all the same.
+# Without -e POT evaluates nothing; this project still compares some outputs.
 COMPARED_SAMPLES = 32
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A configuration of POT as settings by dotted key, with the origin of each for messages, and notices.
+    """A configuration of POT as settings of this project.
 
-    ``quantizes`` is false where the algorithms leave the model float.
+    Attributes:
+        origin: The file or the flags.
+        name: Name of the model.
+        algorithms: Names of the algorithms.
+        settings: Values by dotted key.
+        origins: Where each setting comes from, for messages.
+        notices: One line each.
+        quantizes: False if the algorithms leave the model float.
     """
 
     origin: str
@@ -36,11 +43,15 @@ class Translation:
 
     @property
     def overrides(self) -> list[str]:
-        """The settings on Hydra's command line."""
+        """The settings in the grammar of Hydra's command line."""
         return as_overrides(self.settings)
 
     def explain(self, line: str) -> str:
-        """A problem found in the composed configuration, with the line of POT's file in front."""
+        """A problem of the composed configuration, with the line of POT's file in front.
+
+        Args:
+            line: The problem; it begins with a dotted key.
+        """
         named, _, text = line.partition(": ")
         key = named
         while key and key not in self.origins:
@@ -51,9 +62,15 @@ class Translation:
 
 
 def translate(file: Path, *, evaluate: bool, lenient: bool) -> Translation:
-    """Translate a configuration file.
+    """The settings of a configuration file.
 
-    Raises InputError with every problem, one a line, beginning with file, line and column.
+    Args:
+        file: The file.
+        evaluate: Whether to evaluate models.
+        lenient: Whether unknown keys are notices instead of problems.
+
+    Raises:
+        InputError: Every problem, one per line, beginning with file, line and column.
     """
     return _translate(read_document(file, "configuration"), evaluate=evaluate, lenient=lenient)
 
@@ -68,7 +85,17 @@ def translate_flags(
     source: str | None,
     evaluate: bool,
 ) -> Translation:
-    """Translate what the flags of ``-q default`` say; ``source`` is the Accuracy Checker file or the data."""
+    """The settings of ``-q default`` and its flags.
+
+    Args:
+        model: The model file.
+        weights: Its .bin file.
+        name: Name of the model.
+        preset: The preset.
+        engine: Type of the engine.
+        source: The Accuracy Checker file, or the data.
+        evaluate: Whether to evaluate models.
+    """
     simplified = engine == "simplified"
     content = {
         "model": {"model": model} | ({"weights": weights} if weights else {}) | ({"model_name": name} if name else {}),
@@ -126,7 +153,7 @@ def _translate(document: Document, *, evaluate: bool, lenient: bool) -> Translat
 
 
 def _model(model: Section, engine: Section | None) -> tuple[str, ImageInput | None]:
-    """Find the model's files; returns its name and what image it reads."""
+    """The model's name and the image that it reads; adds the settings of its files."""
     findings = model.findings
     path, weights = (_at_home(model.take(key)) for key in ("model", "weights"))
     name = model.take("model_name")

@@ -1,4 +1,4 @@
-"""POT's ``--keep-uncompressed-weights``: int8 constants become float ones behind a FakeQuantize again."""
+"""POT's ``--keep-uncompressed-weights``: int8 constants become float constants with a FakeQuantize again."""
 
 import os
 import tempfile
@@ -16,9 +16,13 @@ SUFFIXES = ("weights", "input_low", "input_high", "output_low", "output_high")
 
 
 def uncompress_weights(file: Path) -> int:
-    """Rewrite an IR: ``Constant(i8) -> Convert [-> Subtract] -> Multiply`` becomes ``Constant -> FakeQuantize``.
+    """The number of constants that became float ones again in an IR, which is written anew.
 
-    The model's outputs stay the same, and it still runs in INT8. Returns how many constants were exchanged.
+    ``Constant(i8) -> Convert [-> Subtract] -> Multiply`` becomes ``Constant -> FakeQuantize``. The model's outputs stay
+    the same, and it still runs in INT8.
+
+    Args:
+        file: The .xml file.
     """
     model = ov.Core().read_model(file)
     products = [node for node in model.get_ordered_ops() if node.get_type_name() == "Multiply"]
@@ -36,7 +40,7 @@ def uncompress_weights(file: Path) -> int:
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         new = Path(folder) / file.name
         ov.save_model(model, new, compress_to_fp16=False)
-        del model  # it reads the old file's memory
+        del model  # the model still maps the old file
         for suffix in (".bin", ".xml"):
             os.replace(new.with_suffix(suffix), file.with_suffix(suffix))  # noqa: PTH105 - the rename is the point
     return len(chains)

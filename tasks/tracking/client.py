@@ -1,6 +1,6 @@
 """MLflow, in a process of its own: importing it takes seconds, which pass while the flow runs its first steps.
 
-``start`` launches the process (see ``tracking_process``), ``log`` hands it a run. The trials of a sweep share one.
+``start`` launches the process (see ``worker``), ``log`` gives it a run. The trials of a sweep share one process.
 """
 
 import atexit
@@ -25,35 +25,40 @@ from tasks.tracking.moved_home import ARTIFACTS
 
 # -P: the user's folder may hold a `tasks` or a `json.py` of its own.
 COMMAND = (sys.executable, "-P", "-m", "tasks.tracking.worker")
-# Of addresses that MLflow keeps runs at; a plain path has none.
+# Schemes of addresses at which MLflow keeps runs; a plain path has none.
 SCHEMES = (
     *("file", "sqlite", "postgresql", "mysql", "mssql"),
     *("http", "https", "databricks", "databricks-uc", "uc"),
 )
 # The status of a run that is completed later.
 RUNNING = "RUNNING"
-# The tag of a sweep's run that names the folder which is locked as long as the sweep runs.
+# The tag of a sweep's run: the folder that is locked as long as the sweep runs.
 SWEEP_FOLDER = "sweep.folder"
-# The tag of each run by which a process finds what one before it has begun to log.
+# The tag by which a process finds a run that an earlier process began to log.
 RUN_KEY = "run.key"
 
 
 class TrackingError(RuntimeError):
-    """MLflow did not take a run; the message ends with its reason."""
+    """MLflow did not accept a run; the message ends with its reason."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is logged: values by name, files by path, texts by file name. ``uri`` None stands for SQLite in ``home``.
+    """A run to log: values by name, files by path, texts by file name.
 
-    ``curves`` are metrics of several steps, which MLflow plots; ``images`` are PNG files in base64 by name;
-    ``datasets`` have ``name``, ``digest``, ``source``, ``role`` and ``profile`` each. ``model`` is logged as one of
-    MLflow's (see ``package_model.package_files``), and registered if there is a ``release`` (``records.Promotion``);
-    metrics called ``of_model`` become its own as well, found on the data set whose role is ``validation``.
-    ``started`` is a time of the clock in seconds. ``sweep`` names the sweep that the run is a trial of: it becomes a
-    child of the sweep's run, which is made by whoever needs it first. ``leads`` tells that it is the sweep's run, which
-    is ``RUNNING`` until it is completed. However often it is logged, MLflow has one run of a ``key``, and no metric
-    twice: they are of the time that the run was ``made``.
+    Attributes:
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        curves: Metrics of several steps, which MLflow plots.
+        images: PNG files in base64 by name.
+        datasets: ``name``, ``digest``, ``source``, ``role`` and ``profile`` of each.
+        model: The model to log (see ``package_model.package_files``); it is registered if there is a ``release``.
+        of_model: Metrics that also become the logged model's, on the data set whose role is ``validation``.
+        release: ``records.Promotion`` as a dictionary.
+        started: Unix time in seconds.
+        sweep: The sweep of a trial; the trial becomes a child of the sweep's run, which whoever needs it first makes.
+        leads: Whether this is the sweep's run, which is ``RUNNING`` until it is completed.
+        key: MLflow has one run per key, however often it is logged.
+        made: Unix time of all metrics, so that none is logged twice.
     """
 
     uri: str | None
@@ -81,25 +86,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Logged:
-    """The identifier of a run in MLflow, and in words what became of the registered model, if there is one."""
+    """The identifier of a run in MLflow, and what became of the registered model, in words, if there is one."""
 
     run_id: str
     release: str = ""
 
 
-# The process, and the homes of the runs that it logged: it works in there, so that one is all it can serve.
+# The process, and the homes of its runs. It works inside the home, so it can serve only one.
 _waiting: list[tuple[LineProcess, set[str]]] = []
 
 
-# What to do when a run fails that was handed over; None where the caller waits.
+# Called if a run that was handed over fails; None where the caller waits.
 _failed: ContextVar[Callable[[str], object] | None] = ContextVar("failed", default=None)
 
 
 def start() -> None:
-    """Launch the process, unless it waits already. Without a run to log it ends together with this one."""
+    """Launch the process, unless one waits already. If it gets no run to log, it ends together with this process."""
     if not _waiting:
         atexit.register(_stop)
-        # A server that does not answer is given up after 14 s instead of four minutes.
+        # Give up on a server that does not answer after 14 s, not four minutes.
         settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
         _waiting.append((LineProcess(COMMAND, settings, _started_anew), set()))
 
@@ -116,9 +121,10 @@ def _stop() -> None:
 
 @contextmanager
 def handing_over(failed: Callable[[str], object]) -> Iterator[None]:
-    """Runs logged in here are handed over, and the caller goes on: ``Logged`` is empty.
+    """Runs logged inside this context are handed over without waiting: ``Logged`` is empty.
 
-    ``failed`` is called with the reason if MLflow refuses one: when the next run is logged, or by :func:`collect`.
+    Args:
+        failed: Called with the reason if MLflow refuses a run: when the next one is logged, or by :func:`collect`.
     """
     token = _failed.set(failed)
     try:
@@ -128,13 +134,20 @@ def handing_over(failed: Callable[[str], object]) -> Iterator[None]:
 
 
 def collect() -> None:
-    """Wait until MLflow has all runs that were handed over."""
+    """Wait until MLflow has every run that was handed over."""
     for process, _ in _waiting:
         process.collect()
 
 
 def log(run: Run) -> Logged:
-    """Log a run. Raises TrackingError when that fails."""
+    """The identifier of a run that MLflow has logged.
+
+    Args:
+        run: What to log.
+
+    Raises:
+        TrackingError: MLflow refuses it.
+    """
     if _waiting and _waiting[0][1] - {run.home}:
         _stop()
     start()
@@ -154,7 +167,7 @@ def log(run: Run) -> Logged:
 
 
 def _refusal(process: LineProcess, run: Run, answer: Mapping[str, str]) -> str:
-    """Why MLflow has not got the run. One that the process died of, twice, is ended by another process."""
+    """Why MLflow has not logged the run. If the process died of it twice, another process ends the run."""
     reason = _reason(run, answer)
     if process.died:
         bare = Run(run.uri, run.home, run.experiment, run.name, key=run.key, sweep=run.sweep, leads=run.leads)
@@ -163,7 +176,7 @@ def _refusal(process: LineProcess, run: Run, answer: Mapping[str, str]) -> str:
 
 
 def _question(run: Run) -> dict[str, Any]:
-    """The run as the process needs it: the address alone is more than may be kept."""
+    """The run as the process needs it, with the secrets of its address, which are never stored."""
     return asdict(run) | {"uri": revealed(run.uri)}
 
 
@@ -175,7 +188,11 @@ def _reason(run: Run, answer: Mapping[str, str]) -> str:
 
 
 def unknown_scheme(uri: str) -> str | None:
-    """What is wrong with an address that MLflow would refuse when all is done; its plugins may know more."""
+    """The problem with a tracking address that MLflow would refuse only at the end of the run; None if there is none.
+
+    Args:
+        uri: The address; plugins of MLflow may add schemes.
+    """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if not scheme or scheme in SCHEMES:
         return None
@@ -184,16 +201,29 @@ def unknown_scheme(uri: str) -> str | None:
 
 
 def fitting(text: str, longest: int, ending: str) -> str:
-    """At most so many characters of a text, with an ending that says so where it had to be cut."""
+    """A text of at most ``longest`` characters; a longer text is cut and gets the ending.
+
+    Args:
+        text: Any text.
+        longest: Largest number of characters, the ending included.
+        ending: Says that the text was cut.
+    """
     return text if len(text) <= longest else text[: longest - len(ending)] + ending
 
 
 def create(home: Path, experiment: str) -> str:
-    """Create the database in ``home`` and the experiment in it, unless they are there; the experiment's identifier.
+    """The identifier of the experiment; database and experiment are created unless they exist.
 
-    It imports MLflow into this process and changes to ``home``. Raises TrackingError where MLflow refuses.
+    It imports MLflow into this process and changes the working directory to ``home``.
+
+    Args:
+        home: Folder of the database.
+        experiment: Name of the experiment.
+
+    Raises:
+        TrackingError: MLflow refuses.
     """
-    # It would tell of every table.
+    # MLflow would report every table.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
 
@@ -205,7 +235,14 @@ def create(home: Path, experiment: str) -> str:
 
 
 def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
-    """The identifier of the experiment, which is made if it is not there."""
+    """The identifier of the experiment, which is created unless it exists.
+
+    Args:
+        client: MLflow's client.
+        name: Name of the experiment.
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        home: Folder of the database.
+    """
 
     def open_it() -> Any:
         found = client.get_experiment_by_name(name)
@@ -216,7 +253,13 @@ def open_experiment(client: Any, name: str, uri: str | None, home: Path) -> str:
 
 
 def asked_again(action: Callable[[], Any]) -> Any:
-    """What the action returns. Of two machines that add the same thing at once MLflow refuses one: now it is there."""
+    """The result of an action that is tried twice.
+
+    If two machines add the same thing at once, MLflow refuses one of them; the second attempt finds it.
+
+    Args:
+        action: Gets or creates something in MLflow.
+    """
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - not in the process that only calls log()
 
     try:
@@ -226,7 +269,13 @@ def asked_again(action: Callable[[], Any]) -> Any:
 
 
 def open_sweep(client: Any, experiment: str, sweep: str) -> str:
-    """The run of a sweep. The caller holds the lock, so that trials that end at once do not make one each."""
+    """The identifier of a sweep's run. The caller holds the lock, so that two trials never create one each.
+
+    Args:
+        client: MLflow's client.
+        experiment: Identifier of the experiment.
+        sweep: Name of the sweep.
+    """
     tags = {"sweep": sweep}
     found = client.search_runs([experiment], f"tags.sweep = '{sweep}'", max_results=1)
     run = found[0] if found else client.create_run(experiment, run_name=f"sweep {sweep}", tags=tags)

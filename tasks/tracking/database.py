@@ -1,4 +1,4 @@
-"""MLflow's database of a home: made once and whole, and what to do about one that cannot be used."""
+"""MLflow's database in a home: created completely or not at all, and the way out if one cannot be used."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from tasks.tracking import moved_home
 NAME = "mlflow.db"
 _AGAIN = "then run again: every step comes from the cache"
 _ANEW = f"move it away (the runs it lists are lost, files and models are not), {_AGAIN}"
-# What SQLite and MLflow say, what it means, and the way out.
+# What SQLite and MLflow say, what it means, and what to do.
 _TROUBLES = {
     "not a database|malformed|DDL|no such (table|column)": ("is damaged", _ANEW),
     "database is locked": ("is locked by another process", f"end that one (`fuser` names it), {_AGAIN}"),
@@ -28,13 +28,23 @@ _TROUBLES = {
 
 
 def reason_line(failure: Exception) -> str:
-    """The last line that says why, in front of the statement and the link to a manual that SQLAlchemy adds."""
+    """The last line of the reason, without the statement and the link that SQLAlchemy appends.
+
+    Args:
+        failure: What MLflow raised.
+    """
     text = traceback.format_exception_only(failure)[-1].strip()
     return re.split(r"\n\[SQL: |\n\(Background on this error", text)[0].splitlines()[-1]
 
 
 def explained(reason: str, uri: str | None, home: Path) -> str:
-    """Why MLflow refuses, with the way out where its database is to blame: that of ``home``, or an SQLite file."""
+    """MLflow's reason, with advice if its database is to blame: that of ``home``, or an SQLite file.
+
+    Args:
+        reason: MLflow's reason.
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        home: Folder of the database.
+    """
     file = Path(home) / NAME if uri is None else Path(urlsplit(uri).path[1:]) if uri.startswith("sqlite:") else None
     for pattern, (state, way) in _TROUBLES.items():
         if file and re.search(pattern, reason):
@@ -44,12 +54,17 @@ def explained(reason: str, uri: str | None, home: Path) -> str:
 
 @contextmanager
 def created_once(uri: str | None, home: Path) -> Iterator[str]:
-    """The tracking URI, under a lock: two processes that open a fresh SQLite database break its migrations."""
+    """Yields the tracking URI under a lock: two processes that open a fresh SQLite database would break its migrations.
+
+    Args:
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        home: Folder of the database.
+    """
     home.mkdir(parents=True, exist_ok=True)
     with (home / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if uri is None:
-            # A relative path, because a home may hold characters that mean something else in a URI.
+            # A relative path, because a home may contain characters with a meaning in URIs.
             os.chdir(home)
             _create()
             moved_home.follow(home)
@@ -57,9 +72,10 @@ def created_once(uri: str | None, home: Path) -> Iterator[str]:
 
 
 def _create() -> None:
-    """Have the database whole or not at all: MLflow cannot go on with one whose creation was cut short.
+    """Create the database completely or not at all, as MLflow cannot continue a creation that was cut short.
 
-    Raises OSError for one that cannot be opened, which MLflow would try for two minutes.
+    Raises:
+        OSError: It cannot be opened; MLflow would try for two minutes.
     """
     database, draft = Path(NAME), Path(".mlflow.db.incomplete")
     if database.exists():

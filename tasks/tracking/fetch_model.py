@@ -1,4 +1,4 @@
-"""Where the file of a model is: on the disk already, or in MLflow's registry. No task."""
+"""The file of a model, on the disk or in MLflow's registry. No task."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tasks.tracking.registry import SCHEME, Found, find
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's file, what tells whether it changed, and what a model of the registry is called."""
+    """A model's file, a text that changes with it, and the model's name in the registry, if it is from there."""
 
     path: Path
     identity: str
@@ -24,10 +24,16 @@ class ModelFile:
 
 @contextmanager
 def fetched(path: str, uri: str | None, runtime: Runtime) -> Iterator[ModelFile]:
-    """The file of ``path``; of ``registry:NAME@ALIAS`` or ``registry:NAME/VERSION`` the one that MLflow has.
+    """Yields the file of a model for the time of a context; a model that the store has is taken from there.
 
-    A model that the store has is taken from there, another one is brought here for the time being. Raises InputError
-    for what is not there, TrackingError when MLflow does not answer.
+    Args:
+        path: A path, ``registry:NAME@ALIAS`` or ``registry:NAME/VERSION``.
+        uri: Tracking URI; None stands for SQLite in home.
+        runtime: Has the home.
+
+    Raises:
+        InputError: There is no such model.
+        TrackingError: MLflow does not answer.
     """
     if not path.startswith(SCHEME):
         yield ModelFile(*find_model(path))
@@ -44,7 +50,7 @@ def fetched(path: str, uri: str | None, runtime: Runtime) -> Iterator[ModelFile]
 
 
 def _kept(found: Found, runtime: Runtime) -> Path | None:
-    """The file in the store, if the store has it as it was."""
+    """The file in the store, if the store has it undamaged."""
     store = Store(runtime.home)
     ref = ModelRef(found.name, found.digest or "")
     return store.model_folder(ref) / "model.xml" if found.folder is None and store.is_intact(ref) else None

@@ -1,4 +1,4 @@
-"""Step: a run of the flow becomes a run in MLflow. Never cached."""
+"""Step: log a run of the flow as a run in MLflow. Never cached."""
 
 import base64
 import getpass
@@ -22,14 +22,18 @@ from tasks.tracking import client
 from tasks.tracking.options import TrackingOptions
 from tasks.tracking.resource_monitor import Start
 
-# Where `ptq-ui` shows Prefect's runs, unless the port is taken.
+# The address at which `ptq-ui` shows Prefect's runs, unless the port is taken.
 UI_ADDRESS = "http://127.0.0.1:4200"
-# The longest that MLflow keeps.
+# MLflow's limit for a description.
 DIGEST_LENGTH = 36
 
 
 def describe_datasets(datasets: Mapping[str, DatasetRef]) -> list[dict[str, str]]:
-    """Data sets by role as MLflow keeps them; the digest is that of the samples chosen, in order."""
+    """Data sets as MLflow keeps them; the digest covers the chosen samples in their order.
+
+    Args:
+        datasets: Data sets by role.
+    """
     return [
         {
             "name": str(getattr(dataset.source, "path", "") or dataset.source.kind),
@@ -43,11 +47,17 @@ def describe_datasets(datasets: Mapping[str, DatasetRef]) -> list[dict[str, str]
 
 
 def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str) -> dict[str, str]:
-    """Tags: digest of the model, versions, the flow run and its page, the git commit of this code if it has one."""
+    """Tags: digest of the model, versions, the flow run and its page, the git commit of this code if it has one.
+
+    Args:
+        manifest: See :func:`~tasks.output.files.describe_run`.
+        flow_run: Identifier of Prefect's flow run.
+        link: Address of its page.
+    """
     tags = {"prefect.flow_run_id": flow_run, "model.digest": manifest["models"]["float"]}
     tags["model.int8_digest"] = manifest["models"]["int8"]
     tags |= {f"version.{name}": version for name, version in manifest["packages"].items()}
-    # Without a server of its own Prefect has no address; the run shows where `ptq-ui` serves the same database.
+    # A temporary server has no address; `ptq-ui` serves the same database at this one.
     tags["prefect.flow_run_link"] = (
         redacted(link) if link.startswith("http") else f"{UI_ADDRESS}/runs/flow-run/{flow_run}"
     )
@@ -62,7 +72,7 @@ def describe_origin(manifest: Mapping[str, Any], flow_run: str, link: str) -> di
 
 
 def _user() -> str:
-    """Who runs this; a container may have a number without a name."""
+    """The name of the user; in a container perhaps a number without a name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -70,12 +80,12 @@ def _user() -> str:
 
 
 def _summary(report: Report) -> str:
-    """The description of the run, which MLflow shows first: both models side by side, and the notes."""
+    """The description, which MLflow shows first: both models side by side, and the notes."""
     before, *_, after = report.metrics.values()
     rows = [
         f"| {name} | {_number(before.get(name))} | {_number(value)} |"
         for name, value in after.items()
-        if "/" not in name  # values of every class are among the metrics
+        if "/" not in name  # values of single classes are among the metrics
     ]
     warnings = [f"**Warning:** {warning}\n" for warning in report.warnings]
     notes = [f"- {note}" for note in report.notes]
@@ -87,7 +97,7 @@ def _number(value: float | None) -> str:
 
 
 def _curves(report: Report) -> Mapping[str, Sequence[float]]:
-    """SQNR of the layers in topological order, a curve for each step, and what tuning did to the error of each."""
+    """SQNR of the layers in topological order, one curve per step, and the errors before and after tuning."""
     curves: dict[str, list[float]] = {}
     if report.tuned_layers:
         for when in ("before", "after"):
@@ -99,9 +109,9 @@ def _curves(report: Report) -> Mapping[str, Sequence[float]]:
 
 
 def _allowed(name: str) -> str:
-    """The name with what MLflow does not take as part of one, like the @ of ``accuracy@top1``, replaced."""
+    """The name with the characters replaced that MLflow forbids, like the @ of ``accuracy@top1``."""
     parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
-    # It takes none that would be another path, like that of a class without a name, and 250 characters.
+    # It refuses names that are not normal paths, like that of a class without a name, and 251 characters.
     return "/".join(part if part.strip(".") else f"_{part}" for part in parts)[:250].rstrip("/")
 
 
@@ -119,20 +129,30 @@ def log_run(
     model: dict[str, Any] | None = None,
     start: Start | None = None,
 ) -> client.Logged:
-    """Log parameters, the report's metrics, files, texts and images (by file name), data sets (see describe_datasets).
+    """The identifier of the run in MLflow, and what became of the registered model.
 
-    ``model`` is the INT8 model (see ``package_model.package_files``), which is registered if the report says so.
-    ``start`` is when the run began, for what it took.
+    Args:
+        options: Where MLflow keeps the run.
+        report: Its metrics are logged; its promotion says whether the model is registered.
+        parameters: By dotted key.
+        tags: By name.
+        files: Files to log as artifacts.
+        texts: Texts to log as artifacts, by file name.
+        runtime: Has the home.
+        images: PNG files by file name.
+        datasets: See :func:`describe_datasets`.
+        model: The INT8 model (see ``package_model.package_files``); None logs none.
+        start: When the run began, to log what it used since.
     """
     metrics = {
         _allowed(f"{role}/{name}"): value for role, values in report.metrics.items() for name, value in values.items()
     }
-    before, *_, after = report.metrics.values()  # the float model, and what became of it
+    before, *_, after = report.metrics.values()  # the float model and the INT8 model
     for name, value in after.items():
         reference = before.get(name)
         if value is not None and reference is not None:
             metrics[_allowed(f"difference/{name}")] = value - reference
-    for stage in report.stages:  # a step that ran several times counts in all
+    for stage in report.stages:  # the sum over all runs of a step
         name = f"seconds/{stage.name}"
         metrics[name] = (metrics.get(name) or 0.0) + stage.seconds
     if start:

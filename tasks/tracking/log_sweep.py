@@ -1,4 +1,4 @@
-"""What MLflow keeps of a sweep besides the runs of its trials: the run that they are children of, and failed trials."""
+"""What MLflow keeps of a sweep besides its trials: the run that is their parent, and trials that failed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,16 @@ _LONGEST_TAG = 5000
 
 
 def lead_sweep(options: TrackingOptions, home: Path, *, sweep: str, name: str, folder: Path) -> None:
-    """Have MLflow make the run of a sweep while the first trial runs, as well as its database where there is none.
+    """Create the run of a sweep, and MLflow's database if there is none, while the first trial runs.
 
-    Nobody waits for it, and should it fail, the trials tell. The ``folder`` is locked as long as the sweep runs.
+    Nobody waits for it; if it fails, the trials report it. The folder is locked as long as the sweep runs.
+
+    Args:
+        options: Where MLflow keeps runs.
+        home: Folder of the database.
+        sweep: Identifies the sweep.
+        name: Name of the run.
+        folder: Folder of the sweep's records.
     """
     tags = {client.SWEEP_FOLDER: str(folder)}
     with client.handing_over(lambda _: None):
@@ -34,10 +41,20 @@ def log_sweep(
     counts: Mapping[str, float],
     status: str,
 ) -> str:
-    """Complete the run of a sweep, or make it; returns MLflow's identifier.
+    """MLflow's identifier of the sweep's run, which is completed, or created first.
 
-    ``rows`` are the table of trials, ``best`` what to know about the best of them. Both become the description, which
-    MLflow shows on top, and artifacts. Of each failed trial a tag says why.
+    The description, which MLflow shows first, has the table and the best trials; artifacts have them too.
+
+    Args:
+        options: Where MLflow keeps runs.
+        home: Folder of the database.
+        sweep: Identifies the sweep.
+        name: Name of the run.
+        rows: The table of trials.
+        best: What to know about the best trials.
+        failures: Why trials failed, by number; each becomes a tag.
+        counts: Metrics of the sweep.
+        status: MLflow's status of the run.
     """
     described = _markdown(rows, best, failures)
     tags = {"mlflow.note.content": described} | {f"failed.{number}": reason for number, reason in failures.items()}
@@ -56,7 +73,16 @@ def log_failed_trial(
     failure: str,
     files: Sequence[Path],
 ) -> str:
-    """A trial that failed: its parameters and why; returns MLflow's identifier."""
+    """MLflow's identifier of the run of a trial that failed.
+
+    Args:
+        options: Where MLflow keeps runs.
+        home: Folder of the database.
+        name: Name of the run.
+        parameters: By dotted key.
+        failure: Why it failed.
+        files: Files to log as artifacts.
+    """
     tags = {"failure": failure, "mlflow.note.content": failure}
     logged = [str(file.resolve()) for file in files]
     sweep = options.sweep
@@ -71,7 +97,7 @@ def _log(options: TrackingOptions, home: Path, *, tags: Mapping[str, str] | None
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]], best: str, failures: Mapping[int, str]) -> str:
-    """The table of trials, the best, and what failed."""
+    """The table of trials, the best ones, and the failures."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else "no trial ended"

@@ -1,4 +1,4 @@
-"""Artifacts of a home that was moved or copied: MLflow keeps whole paths of them, which would lead into the old one."""
+"""Artifacts of a home that was moved or copied: MLflow stores absolute paths, which would lead into the old home."""
 
 import re
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ARTIFACTS = "mlartifacts"
-# What MLflow calls a location in experiments that it made in a home: ours, and its own first one.
+# Locations of experiments in a home: ours, and MLflow's own first one.
 _LOCATION = re.compile(rf"(.+)/({ARTIFACTS}|mlruns/0)")
 _COLUMNS = (
     ("runs", "artifact_uri"),
@@ -18,10 +18,14 @@ _COLUMNS = (
 
 
 def follow(home: Path) -> None:
-    """Have ``mlflow.db`` in ``home`` name the artifacts there, if it still names those of where the home was before.
+    """Make ``mlflow.db`` in ``home`` name the artifacts there, if it still names the place where the home was before.
 
-    A run whose artifacts lie there and not here keeps them: an earlier version wrote them into the old home. The caller
-    holds the lock of the database. One that is damaged or in use is left alone: MLflow, which opens it next, says so.
+    A run whose artifacts exist only in the old place keeps its location: an earlier version wrote them there. The
+    caller holds the lock of the database. A database that is damaged or in use stays as it is; MLflow, which opens it
+    next, reports that.
+
+    Args:
+        home: Folder of the database.
     """
     root = home.resolve()
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(root / "mlflow.db")) as database, database:
@@ -32,7 +36,7 @@ def follow(home: Path) -> None:
 
 
 def _rename(database: sqlite3.Connection, old: str, new: str) -> None:
-    """Let locations below ``old`` be below ``new``, but for those of runs and models that lie in the old place only."""
+    """Replace ``old`` by ``new`` in locations, except for runs and models that exist only in the old place."""
     for name in (f"/{ARTIFACTS}", "/mlruns/0"):
         change = "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?"
         database.execute(change, (new + name, old + name))

@@ -1,4 +1,4 @@
-"""Where MLflow keeps a run, as users write it."""
+"""Where MLflow keeps a run: options of the configuration."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import Field
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """Where MLflow keeps the run: ``uri`` null stands for SQLite in home. Those of one ``sweep`` share a parent."""
+    """Where MLflow keeps the run. ``uri`` None stands for SQLite in home; the runs of one ``sweep`` share a parent."""
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "openvino-ptq-flow"

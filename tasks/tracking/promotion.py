@@ -1,4 +1,4 @@
-"""Which INT8 model may take over: the rule by which the alias of a registered model moves."""
+"""The rule by which the alias of a registered model moves to a new INT8 model."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -12,14 +12,14 @@ from tasks.errors import did_you_mean
 from tasks.records import Promotion
 
 _SPEED = ("latency_ms", "throughput_fps")
-# What the float model would reach, compared with itself.
+# What the float model reaches when compared with itself.
 _OF_ITSELF = {"agreement": 100.0, "cosine": 1.0}
 
 Metrics = Mapping[str, Mapping[str, float | None]]
 
 
 def _free(alias: str) -> str:
-    """The alias, unless MLflow has a meaning of its own for it."""
+    """The alias, unless MLflow reserves it."""
     if re.fullmatch(r"v\d+|latest", alias, re.IGNORECASE):
         raise PydanticCustomError("reserved", "expected an alias that MLflow does not reserve for versions")
     return alias
@@ -27,9 +27,9 @@ def _free(alias: str) -> str:
 
 @dataclass(frozen=True)
 class ReleaseOptions:
-    """The registered model, none where ``name`` is None, and the rule by which its ``alias`` moves."""
+    """The registered model (none if ``name`` is None), and the rule by which its ``alias`` moves."""
 
-    # What MLflow takes as a name, less what would have to be quoted in a URI or a search.
+    # MLflow's valid names, less those that need quoting in a URI or a search.
     name: Annotated[str, Field(pattern=r"^[\w.-][\w. -]*$")] | None = None
     alias: Annotated[str, Field(pattern=r"^[\w-]+$"), AfterValidator(_free)] = "champion"
     metric: Annotated[str, Field(min_length=1)] | None = None
@@ -38,9 +38,12 @@ class ReleaseOptions:
 
 
 def decide_promotion(metrics: Metrics, options: ReleaseOptions, errors: Collection[str] = ()) -> Promotion | None:
-    """Whether the alias moves, and if not, why; None where nothing is registered.
+    """Whether the alias moves, and if not, why; None if nothing is registered.
 
-    ``metrics`` are those of ``float`` and ``int8``; ``errors`` names the metrics of which less is better.
+    Args:
+        metrics: Metrics of ``float`` and ``int8``.
+        options: The registered model and the rule.
+        errors: Metrics of which less is better.
     """
     if options.name is None:
         return None

@@ -1,7 +1,7 @@
-"""Models in MLflow: logged once a digest, registered once a digest, found again by name.
+"""Models in MLflow: logged once per digest, registered once per digest, found by name.
 
-Runs in MLflow's own process (see ``tracking``). ``find`` asks a process for an answer; run as a script, the module is
-that process: it reads a question as JSON from standard input and prints the answer as JSON.
+Most of it runs in MLflow's own process (see ``client``). ``find`` starts a process of its own for one answer: this
+module, run as a script.
 """
 
 import importlib.metadata
@@ -28,9 +28,13 @@ _PINNED = ("mlflow", "numpy", "openvino")
 
 @dataclass(frozen=True)
 class Found:
-    """A registered model: its ``digest``, None if it is not of ours, and the folder that holds its files.
+    """A registered model.
 
-    ``folder`` is None where ``known`` digests were given and the model has one of them.
+    Attributes:
+        name: Its name.
+        version: Its version.
+        digest: Its digest; None if this project did not make it.
+        folder: The folder with its files; None if its digest is among those known.
     """
 
     name: str
@@ -40,9 +44,18 @@ class Found:
 
 
 def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], folder: Path) -> Found:
-    """What ``NAME@ALIAS`` or ``NAME/VERSION`` means. Its files are brought to ``folder`` unless its digest is known.
+    """The registered model of a reference. Its files are downloaded unless its digest is known.
 
-    Raises InputError for names that are not there, TrackingError when MLflow does not answer.
+    Args:
+        reference: ``NAME@ALIAS`` or ``NAME/VERSION``.
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        home: Folder of the database.
+        known: Digests whose files are not needed.
+        folder: Where to put the files.
+
+    Raises:
+        InputError: There is no such model, alias or version.
+        TrackingError: MLflow does not answer.
     """
     question = {"reference": reference, "uri": revealed(uri), "home": str(home), "known": known, "folder": str(folder)}
     environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"} | os.environ
@@ -56,9 +69,14 @@ def find(reference: str, uri: str | None, home: Path, known: tuple[str, ...], fo
 
 
 def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: bool) -> str:
-    """Log a model as an output of a run, once a digest; the identifier of the logged model.
+    """The identifier of the logged model, an output of the run; one model is logged per digest.
 
-    ``alone`` tells that nobody else logs models there now, so that one left half logged is what a killed run left.
+    Args:
+        client: MLflow's client.
+        uri: Tracking URI.
+        run: Identifier of the run.
+        model: See ``package_model.package_files``.
+        alone: Whether no other process logs models now, so that a half-logged model is the remains of a killed run.
     """
     import mlflow  # noqa: PLC0415 - see tracking
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus  # noqa: PLC0415
@@ -83,7 +101,7 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
     with tempfile.TemporaryDirectory() as folder:
         interface = Path(folder) / "interface.json"
         interface.write_text(json.dumps(names), encoding="utf-8")
-        # `mlflow.pyfunc.log_model` takes the active run only, which would seem finished as soon as it is left.
+        # `mlflow.pyfunc.log_model` needs an active run, which would be marked finished on leaving it.
         logged = Model.log(
             artifact_path=None,
             flavor=SimpleNamespace(save_model=_save_model),
@@ -91,7 +109,7 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
             run_id=run,
             name=re.sub(r"""[/:.%"']""", "_", model["name"]),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            # As URIs: MLflow takes a path for one, and a # or % in it for what it means there.
+            # As URIs: MLflow reads a path as one and would misread a # or % in it.
             artifacts={"ir": Path(model["folder"]).as_uri(), "interface": interface.as_uri()},
             signature=_signature(model),
             input_example=_example(model["example"], names["inputs"]),
@@ -103,7 +121,7 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
 
 
 def _save_model(*, validate_serving_input: bool, **settings: Any) -> None:
-    """MLflow's own, without the setting by which it would infer the example: OpenVINO may end the process there."""
+    """Save as MLflow does, without inferring the example: OpenVINO might crash the process."""
     import mlflow  # noqa: PLC0415
 
     assert not validate_serving_input  # noqa: S101 - it has no other use
@@ -111,9 +129,16 @@ def _save_model(*, validate_serving_input: bool, **settings: Any) -> None:
 
 
 def release(client: Any, run: str, identifier: str, digest: str, rule: Mapping[str, Any]) -> dict[str, str]:
-    """Register a logged model and move the alias if the ``rule`` (``records.Promotion``) holds; tags of the run.
+    """Register a logged model and move the alias if the rule allows it; returns tags for the run.
 
-    The alias moves last: whatever has it is registered and described in full, wherever a run was killed.
+    The alias moves last: wherever a run is killed, the version that has the alias is registered and described in full.
+
+    Args:
+        client: MLflow's client.
+        run: Identifier of the run.
+        identifier: Identifier of the logged model.
+        digest: Digest of the model.
+        rule: ``records.Promotion`` as a dictionary.
     """
     name, alias, reasons = rule["name"], rule["alias"], rule["reasons"]
     version = _registered(client, name, identifier, digest)
@@ -133,7 +158,7 @@ def release(client: Any, run: str, identifier: str, digest: str, rule: Mapping[s
 
 
 def _whereabouts(version: str, before: str | None, after: str | None, reasons: Sequence[str]) -> str:
-    """Where the alias is. Another run may move it at any time: with a server there is no lock that both know."""
+    """Which version has the alias. Another run may move it at any time: on a server there is no common lock."""
     if reasons:
         return f"stays at version {after}" if after else "is given to no version"
     origin = f" from version {before}" if before else ""
@@ -142,10 +167,10 @@ def _whereabouts(version: str, before: str | None, after: str | None, reasons: S
 
 
 def _registered(client: Any, name: str, identifier: str, digest: str) -> str:
-    """The version of that digest, a new one if there is none.
+    """The version of that digest; a new one if there is none.
 
-    Two runs at once that find none register one each; both then keep the earlier one, whose number is lower, and the
-    later one is removed by the run that made it.
+    If two runs find none and register one each, both keep the version with the lower number, and the run that made the
+    other one removes it.
     """
     import mlflow  # noqa: PLC0415
 
@@ -172,7 +197,7 @@ def _signature(model: Mapping[str, Any]) -> Any:
 
     def schema(role: str) -> Any:
         tensors = model[role]
-        # A single input goes without a name, so that callers may send the bare array.
+        # A single input has no name, so that callers may send the bare array.
         named = role == "outputs" or len(tensors) > 1
         specs = [(np.dtype(each["type"]), each["shape"], each["name"] if named else None) for each in tensors]
         return None if any(shape is None for _, shape, _ in specs) else Schema([TensorSpec(*spec) for spec in specs])
@@ -232,7 +257,7 @@ def _answer(question: Any) -> dict[str, Any]:
         return _find_here(question)
     except InputError as problem:
         return {"problem": str(problem)}
-    except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+    except Exception as failure:  # noqa: BLE001 - the user gets any reason of MLflow's
         return {"error": reason_line(failure)}
 
 

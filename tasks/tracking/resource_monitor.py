@@ -1,4 +1,4 @@
-"""What a run takes of the machine: figures of its process, and samples over time by MLflow's names for them."""
+"""What a run uses of the machine: figures of its process, and samples over time under MLflow's names."""
 
 import resource
 import threading
@@ -6,21 +6,21 @@ import time
 from dataclasses import dataclass, field
 
 _INTERVAL = 0.5
-# Beyond it every second one is dropped, and from then on half as many are taken.
+# At this number every second one is dropped, and the interval doubles.
 MOST_SAMPLES = 400
 _MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
 class Start:
-    """When a run began: time of the clock, and what its process had used by then, in seconds."""
+    """When a run began: Unix time, a clock of seconds, and the processor time that its process had used, in seconds."""
 
     clock: float = field(default_factory=time.time)
     wall: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=time.process_time)
 
     def usage(self) -> dict[str, float]:
-        """Seconds, those of processors, and the largest memory that the process ever had, earlier runs included."""
+        """Seconds since the start, processor seconds, and the peak memory of the process, earlier runs included."""
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "resources/seconds": time.perf_counter() - self.wall,
@@ -31,14 +31,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Sample:
-    """Values by name at a time of the clock."""
+    """Values by name at a Unix time in seconds."""
 
     clock: float
     values: dict[str, float]
 
 
 class Monitor(threading.Thread):
-    """Samples the machine and one process, until it is stopped or the process is gone."""
+    """Samples the machine and one process until it is stopped or the process ends."""
 
     def __init__(self, process: int, interval: float = _INTERVAL) -> None:
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Monitor(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Take samples; the first call of psutil only sets the time that the next one counts from."""
+        """Take samples; psutil's first call only starts the interval that the next one measures."""
         import psutil  # noqa: PLC0415 - not in the process that only imports Start
 
         try:

@@ -1,4 +1,4 @@
-"""Runs that MLflow has, found by what people call them. Imports MLflow where it runs: for commands that only read."""
+"""Runs in MLflow, found by the words of a user. It imports MLflow into this process: for commands that only read."""
 
 import json
 import tempfile
@@ -13,14 +13,14 @@ from tasks.redaction import redacted, revealed
 from tasks.tracking.client import TrackingError
 from tasks.tracking.database import NAME, created_once, explained, reason_line
 
-# Characters from which on a part of an identifier is taken for one; shorter words are names.
+# Least length of the beginning of an identifier; shorter words are names.
 _SHORTEST_PREFIX = 4
 _MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run as MLflow keeps it, with its report where it has one."""
+    """A run as MLflow keeps it, with its report if it has one."""
 
     run_id: str
     name: str
@@ -32,14 +32,21 @@ class PastRun:
 
     @property
     def label(self) -> str:
-        """What tells it from others, in short."""
+        """A short text that tells it from other runs."""
         return f"{self.run_id[:8]} {self.name}, {self.started:%Y-%m-%d %H:%M}"
 
 
 def find_runs(words: tuple[str, ...], uri: str | None, home: Path) -> tuple[PastRun, ...]:
-    """The runs that the words mean: an identifier, the beginning of one, or the name of one run.
+    """The runs that words mean.
 
-    Raises InputError for words that mean none or several, TrackingError when MLflow does not answer.
+    Args:
+        words: Each an identifier, the beginning of one, or the name of one run.
+        uri: Tracking URI; None stands for SQLite in ``home``.
+        home: Folder of the database.
+
+    Raises:
+        InputError: A word means no run, or several.
+        TrackingError: MLflow does not answer.
     """
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - seconds
 
@@ -52,7 +59,7 @@ def find_runs(words: tuple[str, ...], uri: str | None, home: Path) -> tuple[Past
             return tuple(_past(client, _chosen(word, runs)) for word in words)
     except InputError:
         raise
-    except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+    except Exception as failure:  # noqa: BLE001 - the user gets any reason of MLflow's
         where = f"tracking.uri '{uri}'" if uri else f"the database in '{home}'"
         reason = redacted(explained(reason_line(failure), uri, home.resolve()))
         raise TrackingError(f"{where}: MLflow does not answer: {reason}") from None
@@ -84,7 +91,7 @@ def _chosen(word: str, runs: list[Any]) -> Any:
 
 
 def _listed(runs: list[Any]) -> str:
-    """Some of the runs, the last one first; none that went wrong is left out."""
+    """Some of the runs, the latest first, failed ones included."""
     latest = sorted(runs, key=lambda run: -run.info.start_time)[:_MOST_LISTED]
     return "; ".join(_past(None, run).label for run in latest)
 

@@ -1,7 +1,7 @@
-"""The process that logs runs: the only place where a run is written to MLflow.
+"""The process that logs runs: the only place that writes a run to MLflow.
 
-It reads runs from standard input, a line of JSON each (``tracking.Run``), and answers each with a line: the identifier
-that MLflow gave it (``tracking.Logged``), or why there is none.
+It reads runs from standard input, one line of JSON each (``client.Run``), and answers each with a line: the identifier
+that MLflow gave it (``client.Logged``), or the reason of a failure.
 """
 
 import base64
@@ -40,7 +40,7 @@ _CUT = " ... (whole in manifest.json)"
 
 
 def _log(run: Run, samples: Sequence[Sample], lock: IO[str]) -> Logged:
-    """Log a run; ``lock`` is held as long as that takes."""
+    """Log a run, holding ``lock`` as long as that takes."""
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in every process that knows this module
 
     with created_once(run.uri, Path(run.home)) as uri:
@@ -66,7 +66,7 @@ def _log(run: Run, samples: Sequence[Sample], lock: IO[str]) -> Logged:
             client.set_tag(identifier, name, text)
         released = _fill(client, identifier, run, _points(run, samples if run.started else (), now, started), now)
     except Exception:
-        with suppress(Exception):  # why it cannot be ended is why it failed
+        with suppress(Exception):  # it cannot be ended for the reason for which it failed
             client.set_terminated(identifier, "FAILED")
         raise
     if run.status != RUNNING:
@@ -75,7 +75,7 @@ def _log(run: Run, samples: Sequence[Sample], lock: IO[str]) -> Logged:
 
 
 def _fill(client: Any, identifier: str, run: Run, points: list[Any], now: int) -> dict[str, str]:
-    """Log what belongs to the run; what became of the registered model, as tags."""
+    """Log the contents of the run; returns what became of the registered model, as tags."""
     from mlflow.entities import Param  # noqa: PLC0415 - see _log
 
     from tasks.tracking import registry  # noqa: PLC0415
@@ -86,8 +86,8 @@ def _fill(client: Any, identifier: str, run: Run, points: list[Any], now: int) -
         client.log_batch(identifier, params=parameters[begin : begin + LARGEST_BATCH])
     model = None
     if run.model is not None:
-        # Under the lock again: of two runs that made the same model, one logs it. Before the metrics, which MLflow
-        # would take for the model's, those of the float one too.
+        # Under the lock again: of two runs that made the same model, one logs it. Before the metrics, or MLflow
+        # would count all of them as the model's, those of the float model too.
         with created_once(run.uri, Path(run.home)) as uri:
             model = registry.log_model(client, uri, identifier, run.model, alone=run.uri is None)
     points = [*_metrics(run, now, model), *points]
@@ -116,7 +116,7 @@ def _log_files(client: Any, identifier: str, run: Run) -> None:
 
 
 def _joined(lock: IO[str]) -> bool:
-    """Whether no other process logs runs of this home; from now on others see that this one does. Under the lock."""
+    """Whether no other process logs runs of this home; others now see that this one does. The caller holds the lock."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,7 +128,7 @@ def _joined(lock: IO[str]) -> bool:
 
 
 def _end_killed(client: Any, experiment: str) -> None:
-    """End the runs that a killed process left behind: they would seem to run for ever."""
+    """End the runs that a killed process left: they would seem to run forever."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         folder = run.data.tags.get(SWEEP_FOLDER)
         ours = {"prefect.flow_run_id", RUN_KEY} & run.data.tags.keys()
@@ -137,7 +137,7 @@ def _end_killed(client: Any, experiment: str) -> None:
 
 
 def _metrics(run: Run, now: int, model: str | None) -> list[Any]:
-    """The metrics that are finite; those of the logged model with the data set that they were found on."""
+    """The finite metrics; those of the logged model together with the data set on which they were measured."""
     from mlflow.entities import Metric  # noqa: PLC0415 - see _log
 
     judged = next((each for each in run.datasets if each["role"] == "validation"), {})
@@ -150,7 +150,7 @@ def _metrics(run: Run, now: int, model: str | None) -> list[Any]:
 
 
 def _points(run: Run, samples: Sequence[Sample], now: int, started: int) -> list[Any]:
-    """The curves, and what the machine was sampled at since ``started``; times are in milliseconds."""
+    """The curves, and the machine's samples since ``started``; times are in milliseconds."""
     from mlflow.entities import Metric  # noqa: PLC0415 - see _log
 
     points = [
@@ -185,17 +185,17 @@ def _serve() -> None:
     monitor.start()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401, PLC0415 - loaded while nobody waits
 
-    # What a library prints must not be taken for an answer.
+    # What a library prints must not be read as an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         run = Run(**json.loads(line))
-        # The run of a sweep has no samples: they are for the point that runs.
+        # The run of a sweep has no samples: they belong to the trial that runs.
         samples = [] if run.leads else monitor.stop()
         try:
             Path(run.home).mkdir(parents=True, exist_ok=True)
             with (Path(run.home) / "mlflow.runs.lock").open("w") as lock:
                 answer = asdict(_log(run, samples, lock))
-        except Exception as failure:  # noqa: BLE001 - whatever MLflow says, the user is told
+        except Exception as failure:  # noqa: BLE001 - the user gets any reason of MLflow's
             answer = {"error": reason_line(failure)}
             traceback.print_exc()
         answers.write(json.dumps(answer) + "\n")
@@ -203,7 +203,7 @@ def _serve() -> None:
         if not run.leads:
             monitor = Monitor(os.getppid())
             monitor.start()
-    # All is written: taking a thousand modules apart would keep the user waiting for most of a second.
+    # Everything is written: a regular exit would unload a thousand modules for most of a second.
     os._exit(0)
 
 

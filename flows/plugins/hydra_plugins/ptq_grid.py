@@ -1,4 +1,4 @@
-"""Hydra's own sweeper of grids without composing every trial once more: the commands did that before Hydra started."""
+"""Hydra's sweeper of grids without composing every trial again: the commands did that before Hydra started."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from tasks.redaction import hidden
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the values given."""
+    """Runs every combination of the given values."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra does; ``multirun.yaml``, which it writes, has no secrets."""
+        """Keep what Hydra hands over; ``multirun.yaml``, which Hydra writes, has no secrets."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.config = OmegaConf.create(hidden(OmegaConf.to_container(config)))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing: ``preflight`` refuses bad trials, and the launcher those that only Hydra can compose."""
+        """Do nothing: ``preflight`` refuses bad trials, and the launcher those that only Hydra can compose."""
 
 
 @dataclass
 class GridSweeperConf(BasicSweeperConf):
-    """The same settings."""
+    """Hydra's settings of the grid."""
 
     _target_: str = f"{__name__}.GridSweeper"
 
 
-# In the place of the sweeper that Hydra takes by default; it loads plugins after its own.
+# Replaces Hydra's default sweeper: Hydra loads plugins after its own.
 ConfigStore.instance().store("basic", GridSweeperConf, group="hydra/sweeper", provider="openvino-ptq-flow")

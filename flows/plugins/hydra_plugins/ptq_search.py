@@ -1,8 +1,8 @@
-"""Hydra's sweeper that searches: Optuna proposes trials, the launcher runs them; several objectives, a Pareto front.
+"""Hydra's sweeper for searches: Optuna proposes trials, the launcher runs them; several objectives give a Pareto front.
 
-It lies here because Hydra takes plugins from the namespace package ``hydra_plugins`` only, of which this folder is a
-part (see pyproject.toml); there must be no ``__init__.py``. The published hydra-optuna-sweeper needs distributions that
-Optuna dropped, and an Alembic that MLflow does not work with. Names of settings are the same as there.
+It lies here because Hydra loads plugins only from the namespace package ``hydra_plugins``; this folder is a part of it
+(see pyproject.toml), so it must have no ``__init__.py``. The published hydra-optuna-sweeper needs distributions that
+Optuna dropped, and an Alembic that MLflow does not work with. Settings have the same names as there.
 """
 
 import json
@@ -22,17 +22,22 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.pot.overrides import spelled
 from tasks.redaction import hidden
 
-# Stands for the layers with the largest error of their own, so many of them.
+# Stands for this many layers with the largest error of their own.
 WORST = "worst_layers"
 
 
 class SearchSweeper(Sweeper):
-    """``n_trials`` trials in all, ``n_jobs`` of them at once.
+    """Runs ``n_trials`` trials in all, ``n_jobs`` of them at once.
 
-    ``objectives`` are metrics of the INT8 model with ``maximize`` or ``minimize``. ``params`` are overrides as on the
-    command line: ``choice(a,b)``, ``range(1,5)``, ``interval(0,1)``, ``tag(log,interval(1e-5,1e-2))``. ``worst_layers``
-    are numbers of layers to leave float, to choose from: the first trial, which has the first value of everything,
-    is analysed for that. ``seed`` makes the same proposals for the same results.
+    Attributes:
+        objectives: Metrics of the INT8 model, each ``maximize`` or ``minimize``.
+        n_trials: Number of trials.
+        n_jobs: Trials that run at once.
+        seed: The same seed and the same results give the same proposals.
+        params: Overrides as on the command line: ``choice(a,b)``, ``range(1,5)``, ``interval(0,1)``,
+            ``tag(log,interval(1e-5,1e-2))``.
+        worst_layers: Choices for the number of layers that stay float. The first trial, with the first value of every
+            parameter, is analysed to rank the layers.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search. Trials that were proposed before are told their results and not run again."""
+        """Run the search. A repeated proposal gets the earlier result and does not run again."""
         import optuna  # noqa: PLC0415 - Hydra imports all plugins whenever it starts
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -100,7 +105,7 @@ class SearchSweeper(Sweeper):
         return [each.return_value for each in returns]
 
     def _tell(self, study: Any, trial: Any, metrics: Mapping[str, Mapping[str, float | None]] | None) -> None:
-        """The objectives of the last model; a trial that failed, or that lacks one, has failed for the study too."""
+        """Tell the study the objectives of the last model; a trial that failed or lacks one fails in the study too."""
         last = dict(list(metrics.values())[-1]) if metrics else {}
         values = [last.get(name) for name in self._objectives]
         if None in values:
@@ -132,7 +137,7 @@ def _overrides(params: Mapping[str, Any], layers: Sequence[str]) -> list[str]:
 
 
 def _noisiest(folder: Path, most: int) -> list[str]:
-    """The layers with the largest error by their own weights and ranges, from the report of the first trial."""
+    """The layers with the largest error of their own weights and ranges, from the report of the first trial."""
     record = folder / "trials" / "0.json"
     output = Path(json.loads(record.read_text(encoding="utf-8"))["output"]) if record.exists() else folder
     report = output / "report.json"
