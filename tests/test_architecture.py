@@ -19,7 +19,6 @@ ARGUMENTS_DOCUMENTED = {
     "tasks.data",
     "tasks.metrics",
     "tasks.pot",
-} | {
     "tasks.digits",
     "tasks.errors",
     "tasks.records",

@@ -24,7 +24,7 @@ class ResizePredictionBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class Nms:
-    """Non-maximum suppression: of boxes that overlap by more than ``overlap`` only the one with the highest score stays.
+    """Non-maximum suppression: of boxes that overlap by more than ``overlap`` only the highest score stays.
 
     ``class_aware_nms`` treats each class alone. Boxes whose score is not above 0 are dropped as well.
 

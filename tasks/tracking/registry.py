@@ -78,7 +78,7 @@ def log_model(client: Any, uri: str, run: str, model: Mapping[str, Any], alone: 
         model: See ``package_model.package_files``.
         alone: Whether no other process logs models now, so that a half-logged model is the remains of a killed run.
     """
-    import mlflow  # noqa: PLC0415 - see tracking
+    import mlflow  # noqa: PLC0415 - see client
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus  # noqa: PLC0415
     from mlflow.models import Model  # noqa: PLC0415
 
