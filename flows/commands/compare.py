@@ -1,6 +1,7 @@
 """``ptq-compare``: two runs side by side: parameters that differ, metrics, and layers by how much they differ."""
 
 import re
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.commands.ending import failures_told
 from flows.commands.flags import readable_errors
 from flows.commands.preflight import settings
 from tasks.errors import InputError
@@ -30,6 +32,12 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
     return readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def main() -> None:
+    """Compare the runs of the command line: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    with failures_told():
+        compare(parse(sys.argv[1:]))
 
 
 def compare(arguments: Namespace) -> None:

@@ -1,17 +1,11 @@
 """Flags of Hydra: whether to sweep, and where the configuration is composed from."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.initialize import get_gh_backup, restore_gh_from_backup
-
+from flows.commands.hydra_jobs import flags_parser
 from tasks.errors import LONGEST_LINE, InputError, readable, shortened
 
 # Hydra answers these itself, and repeats jobs that it keeps.
@@ -51,7 +45,7 @@ def parse(arguments: Sequence[str]) -> Flags:
 
     Raises InputError for those that Hydra would pass over.
     """
-    found = readable_errors(get_args_parser()).parse_intermixed_args(arguments)
+    found = readable_errors(flags_parser()).parse_intermixed_args(arguments)
     overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)
     if found.run and found.multirun:
         raise InputError("--run, --multirun: expected one of them")
@@ -82,22 +76,3 @@ def readable_errors(parser: ArgumentParser) -> ArgumentParser:
     complain = parser.error
     setattr(parser, "error", lambda message: complain(readable(shortened(message, _COMPLAINT))))  # noqa: B010 - mypy minds methods being set
     return parser
-
-
-@contextmanager
-def initialized(flags: Flags) -> Iterator[None]:
-    """Have Hydra compose from where the flags say. Raises InputError for a folder that is not there."""
-    for flag, path in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
-        if path is not None and not path.startswith("pkg://") and not Path(path).is_dir():
-            raise InputError(f"{flag}: there is no folder '{path}'")
-    before = get_gh_backup()
-    version.setbase("1.3")
-    places = create_automatic_config_search_path(None, None, flags.config_path)
-    if flags.config_dir is not None:
-        folder = f"file://{Path(flags.config_dir).absolute()}"
-        places.prepend("command-line", folder, anchor=SearchPathQuery(provider="schema"))
-    try:
-        Hydra.create_main_hydra2(task_name="app", config_search_path=places)
-        yield
-    finally:
-        restore_gh_from_backup(before)

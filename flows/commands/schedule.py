@@ -1,9 +1,11 @@
 """``ptq-schedule``: the same quantization again and again, by the clock, as long as this command runs."""
 
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from flows.commands.ending import failures_told
 from flows.commands.flags import readable_errors
 from flows.commands.preflight import settings
 from flows.running.environment import run_environment
@@ -18,6 +20,12 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="what ptq-quantize is told")
     return readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def main() -> None:
+    """Quantize by the clock until Ctrl-C: exit code 2 for bad input, 1 for a failure."""
+    with failures_told():
+        schedule(parse(sys.argv[1:]))
 
 
 def schedule(arguments: Namespace) -> None:

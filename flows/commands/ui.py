@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from flows.commands.ending import fail, failures_told
 from flows.commands.flags import readable_errors
 from flows.commands.preflight import settings
 from flows.running.environment import run_environment
+from flows.running.failures import FAILED
 from flows.running.lifeline import tied
 from tasks.engine.helper_process import how_it_ended
 from tasks.errors import InputError
@@ -45,6 +47,16 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="store_true", help="print versions, run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: runtime.home=...")
     return readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def main() -> None:
+    """Serve the pages: exit code 0 after Ctrl-C, 2 for bad input, 1 when one of the servers ends by itself."""
+    arguments = parse(sys.argv[1:])
+    try:
+        with failures_told():
+            ui(arguments)
+    except RuntimeError as failure:
+        fail(str(failure), FAILED)
 
 
 def ui(arguments: Namespace) -> None:

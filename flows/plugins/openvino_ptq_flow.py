@@ -16,7 +16,7 @@ BAD_INPUT = 2
 
 
 def start(command: str) -> None:
-    """Run a command of ``flows.commands.command_line``, or tell the versions.
+    """Run a command, which is a module of ``flows.commands``, or tell the versions.
 
     Ends with exit code 2 and one line a file where files of the user's hide modules that the command needs.
     """
@@ -28,7 +28,7 @@ def start(command: str) -> None:
     # Processes that the command starts must not find modules in the folder that it is called from.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
-        getattr(import_module("flows.commands.command_line"), command)()
+        import_module("flows.commands.ending").run_command(command)
     except (ImportError, AttributeError):
         # A file called numpy.py or queue.py may do no harm, so that it is named only when something is missing.
         if lines := hidden(tuple(name for name in sys.modules if "." not in name)):

@@ -11,7 +11,8 @@ import pytest
 from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.commands import command_line
+from flows.commands.configured import run_configured
+from flows.commands.ending import run_in_order
 from flows.running.failures import ServerError, explain_failure
 from flows.running.interruptions import INTERRUPTIONS
 from tasks.config.schema import QuantizeConfig
@@ -153,7 +154,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     def run(flow: Callable[[], None], code: int) -> str:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with pytest.raises(SystemExit) as end:
-            command_line.command(lambda: command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow()))()
+            run_in_order(lambda: run_configured("quantize", QuantizeConfig, lambda: lambda *_: flow()))
         assert end.value.code == code
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         return capfd.readouterr().err
@@ -190,7 +191,7 @@ def test_a_limit_of_file_sizes_is_named_beside_what_it_may_have_caused(
 
 def test_ctrl_c_during_the_first_imports(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        command_line.command(interrupt)()
+        run_in_order(interrupt)
     assert end.value.code == 130
     assert capfd.readouterr().err == INTERRUPTED
 
