@@ -67,7 +67,7 @@ def _differing(title: str, first: Mapping[str, str], second: Mapping[str, str]) 
     for key in _keys(first, second):
         values = first.get(key, ""), second.get(key, "")
         if values[0] != values[1] and not key.startswith(_PLACES):
-            table.add_row(escape(key), *(escape(_shortened(value)) for value in values))
+            table.add_row(escape(key), *(escape(_first_digits(value)) for value in values))
     if not table.row_count:
         table.add_row("none", "", "")
     return table
@@ -108,7 +108,7 @@ def _table(title: str, *columns: str, justify: Any = "right") -> Table:
     return table
 
 
-def _shortened(value: str) -> str:
+def _first_digits(value: str) -> str:
     """A digest or a commit is told by its first digits; whole ones would fold the names beside them."""
     return value[:12] if re.fullmatch("[0-9a-f]{40,64}", value) else value
 

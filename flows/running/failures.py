@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 from pathlib import Path
 
 from tasks.errors import BrokenModelError, InputError, readable, shortened
@@ -15,6 +16,9 @@ _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "no space is left for")
 _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
 # What a database says when the system does not let it write.
 _UNWRITTEN = ("disk I/O error", "database or disk is full")
+
+_WHO_ARE_YOU = (401, 403)
+_REFUSED = "expected that of a Prefect server (it ends with /api), and its PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
 
 
 class ServerError(RuntimeError):
@@ -37,9 +41,23 @@ def _line(failure: Exception) -> str | None:
         return f"{_refused(failure)}; an earlier output is as it was"
     if isinstance(failure, MemoryError):
         return f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
-    if str(failure).startswith("Failed to reach API"):
-        return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
-    return None
+    return _told_of_server(failure) if "prefect" in sys.modules else None
+
+
+def _told_of_server(failure: Exception) -> str | None:
+    """The line for what Prefect raises where its server is at fault; None for all else."""
+    from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415 - reads its settings when it is imported
+
+    if isinstance(failure.__cause__, ServerError):
+        return _line(failure.__cause__)
+    # Prefect has no type for this one: a RuntimeError whose cause may be anything, even that a page is no JSON.
+    unreached = isinstance(failure, RuntimeError) and str(failure).startswith("Failed to reach API")
+    refusal = failure.__cause__ if unreached else failure
+    if isinstance(refusal, PrefectHTTPStatusError) and (unreached or refusal.response.status_code in _WHO_ARE_YOU):
+        url, answer = refusal.request.url, refusal.response
+        told = f"'{url.scheme}://{url.netloc.decode()}' answers {answer.status_code} {answer.reason_phrase}"
+        return f"PREFECT_API_URL: the server at {told}; {_REFUSED}, or unset PREFECT_API_URL for a temporary one"
+    return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one" if unreached else None
 
 
 def _limit() -> str:

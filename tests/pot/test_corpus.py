@@ -584,7 +584,7 @@ def test_mistakes_of_the_command_line_are_not_those_of_a_file(word: str, beginni
 @pytest.mark.usefixtures("workspace")
 def test_runs_that_would_overwrite_each_other_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=f"^{words[0]}: several configurations would overwrite each other"):
-        pot(parse(["-c", "template.json", "-c", "minmax.json", *words]), unused, unused)
+        pot(parse(["-c", "template.json", "-c", "minmax.json", *words]), unused)
 
 
 def unused(*_: Any) -> Any:
@@ -619,11 +619,11 @@ def test_the_place_of_the_model_has_to_be_free(tmp_path: Path) -> None:
     words = ["-c", "template.json", "-d", "--output-dir", str(tmp_path)]
     (tmp_path / "optimized").write_text("mine")
     with pytest.raises(InputError, match="optimized: is a file; expected a folder"):
-        pot(parse(words), unused, unused)
+        pot(parse(words), unused)
     (tmp_path / "optimized").unlink()
     (tmp_path / "optimized" / "model_name.xml").mkdir(parents=True)
     with pytest.raises(InputError, match="is a folder; the model's file goes there"):
-        pot(parse(words), unused, unused)
+        pot(parse(words), unused)
 
 
 def test_models_may_lie_at_home(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
