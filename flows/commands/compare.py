@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.commands.ending import failures_told
-from flows.commands.flags import readable_errors
+from flows.commands.flags import parse_with_settings
 from flows.commands.preflight import settings
 from tasks.errors import InputError
 from tasks.tracking.run_lookup import PastRun, find_runs
@@ -29,9 +29,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("ptq-compare", description="Two runs side by side, as MLflow keeps them.")
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id, the beginning of one, or its name")
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize: tracking.uri=..., runtime.home=...")
 
 
 def main() -> None:

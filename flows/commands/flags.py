@@ -1,6 +1,6 @@
 """Flags of Hydra: whether to sweep, and where the configuration is composed from."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str]) -> Flags:
 
     Raises InputError for those that Hydra would pass over.
     """
-    found = readable_errors(flags_parser()).parse_intermixed_args(arguments)
+    found = _with_readable_errors(flags_parser()).parse_intermixed_args(arguments)
     overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)
     if found.run and found.multirun:
         raise InputError("--run, --multirun: expected one of them")
@@ -71,8 +71,23 @@ def parse(arguments: Sequence[str]) -> Flags:
     )
 
 
-def readable_errors(parser: ArgumentParser) -> ArgumentParser:
-    """The same parser, whose complaints are lines that can be read."""
+def parse_with_settings(parser: ArgumentParser, arguments: Sequence[str], settings: str) -> Namespace:
+    """The arguments of a command that has flags of its own; what is no flag becomes its ``overrides``.
+
+    Args:
+        parser: Parser of the command's own flags; ``--version`` and the overrides are added.
+        arguments: The words behind the command.
+        settings: What ``--help`` says of the overrides.
+
+    Ends the process with exit code 2 for flags that the parser does not know.
+    """
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
+    parser.add_argument("overrides", nargs="*", help=settings)
+    return _with_readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def _with_readable_errors(parser: ArgumentParser) -> ArgumentParser:
+    """The same parser, whose complaints are lines that a terminal shows as they are."""
     complain = parser.error
     setattr(parser, "error", lambda message: complain(readable(shortened(message, _COMPLAINT))))  # noqa: B010 - mypy minds methods being set
     return parser

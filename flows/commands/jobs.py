@@ -14,7 +14,7 @@ from flows.running.failures import FAILED
 # The folders of the sweeps that this process conducts.
 conducted: list[Path] = []
 
-Flow = Callable[[Any, tuple[str, ...]], object]
+Flow = Callable[[Any, tuple[str, ...]], Any]
 LoadFlow = Callable[[], Flow]
 
 

@@ -9,11 +9,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from flows.commands.budget import bounded
 from flows.commands.ending import failures_told, judge
-from flows.commands.flags import readable_errors
+from flows.commands.flags import parse_with_settings
+from flows.commands.jobs import Flow
 from flows.commands.pot_configurations import Run, all_checked, as_hydra, require_place, translations_of
 from flows.commands.pot_log import LEVELS, LOG, in_file, on_terminal
 from flows.commands.quantize import load_flow as load_quantize
@@ -23,8 +23,6 @@ from tasks.metrics.scoring import RESERVED
 from tasks.pot.uncompressed import uncompress_weights
 from tasks.records import Report
 from tasks.tracking import client
-
-Flow = Callable[[Any, tuple[str, ...]], Any]
 
 
 def main() -> None:
@@ -68,9 +66,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--keep-uncompressed-weights", action="store_true", help="float weights, FakeQuantize")
     parser.add_argument("--lenient", action="store_true", help="keys without meaning are named, not refused")
     parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize, like runtime.threads=2")
 
 
 def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from flows.commands.ending import failures_told
-from flows.commands.flags import readable_errors
+from flows.commands.flags import parse_with_settings
 from flows.commands.preflight import settings
 from flows.running.environment import run_environment
 
@@ -17,9 +17,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--cron", required=True, help="minute, hour, day, month, weekday: '0 3 * * *' is 3 o'clock")
     parser.add_argument("--timezone", default="UTC", help="of --cron, like Europe/Berlin; default: UTC")
     parser.add_argument("--name", default="quantize", help="of the deployment in Prefect; default: quantize")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="what ptq-quantize is told")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "what ptq-quantize is told")
 
 
 def main() -> None:

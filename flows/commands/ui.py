@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.commands.ending import fail, failures_told
-from flows.commands.flags import readable_errors
+from flows.commands.flags import parse_with_settings
 from flows.commands.preflight import settings
 from flows.running.environment import run_environment
 from flows.running.failures import FAILED
@@ -44,9 +44,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("ptq-ui", description="Open the pages of MLflow and Prefect; Ctrl-C ends both.")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="5000, or the next free one")
     parser.add_argument("--prefect-port", type=int, default=4200, help="4200, or the next free one")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: runtime.home=...")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize: runtime.home=...")
 
 
 def main() -> None:

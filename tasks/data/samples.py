@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import InputError, shortened
+from tasks.errors import InputError
 
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -65,12 +65,6 @@ class Samples(Protocol):
             index: Number of the sample.
         """
         ...
-
-
-def listing(names: Sequence[str], shown: int = 5) -> str:
-    """Return the first names, quoted, and how many more there are."""
-    text = ", ".join(repr(shortened(name)) for name in names[:shown])
-    return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
 
 
 def files_outside(folder: Path, names: Iterable[str]) -> list[Path]:
