@@ -19,13 +19,13 @@ from tasks.tracking.run_lookup import PastRun, find_runs
 # Layers that are shown unless more are asked for.
 LAYERS = 10
 _WIDTH = 60
-# Of the same model on the same machine, where and when say nothing about the result.
+# Where a run was made says nothing about its result.
 _PLACES = ("output_dir", "runtime.home", "runtime.progress", "tracking.")
 _TAGS = ("model.digest", "version.", "mlflow.source.git.commit", "release.")
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Two runs, and settings like those of ``ptq-quantize``. Exits with 2 for others."""
+    """The two runs, how many layers, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-compare", description="Two runs side by side, as MLflow keeps them.")
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id, the beginning of one, or its name")
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def compare(arguments: Namespace) -> None:
-    """Print the tables. Raises InputError for runs that are not there."""
+    """Print what differs between two runs. Raises InputError for runs that MLflow does not have."""
     config = settings(arguments.overrides)
     if arguments.layers < 0:
         raise InputError(f"--layers: expected a number of layers, got {arguments.layers}")
@@ -51,7 +51,7 @@ def compare(arguments: Namespace) -> None:
 
 
 def tables(first: PastRun, second: PastRun, layers: int) -> list[Table]:
-    """What differs, the metrics, and so many layers."""
+    """The tables: parameters that differ, metrics, and the ``layers`` layers that differ most."""
     tags = [{key: value for key, value in run.tags.items() if key.startswith(_TAGS)} for run in (first, second)]
     settings = _differing("parameters and versions", {**first.parameters, **tags[0]}, {**second.parameters, **tags[1]})
     found = [settings, _metrics(first.metrics, second.metrics)]
@@ -80,7 +80,7 @@ def _metrics(first: Mapping[str, float], second: Mapping[str, float]) -> Table:
 
 
 def _layers(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]], most: int) -> Table:
-    """SQNR of the finished models, the layers first that differ most."""
+    """SQNR in dB of the layers of both INT8 models; those that differ most come first."""
     values = [{layer["name"]: list(layer["steps"].values())[-1]["sqnr_db"] for layer in run} for run in (first, second)]
     both = [name for name in values[0] if None not in (values[0][name], values[1].get(name))]
     differing = [name for name in both if values[0][name] != values[1][name]]
@@ -107,7 +107,7 @@ def _table(title: str, *columns: str, justify: Any = "right") -> Table:
 
 
 def _first_digits(value: str) -> str:
-    """A digest or a commit is told by its first digits; whole ones would fold the names beside them."""
+    """The value; of a digest or a commit its first digits, as whole ones would fold the names beside them."""
     return value[:12] if re.fullmatch("[0-9a-f]{40,64}", value) else value
 
 

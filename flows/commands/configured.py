@@ -18,10 +18,10 @@ def run_configured(config_name: str, config_class: type[Any], load_flow: LoadFlo
     """Run a flow with the configuration of the command line, or once for each trial of a sweep.
 
     Args:
-        config_name: the file in ``conf`` that the configuration begins with
-        config_class: what the configuration becomes once it is checked
-        load_flow: imports the flow, when Prefect's settings stand
-        serves: whether the flow needs a Prefect server, and may be swept
+        config_name: The file in ``conf`` that the configuration begins with.
+        config_class: What a checked configuration becomes.
+        load_flow: Imports the flow, once the settings of Prefect stand.
+        serves: Whether the flow needs a Prefect server, and may run as a sweep.
 
     Ends the process with exit code 2 and a line for each problem of the configuration, with 1 for a failure.
     """
@@ -45,7 +45,7 @@ def run_configured(config_name: str, config_class: type[Any], load_flow: LoadFlo
 
 
 def _run_sweep(sweep: Any, first: Any, run_trials: Any) -> None:
-    """Run the trials and end with the exit code for what became of them."""
+    """Run the trials, and end the process with the exit code for those that failed."""
     from flows.running.environment import require_extra
     from flows.sweeps.sweep import exit_code, sweep_session
     from tasks.pot.overrides import spelled

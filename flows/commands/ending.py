@@ -1,4 +1,4 @@
-"""How a command begins and ends: in order, with one line and its exit code, whatever comes."""
+"""How a command starts and ends: whatever happens, it ends with an exit code and, where that says all, one line."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def run_command(name: str) -> None:
-    """Run ``main`` of the module ``flows.commands.NAME``, whose import may be interrupted as well."""
+    """Run ``main`` of the module ``flows.commands.NAME``. Ctrl-C may come while that is imported, too."""
     run_in_order(lambda: import_module(f"flows.commands.{name}").main())
 
 
 def run_in_order(body: Callable[[], None]) -> None:
-    """Run a command that ends with one line on Ctrl-C (exit code 130) and SIGTERM (143), from its start on.
+    """Run the body of a command; Ctrl-C ends it with one line and exit code 130, SIGTERM with 143.
 
-    No word of the command line holds a secret in the body, and none is printed.
+    The body finds placeholders for the secrets on its command line, and whatever it prints has them, too.
     """
     code: Any = None
     try:
@@ -53,7 +53,7 @@ def run_in_order(body: Callable[[], None]) -> None:
 
 @contextmanager
 def failures_told() -> Iterator[None]:
-    """What goes wrong in here ends the process with one readable line, where that says all."""
+    """End the process where the body fails: with its exit code and one line, or a traceback where no line says all."""
     try:
         yield
     except Exception as failure:
@@ -64,7 +64,10 @@ def failures_told() -> Iterator[None]:
 
 
 def judge(failure: Exception) -> tuple[int, str | None]:
-    """See :func:`flows.running.failures.explain_failure`; raises KeyboardInterrupt for a Ctrl-C that became one."""
+    """The exit code and the line for a failure, as :func:`flows.running.failures.explain_failure` tells them.
+
+    Raises KeyboardInterrupt where Ctrl-C or SIGTERM caused it.
+    """
     interruptions.require_none(failure)
     code, line = explain_failure(failure)
     return code, line and redacted(line)

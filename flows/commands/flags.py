@@ -8,9 +8,9 @@ from pathlib import Path
 from flows.commands.hydra_jobs import flags_parser
 from tasks.errors import LONGEST_LINE, InputError, readable, shortened
 
-# Hydra answers these itself, and repeats jobs that it keeps.
+# Hydra answers these itself, or repeats a job that it kept; no trial is to be checked.
 _QUESTIONS = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
-# Below these keys all names are a user's own, which Hydra takes with ++ alone.
+# Below these keys the user chooses the names; Hydra takes new ones with ++ only.
 _FREE = tuple(f"{group}.arguments{sign}" for group in ("dataset", "validation") for sign in ".=")
 
 
@@ -20,9 +20,10 @@ _COMPLAINT = LONGEST_LINE - 50
 
 @dataclass(frozen=True)
 class Flags:
-    """``words`` are all flags as Hydra takes them, ``overrides`` the other arguments.
+    """What a command line tells Hydra: ``words`` are its flags as Hydra takes them, ``overrides`` all other arguments.
 
-    ``source`` are the flags that tell where the configuration is: in which folders, and what it is called.
+    ``source`` are the flags that name the configuration and its folders. ``asks`` is true where Hydra only answers a
+    question, like ``--help``.
     """
 
     words: tuple[str, ...] = ()
@@ -41,9 +42,10 @@ class Flags:
 
 
 def parse(arguments: Sequence[str]) -> Flags:
-    """The flags among the arguments, wherever they stand; ends the process for one that Hydra does not know.
+    """The flags among the arguments, wherever they stand.
 
-    Raises InputError for those that Hydra would pass over.
+    Ends the process with exit code 2 for a flag that Hydra does not know. Raises InputError for flags that Hydra would
+    ignore.
     """
     found = _with_readable_errors(flags_parser()).parse_intermixed_args(arguments)
     overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)

@@ -37,10 +37,10 @@ class CompositionError(Exception):
 
 
 class UserFiles(FileConfigSource):
-    """Files of a user's folders, checked before they grow: an alias is a few bytes in a file, and a copy in Hydra."""
+    """Files in the user's folders, checked before Hydra expands them: it copies what an alias only refers to."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Load a file. Raises InputError, with its name and line, for one that Hydra cannot take."""
+        """The content of a file. Raises InputError, with its name and line, for one that Hydra cannot take."""
         file = Path(self.path, self._normalize_file_name(config_path))
         node = read_nodes(file, "configuration")
         _require_form(node, file)
@@ -56,7 +56,7 @@ class UserFiles(FileConfigSource):
 
 
 def _require_form(node: yaml.Node | None, file: Path) -> None:
-    """Raise InputError for a file of other than names and values, and for defaults and settings of Hydra that are."""
+    """Raise InputError for a file that is no mapping, or has ``defaults`` or ``hydra`` of a wrong form."""
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
@@ -81,8 +81,8 @@ def initialized(config_path: str, config_dir: str | None) -> Iterator[None]:
     """Have Hydra compose from where its flags say, and read files of folders as above.
 
     Args:
-        config_path: ``--config-path``: a folder, or a package like ``pkg://conf``
-        config_dir: ``--config-dir``: a folder that comes before it; None for no other one
+        config_path: ``--config-path``: a folder, or a package like ``pkg://conf``.
+        config_dir: ``--config-dir``: a folder that is searched first; None for none.
 
     Raises InputError for a folder that is not there.
     """
@@ -111,9 +111,9 @@ def composed(config_name: str, overrides: Sequence[str], *, with_hydra: bool = F
     """The configuration, composed within :func:`initialized`.
 
     Args:
-        config_name: the file to begin with, like ``quantize``
-        overrides: the words of the command line
-        with_hydra: whether the key ``hydra`` holds Hydra's own settings
+        config_name: The file that the configuration begins with, like ``quantize``.
+        overrides: Words ``key=value`` of the command line.
+        with_hydra: Whether to add Hydra's own settings, as the key ``hydra``.
 
     Raises InputError for files, CompositionError for all else that cannot be composed.
     """
@@ -145,7 +145,7 @@ def config_groups() -> list[str]:
 
 
 def _reason_of(failure: BaseException) -> str:
-    """What an error of Hydra or OmegaConf says: its first line, and the next one where that is only where."""
+    """What an error of Hydra or OmegaConf says: its first line, and the next one where the first only says where."""
     if isinstance(failure, RecursionError):
         return "values go too deep, or refer to themselves"
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]

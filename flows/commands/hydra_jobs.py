@@ -40,13 +40,13 @@ def flags_parser() -> ArgumentParser:
 
 
 def run_jobs(config_name: str, job: Callable[[Any], object]) -> None:
-    """Have Hydra compose what the command line says, and run a job with it, or one for each trial of a sweep."""
+    """Have Hydra compose the configuration of the command line and run a job with it, one for each trial of a sweep."""
     warnings.filterwarnings("ignore", module="hydra")
     hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
 
 
 def this_job() -> Job:
-    """The job that runs, in whatever process."""
+    """The job that Hydra runs in this process."""
     settings = HydraConfig.get()
     overrides = tuple(settings.overrides.task)
     if settings.mode != RunMode.MULTIRUN:

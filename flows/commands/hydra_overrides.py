@@ -1,4 +1,4 @@
-"""Hydra's grammar: one word ``key=value`` of a command line, and the values that it stands for."""
+"""Hydra's grammar: a word ``key=value`` of a command line, and the values that it stands for."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _SHOWN = LONGEST_LINE // 2
 
 @dataclass(frozen=True)
 class Override:
-    """A word as Hydra reads it. The key keeps its sign: ``+key=value`` adds it, ``~key`` takes it away."""
+    """A word as Hydra reads it. Its key keeps its sign: ``+key=value`` adds a key, ``~key`` removes it."""
 
     parsed: types.Override
 
@@ -33,12 +33,12 @@ class Override:
 
     @property
     def value(self) -> Any:
-        """The value as Python has it: a number, text, list or dictionary. Of a sweep it means nothing."""
+        """The value: a number, text, list or dictionary. Of a sweep it is Hydra's description of the values."""
         return self.parsed.value()
 
     @property
     def deletes(self) -> bool:
-        """Whether the word takes its key away."""
+        """Whether the word removes its key."""
         return self.parsed.is_delete()
 
     @property
@@ -55,7 +55,7 @@ class Override:
 def parse_override(word: str) -> Override:
     """The word as Hydra reads it. Raises InputError for one that it cannot read.
 
-    A glob stands for names of a config group, which are known within ``hydra_composing.initialized``.
+    Within ``hydra_composing.initialized`` a glob stands for the names in a config group.
     """
     hydra, shown = GlobalHydra.instance(), shortened(word, _SHOWN)
     parser = OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
@@ -71,19 +71,19 @@ def parse_override(word: str) -> Override:
 
 
 def values(override: Override) -> list[str]:
-    """The values of a sweep, spelled; none of one that cannot be listed, which its sweeper knows."""
+    """The values of a sweep, as text; none of an interval, from which the sweeper draws."""
     return list(override.parsed.sweep_string_iterator()) if override.listed else []
 
 
 def choices(override: Override) -> list[str]:
-    """The values that a sweep names one by one, spelled; none of a range, which may stand for any number of them."""
+    """The values that a sweep names one by one, as text; none of a range, which may stand for any number."""
     return values(override) if override.parsed.is_choice_sweep() else []
 
 
 def count(override: Override) -> int:
-    """The number of values of a sweep that can be listed, without listing a range.
+    """The number of values of a sweep other than an interval. A range is not listed for it.
 
-    Raises ValueError, ArithmeticError or TypeError for a range that is none.
+    Raises ValueError, ArithmeticError or TypeError for a range that cannot be, like one of step 0.
     """
     value = override.value
     if not isinstance(value, types.RangeSweep):
@@ -100,7 +100,7 @@ def chosen_text(override: Override) -> str:
 
 
 def chosen_names(override: Override) -> list[str]:
-    """The names that a word chooses from its config group, whose default may be a list of them."""
+    """The names that a word chooses from a config group; some groups take a list of them."""
     if override.sweeps:
         return choices(override)
     given = override.value
@@ -108,7 +108,7 @@ def chosen_names(override: Override) -> list[str]:
 
 
 def plain_values(override: Override) -> list[Any]:
-    """Each value that the word spells out, as Python has it; none of ranges and intervals."""
+    """The values that a word spells out, as Python objects; none of ranges and intervals."""
     chooses = override.parsed.is_choice_sweep()
     if override.sweeps and not chooses:
         return []
@@ -119,7 +119,7 @@ def plain_values(override: Override) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of Hydra's grammar without the note of how its texts were quoted."""
+    """The value without Hydra's record of how its texts were quoted."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

@@ -22,10 +22,10 @@ def run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, se
     """Run the flow with a checked configuration; a failure ends the process with its line and exit code.
 
     Args:
-        config: the checked configuration
-        overrides: the words that it was composed from
-        load_flow: imports the flow
-        serves: whether the flow needs a Prefect server
+        config: The checked configuration.
+        overrides: The words that it was composed from.
+        load_flow: Imports the flow, once the settings of Prefect stand.
+        serves: Whether the flow needs a Prefect server.
     """
     from flows.running.environment import require_extra, run_environment
 
@@ -36,13 +36,13 @@ def run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, se
 
 
 def run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, composed: Any) -> object:
-    """What Hydra runs: the flow alone, which returns None, or a trial of a sweep, which returns its metrics.
+    """Run what Hydra was started for: the flow (returns None), or a trial of a sweep (returns its metrics).
 
     Args:
-        config_class: what the configuration becomes once it is checked
-        load_flow: imports the flow
-        serves: whether the flow needs a Prefect server; without one, a trial is a run like any other
-        composed: the configuration as Hydra composed it
+        config_class: What a checked configuration becomes.
+        load_flow: Imports the flow, once the settings of Prefect stand.
+        serves: Whether the flow needs a Prefect server; where it does not, a trial runs like any other run.
+        composed: The configuration as Hydra composed it.
     """
     from flows.commands.hydra_jobs import TrialJob, this_job
     from tasks.config.schema import from_hydra
@@ -55,7 +55,7 @@ def run_job(config_class: type[Any], load_flow: LoadFlow, serves: bool, composed
 
 
 def _run_trial(job: Any, config: Any, load_flow: LoadFlow, parent: int) -> object:
-    """The metrics of a trial, which leaves a record; it may run in a process of the launcher's, below ``parent``."""
+    """Run a trial, record it and return its metrics. A process of the launcher's ends with its ``parent``."""
     from flows.running.environment import run_environment
     from flows.running.lifeline import end_with
     from flows.sweeps.sweep import run_trial
@@ -79,6 +79,6 @@ def _run_trial(job: Any, config: Any, load_flow: LoadFlow, parent: int) -> objec
 
 
 def _share_of_threads(at_once: int) -> int:
-    """The threads of one of the trials that share the processors; a negative number of them is as many as there are."""
+    """The threads of one trial, where ``at_once`` trials share the processors; a negative number stands for all."""
     processors = len(os.sched_getaffinity(0))
     return max(1, processors // min(at_once if at_once > 0 else processors, processors))

@@ -33,7 +33,13 @@ def parsed(words: Sequence[str]) -> tuple[list[Override], dict[str, None]]:
 
 
 def sweep_problems(overrides: Sequence[Override], *, sweeps: bool, searches: bool) -> Iterator[str]:
-    """What is wrong with several values: that they are given, that there are none, or too many to list."""
+    """A line for each fault of the sweeps among the overrides: not asked for, without values, or with too many.
+
+    Args:
+        overrides: All overrides of the command line.
+        sweeps: Whether a sweep is asked for.
+        searches: Whether the sweeper chooses among the values, and does not try every combination.
+    """
     total = 1
     for override in overrides:
         if not override.sweeps:
@@ -56,7 +62,7 @@ def sweep_problems(overrides: Sequence[Override], *, sweeps: bool, searches: boo
 
 
 def trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Every combination of the values given, as overrides; continuous sweeps are left out."""
+    """Every combination of the values, as overrides; intervals are left out."""
     choices = []
     for override in overrides:
         if not override.sweeps:
@@ -67,7 +73,7 @@ def trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def each_value(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Every value given, each at least once, as a search may need years for every combination of them."""
+    """Trials that have every value at least once; to check every combination of a search could take years."""
     choices: list[list[Any]] = [list(trials([override])) for override in overrides]
     for row in range(max((len(each) for each in choices), default=1)):
         yield [word for each in choices if each for word in each[min(row, len(each) - 1)]]

@@ -45,7 +45,7 @@ def _load_flow(quantizes: bool) -> Flow:
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """The flags of POT's command line, and ours. Exits with 2 for others."""
+    """The flags of POT's command line, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-pot", description="Run configurations of OpenVINO's Post-training Optimization Tool.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-c", "--config", action="append", type=Path, help="a configuration file; several: one run each")
@@ -70,10 +70,13 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 
 def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
-    """Run every configuration, after all were checked; returns the exit code, the least of those that failed.
+    """Check all configurations, then run them; one that fails does not stop the others.
 
-    ``load_flow`` gives the flow that quantizes, or the one for parts that leave the model float.
-    Raises InputError for problems in any of them; one that fails later does not stop the others.
+    Returns the exit code: 0, or the least of those that failed. Raises InputError for problems of any configuration.
+
+    Args:
+        arguments: The flags, see :func:`parse`.
+        load_flow: Imports the flow that quantizes (True), or the one for parts that leave the model float (False).
     """
     with on_terminal(arguments.log_level):
         with bounded("configuration"):
@@ -99,7 +102,7 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
 
 
 def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace) -> int:
-    """Run one configuration; returns the exit code for it alone."""
+    """Run one configuration and return the exit code for it alone."""
     try:
         _run(run, load_flow(run.translation.quantizes), arguments)
     except Exception as failure:  # noqa: BLE001 - the others do not depend on this one
@@ -127,7 +130,7 @@ def _run(run: Run, flow: Flow, arguments: Namespace) -> None:
 
 
 def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
-    """The model goes where POT put it, its weights first."""
+    """Move the model to where POT put it, its weights first. Returns the files: ``.xml``, ``.bin``."""
     optimized = folder / "optimized"
     optimized.mkdir(exist_ok=True)
     files = optimized / f"{name}.xml", optimized / f"{name}.bin"
@@ -137,7 +140,7 @@ def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _declared(run: Run, report: Report) -> dict[str, float | None]:
-    """The new model's values of the metrics that the configuration names."""
+    """The values that the INT8 model has of the metrics that the configuration names."""
     return {
         name: value
         for name, value in list(report.metrics.values())[-1].items()
@@ -146,7 +149,7 @@ def _declared(run: Run, report: Report) -> dict[str, float | None]:
 
 
 def _log_report(run: Run, report: Report, arguments: Namespace) -> None:
-    """What happened, line by line, into the log file alone: the terminal has seen it."""
+    """Write what happened into the log file only: the terminal has seen it."""
     lines = [
         ("info", f"configuration: {run.translation.origin}"),
         *(("info", f"setting: {word}") for word in run.overrides),

@@ -31,7 +31,7 @@ _OF_QUANTIZE = {
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration, translated and checked, and what Hydra was given for it."""
+    """One configuration, translated and checked; ``overrides`` are what Hydra was given for it."""
 
     translation: Translation
     config: QuantizeConfig
@@ -89,7 +89,7 @@ def _all(translate_file: Callable[[Path], Translation], files: Sequence[Path]) -
 
 
 def all_checked(translations: Sequence[Translation], arguments: Namespace) -> list[Run]:
-    """Every configuration composed. Raises InputError with the problems of all of them."""
+    """Every configuration as a run with a folder of its own. Raises InputError with the problems of all of them."""
     runs: list[Run] = []
     problems: list[str] = []
     for translation in translations:
@@ -107,7 +107,7 @@ def all_checked(translations: Sequence[Translation], arguments: Namespace) -> li
 
 
 def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Run:
-    """The composed configuration. Raises InputError with the lines of POT's file that are wrong."""
+    """One configuration as a run into that folder. Raises InputError with the lines of POT's file that are wrong."""
     own = [f"output_dir={spelled(str(folder))}"]
     if not arguments.to_hydra:
         own.append(f"runtime.progress={spelled(arguments.progress_bar)}")
@@ -123,7 +123,7 @@ def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Ru
 
 
 def _explained(line: str, translation: Translation, words: Sequence[str]) -> str:
-    """A problem with the line of POT's file in front, unless words on the command line made it."""
+    """The problem, with the line of POT's file in front unless words on the command line caused it."""
     key = f"{line.partition(': ')[0]}."
     given = [f"{word.partition('=')[0].lstrip('+~')}." for word in words]
     own = any(key.startswith(each) or each.startswith(key) for each in given)
@@ -131,7 +131,12 @@ def _explained(line: str, translation: Translation, words: Sequence[str]) -> str
 
 
 def require_place(optimized: Path, name: str) -> None:
-    """Raise InputError where the model cannot be put in the end."""
+    """Raise InputError if the model could not be put there in the end.
+
+    Args:
+        optimized: Folder of the model.
+        name: What its files are called, without their endings.
+    """
     if optimized.exists() and not optimized.is_dir():
         raise InputError(f"{optimized}: is a file; expected a folder, or none, for the model")
     for file in (optimized / f"{name}.xml", optimized / f"{name}.bin"):
@@ -147,7 +152,10 @@ def _output_folder(translation: Translation, arguments: Namespace) -> Path:
 
 
 def as_hydra(run: Run) -> str:
-    """The command line and the same as the yaml of an experiment."""
+    """The command line of ``ptq-quantize``, and the same as the yaml of an experiment.
+
+    Raises InputError for words with ``+`` and ``~``, which the yaml cannot say.
+    """
     words = " \\\n  ".join(map(shlex.quote, run.overrides))
     tree, groups = OmegaConf.create({}), {}
     for override in parsed(run.overrides)[0]:

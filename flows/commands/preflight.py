@@ -1,4 +1,4 @@
-"""Problems on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
+"""Problems of a command line, found before anything runs: a readable line for each, in sweeps as well."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -37,9 +37,10 @@ _LEFT_ALONE = ("+", "hydra")
 
 @dataclass(frozen=True)
 class Checked(Generic[T]):
-    """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again).
+    """The result of a check: ``problems`` are the lines to print, none if all is well.
 
-    ``sweep`` is there if the arguments describe several trials, and ``config`` is that of the first one then.
+    ``config`` is the checked configuration, None where Hydra itself has to compose it. Where the arguments describe a
+    sweep, ``sweep`` describes it and ``config`` is that of its first trial.
     """
 
     problems: tuple[str, ...] = ()
@@ -48,7 +49,15 @@ class Checked(Generic[T]):
 
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
-    """Compose every trial that the arguments describe and check it."""
+    """What is wrong with the arguments, or else their configuration. Every trial of a sweep is composed and checked.
+
+    Args:
+        config_name: The file in ``conf`` that the configuration begins with.
+        config_class: What a checked configuration becomes.
+        arguments: The words behind the command.
+
+    Ends the process with exit code 2 for a flag that Hydra does not know.
+    """
     try:
         flags = parse(arguments)
         with initialized(flags.config_path, flags.config_dir):
@@ -63,7 +72,7 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
 
 
 def _answerable(config_name: str, flags: Flags) -> Checked[Any]:
-    """Whether Hydra, which answers the question itself, can read the files for it."""
+    """No problems, as Hydra answers the question itself. Raises InputError for files that it could not read."""
     with bounded(CONFIGURATION):
         overrides, _ = parsed(flags.overrides)
         if not any(override.sweeps for override in overrides):
@@ -120,7 +129,7 @@ def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictC
 
 
 def _first(overrides: Sequence[Override]) -> list[str]:
-    """Those of one value, and the first value of each of the others that can be listed."""
+    """The overrides of one value, and each of the others with its first value, if it names any."""
     words = []
     for override in overrides:
         if not override.sweeps:
@@ -131,7 +140,7 @@ def _first(overrides: Sequence[Override]) -> list[str]:
 
 
 def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterator[str]:
-    """What the sweeper itself would stumble over."""
+    """A line for each setting or value that the sweeper itself could not use."""
     sweeper = settings.sweeper
     if str(sweeper.get("_target_")).endswith(".GridSweeper"):
         for override in varied:
@@ -166,7 +175,7 @@ def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeCon
 
 
 def settings(overrides: Sequence[str]) -> QuantizeConfig:
-    """The configuration that settings of ``ptq-quantize`` make, for commands with arguments of their own.
+    """The configuration that settings of ``ptq-quantize`` make; for commands that have flags of their own.
 
     Raises InputError with a line for each problem.
     """
@@ -177,7 +186,7 @@ def settings(overrides: Sequence[str]) -> QuantizeConfig:
 
 
 def _group_problems(override: Override) -> Iterator[str]:
-    """Names that a config group does not have."""
+    """A line for each name that its config group does not have."""
     group = override.key.lstrip("+~").partition("@")[0]
     options = group_options(group)
     if not options or override.deletes:
@@ -188,7 +197,7 @@ def _group_problems(override: Override) -> Iterator[str]:
 
 
 def _compose(config_name: str, config_class: type[T], trial: list[str], *, trial_of_sweep: bool) -> T:
-    """One trial, checked; InputError with a line for each of its problems."""
+    """The checked configuration of one trial. Raises InputError with a line for each of its problems."""
     try:
         config = from_hydra(composed(config_name, trial), config_class, trial=trial_of_sweep)
     except CompositionError as problem:
@@ -198,7 +207,7 @@ def _compose(config_name: str, config_class: type[T], trial: list[str], *, trial
 
 
 def _lines(config_name: str, trial: list[str], problem: CompositionError) -> list[str]:
-    """What is wrong with a trial that Hydra refused: the keys that the groups it chose do not have."""
+    """What is wrong with a trial that Hydra refused: a line for each key that its groups do not have."""
     groups = [word for word in trial if group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
     keys = [word.split("=")[0].lstrip("~") for word in trial if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
@@ -214,7 +223,7 @@ def _lines(config_name: str, trial: list[str], problem: CompositionError) -> lis
 
 
 def _unknown_key(known: DictConfig, key: str) -> str | None:
-    """The line for a dotted key that the composed configuration does not have."""
+    """The line for a dotted key that the composed configuration does not have; None for one that it has."""
     node: Any = known
     parts = key.split(".")
     for position, part in enumerate(parts):

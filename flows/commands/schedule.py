@@ -1,4 +1,4 @@
-"""``ptq-schedule``: the same quantization again and again, by the clock, as long as this command runs."""
+"""``ptq-schedule``: repeats a quantization by the clock, as long as the command runs."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from flows.running.environment import run_environment
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """When, and the settings of ``ptq-quantize``. Exits with 2 for others."""
+    """The schedule, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-schedule", description="Quantize by the clock, until Ctrl-C; needs a Prefect server.")
     parser.add_argument("--cron", required=True, help="minute, hour, day, month, weekday: '0 3 * * *' is 3 o'clock")
     parser.add_argument("--timezone", default="UTC", help="of --cron, like Europe/Berlin; default: UTC")
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def schedule(arguments: Namespace) -> None:
-    """Serve the flow. Raises InputError for a schedule or settings that cannot be, or without a server."""
+    """Run the flow by the clock until Ctrl-C. Raises InputError for a bad schedule or setting, or without a server."""
     config = settings(arguments.overrides)
     home = str(config.runtime.home.resolve())
     with run_environment(config.runtime.home, serves=False):

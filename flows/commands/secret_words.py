@@ -1,4 +1,4 @@
-"""Secrets on the command line: taken out of its words before anything else reads, keeps or repeats them."""
+"""Secrets on the command line: replaced before anything else reads, keeps or repeats its words."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ _SUSPICIOUS = re.compile("://|pass|pwd|secret|credential|token|bearer|key|auth",
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """The words with placeholders (see ``tasks.redaction``); those for Hydra itself and flags stay, but are known."""
+    """The words with a placeholder for each secret (see ``tasks.redaction``).
+
+    Flags and words for Hydra itself stay as they are; what is secret in them is kept out of all output.
+    """
     return [_without_secrets(word) if _SUSPICIOUS.search(word) else word for word in words]
 
 

@@ -30,7 +30,7 @@ _START_SECONDS, _STOP_SECONDS = 120, 15
 
 @dataclass(frozen=True)
 class Server:
-    """A server, what it answers when it is up, and the page that people open."""
+    """A server: ``health`` is the address that answers once it is up, ``page`` what people open."""
 
     name: str
     words: tuple[str, ...]
@@ -40,7 +40,7 @@ class Server:
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Ports, and settings like those of ``ptq-quantize``. Exits with 2 for others."""
+    """The ports, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-ui", description="Open the pages of MLflow and Prefect; Ctrl-C ends both.")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="5000, or the next free one")
     parser.add_argument("--prefect-port", type=int, default=4200, help="4200, or the next free one")
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def ui(arguments: Namespace) -> None:
-    """Start both, tell where they are, wait.
+    """Start both servers, print where they are, and wait for Ctrl-C.
 
-    Raises InputError where no port is free, RuntimeError when one of them ends by itself.
+    Raises InputError where no port is free, RuntimeError when one of the servers ends by itself.
     """
     config = settings(arguments.overrides)
     home = config.runtime.home.resolve()
@@ -87,7 +87,7 @@ def ui(arguments: Namespace) -> None:
 
 
 def free_port(wanted: int) -> int:
-    """The port, or the next one that nobody listens on. Raises InputError if there is none."""
+    """The wanted port, or the next one that is free. Raises InputError if none of the next 100 is."""
     for port in range(wanted, min(wanted + 100, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,7 +124,7 @@ def _prefect(port: int) -> Server:
 
 @contextmanager
 def _started(server: Server, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of a server, with what it starts in turn; all of them end with this, and with this process."""
+    """The process of a server. It ends with the body or with this process, and all that it started ends with it."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with _log(server, home).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own words
@@ -155,7 +155,7 @@ def _signal_all(process: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 
 def _interruptible() -> None:
-    """Let SIGTERM end the command like Ctrl-C."""
+    """Let SIGTERM end the command like Ctrl-C, with exit code 0, as both are how it is meant to end."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -26,7 +26,7 @@ class ServerError(RuntimeError):
 
 
 def explain_failure(failure: Exception) -> tuple[int, str | None]:
-    """The exit code for a failure and the line that says all; None for the line where there is no such line."""
+    """The exit code for a failure, and the line that says all; None where only a traceback does."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
     if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
@@ -61,13 +61,13 @@ def _told_of_server(failure: Exception) -> str | None:
 
 
 def _limit() -> str:
-    """That files may not grow as they like, where that is so."""
+    """A remark about the limit of file sizes, empty where there is none."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return "" if limit == resource.RLIM_INFINITY else f"; files must not grow beyond {limit / 1e6:.3g} MB (ulimit -f)"
 
 
 def _refused(failure: OSError) -> str:
-    """Which file the system refused, and why; of one that is gone the highest folder that is gone with it."""
+    """Which file the system refused, and why. Of a missing file it names the topmost folder that is missing, too."""
     name = failure.filename2 or failure.filename or "a file"
     if failure.errno in _FULL:
         return f"{_FULL[failure.errno]} '{name}'"
