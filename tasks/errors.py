@@ -52,6 +52,22 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - len(gap) - end]}{gap}{text[-end:]}"
 
 
+def listing(names: Sequence[str], shown: int = 5, most: int = 120) -> str:
+    """Return the first names, quoted, and how many more there are.
+
+    Args:
+        names: The names; of none of them the text is ``none``.
+        shown: How many are told by name.
+        most: Characters of a name; see :func:`shortened`.
+
+    Example:
+        >>> listing(["a.png", "b.png", "c.png"], shown=2)
+        "'a.png', 'b.png' and 1 more"
+    """
+    text = ", ".join(repr(shortened(name, most)) for name in names[:shown])
+    return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
+
+
 def writable(text: str) -> bool:
     """Return whether UTF-8 can encode the text and a file can have it as its name: no lone surrogate, no NUL.
 

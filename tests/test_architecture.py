@@ -147,6 +147,22 @@ def test_imports_only_what_its_room_may(name: str) -> None:
             assert inside(other, allowed(name)), f"{name} must not import {other}"
 
 
+# Modules of ours that may name Hydra: the others ask the first three. Hydra finds its sweepers among the plugins only,
+# and hands them its own classes.
+HYDRA = {"flows.commands.hydra_composing", "flows.commands.hydra_jobs", "flows.commands.hydra_overrides"} | {
+    "flows.plugins.hydra_plugins.ptq_grid",
+    "flows.plugins.hydra_plugins.ptq_search",
+}
+
+
+def test_few_modules_know_hydra() -> None:
+    knowing = {name for name, tree in TREES.items() if any(inside(other, {"hydra"}) for other in imported(tree))}
+    assert knowing == HYDRA
+    # OmegaConf is what a composed configuration consists of; only its public names are used.
+    omegaconf = {other for tree in TREES.values() for other in imported(tree) if inside(other, {"omegaconf"})}
+    assert omegaconf == {"omegaconf", "omegaconf.errors"}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_is_documented_and_short(name: str) -> None:
     assert ast.get_docstring(TREES[name])

@@ -3,7 +3,7 @@
 from flows.calibration.calibrate import Calibrated
 from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
-from tasks.errors import BrokenModelError
+from tasks.errors import BrokenModelError, listing, shortened
 from tasks.records import DatasetRef, Evaluation
 from tasks.steps.verify_model import Verdict, verify_model
 
@@ -38,9 +38,9 @@ def guard(
 
 def _faults(verdict: Verdict) -> str:
     others = f", and {len(verdict.faults) - 1} more outputs" if len(verdict.faults) > 1 else ""
-    names = _listed(verdict.operations)
+    names = listing(verdict.operations, _NAMED, _LONGEST)
     if verdict.executed:
-        where = f"OpenVINO computes {names or 'it'} otherwise than its own quantized graph says"
+        where = f"OpenVINO computes {names if verdict.operations else 'it'} otherwise than its own quantized graph says"
     elif verdict.operations:
         where = f"it begins at {names}"
     else:
@@ -52,13 +52,4 @@ def _remedy(verdict: Verdict) -> str:
     if not verdict.operations:
         return ""
     shown = f"[{','.join(verdict.operations)}]" if len(verdict.operations) <= _NAMED else "[...]"
-    return f"quantization.ignored.scope={_short(shown)} keeps float what is at fault, "
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(f"'{_short(name)}'" for name in names[:_NAMED]) + more
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return f"quantization.ignored.scope={shortened(shown, _LONGEST)} keeps float what is at fault, "

@@ -16,14 +16,19 @@ _TICK = 0.1
 
 
 class _Exceeded(BaseException):
-    """No Exception: libraries turn those into others, and go on."""
+    """Not an Exception: libraries catch those, turn them into others and go on."""
 
 
 @contextmanager
 def bounded(what: str, *, seconds: float = SECONDS, size: int = BYTES) -> Iterator[None]:
-    """Raise InputError when the body takes more seconds of processor, or more bytes of memory, than that.
+    """Raise InputError when the body takes more processor time or more memory than that.
 
-    A thread looks on: the signal of a timer reaches the threads of OpenVINO, too, and ends the process at times.
+    A thread watches it. The signal of a timer would also reach the threads of OpenVINO, and at times end the process.
+
+    Args:
+        what: What the body reads; the error begins with it.
+        seconds: Processor time, in seconds.
+        size: Memory beyond what the process holds at the start, in bytes.
     """
     start, held, reader, over = time.process_time(), _memory(), threading.get_ident(), threading.Event()
 
@@ -48,5 +53,5 @@ def bounded(what: str, *, seconds: float = SECONDS, size: int = BYTES) -> Iterat
 
 
 def _memory() -> int:
-    """Bytes of memory that this process holds."""
+    """The memory that this process holds, in bytes."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()

@@ -1,6 +1,7 @@
 """``ptq-compare``: two runs side by side: parameters that differ, metrics, and layers by how much they differ."""
 
 import re
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.commands.flags import readable_errors
+from flows.commands.ending import failures_told
+from flows.commands.flags import parse_with_settings
 from flows.commands.preflight import settings
 from tasks.errors import InputError
 from tasks.tracking.run_lookup import PastRun, find_runs
@@ -17,23 +19,27 @@ from tasks.tracking.run_lookup import PastRun, find_runs
 # Layers that are shown unless more are asked for.
 LAYERS = 10
 _WIDTH = 60
-# Of the same model on the same machine, where and when say nothing about the result.
+# Where a run was made says nothing about its result.
 _PLACES = ("output_dir", "runtime.home", "runtime.progress", "tracking.")
 _TAGS = ("model.digest", "version.", "mlflow.source.git.commit", "release.")
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Two runs, and settings like those of ``ptq-quantize``. Exits with 2 for others."""
+    """The two runs, how many layers, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-compare", description="Two runs side by side, as MLflow keeps them.")
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id, the beginning of one, or its name")
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"layers to show; default: {LAYERS}")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: tracking.uri=..., runtime.home=...")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize: tracking.uri=..., runtime.home=...")
+
+
+def main() -> None:
+    """Compare the runs of the command line: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    with failures_told():
+        compare(parse(sys.argv[1:]))
 
 
 def compare(arguments: Namespace) -> None:
-    """Print the tables. Raises InputError for runs that are not there."""
+    """Print what differs between two runs. Raises InputError for runs that MLflow does not have."""
     config = settings(arguments.overrides)
     if arguments.layers < 0:
         raise InputError(f"--layers: expected a number of layers, got {arguments.layers}")
@@ -45,7 +51,7 @@ def compare(arguments: Namespace) -> None:
 
 
 def tables(first: PastRun, second: PastRun, layers: int) -> list[Table]:
-    """What differs, the metrics, and so many layers."""
+    """The tables: parameters that differ, metrics, and the ``layers`` layers that differ most."""
     tags = [{key: value for key, value in run.tags.items() if key.startswith(_TAGS)} for run in (first, second)]
     settings = _differing("parameters and versions", {**first.parameters, **tags[0]}, {**second.parameters, **tags[1]})
     found = [settings, _metrics(first.metrics, second.metrics)]
@@ -59,7 +65,7 @@ def _differing(title: str, first: Mapping[str, str], second: Mapping[str, str]) 
     for key in _keys(first, second):
         values = first.get(key, ""), second.get(key, "")
         if values[0] != values[1] and not key.startswith(_PLACES):
-            table.add_row(escape(key), *(escape(_shortened(value)) for value in values))
+            table.add_row(escape(key), *(escape(_first_digits(value)) for value in values))
     if not table.row_count:
         table.add_row("none", "", "")
     return table
@@ -74,7 +80,7 @@ def _metrics(first: Mapping[str, float], second: Mapping[str, float]) -> Table:
 
 
 def _layers(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]], most: int) -> Table:
-    """SQNR of the finished models, the layers first that differ most."""
+    """SQNR in dB of the layers of both INT8 models; those that differ most come first."""
     values = [{layer["name"]: list(layer["steps"].values())[-1]["sqnr_db"] for layer in run} for run in (first, second)]
     both = [name for name in values[0] if None not in (values[0][name], values[1].get(name))]
     differing = [name for name in both if values[0][name] != values[1][name]]
@@ -100,8 +106,8 @@ def _table(title: str, *columns: str, justify: Any = "right") -> Table:
     return table
 
 
-def _shortened(value: str) -> str:
-    """A digest or a commit is told by its first digits; whole ones would fold the names beside them."""
+def _first_digits(value: str) -> str:
+    """The value; of a digest or a commit its first digits, as whole ones would fold the names beside them."""
     return value[:12] if re.fullmatch("[0-9a-f]{40,64}", value) else value
 
 

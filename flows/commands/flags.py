@@ -1,22 +1,16 @@
 """Flags of Hydra: whether to sweep, and where the configuration is composed from."""
 
-from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.initialize import get_gh_backup, restore_gh_from_backup
-
+from flows.commands.hydra_jobs import flags_parser
 from tasks.errors import LONGEST_LINE, InputError, readable, shortened
 
-# Hydra answers these itself, and repeats jobs that it keeps.
+# Hydra answers these itself, or repeats a job that it kept; no trial is to be checked.
 _QUESTIONS = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
-# Below these keys all names are a user's own, which Hydra takes with ++ alone.
+# Below these keys the user chooses the names; Hydra takes new ones with ++ only.
 _FREE = tuple(f"{group}.arguments{sign}" for group in ("dataset", "validation") for sign in ".=")
 
 
@@ -26,9 +20,10 @@ _COMPLAINT = LONGEST_LINE - 50
 
 @dataclass(frozen=True)
 class Flags:
-    """``words`` are all flags as Hydra takes them, ``overrides`` the other arguments.
+    """What a command line tells Hydra: ``words`` are its flags as Hydra takes them, ``overrides`` all other arguments.
 
-    ``source`` are the flags that tell where the configuration is: in which folders, and what it is called.
+    ``source`` are the flags that name the configuration and its folders. ``asks`` is true where Hydra only answers a
+    question, like ``--help``.
     """
 
     words: tuple[str, ...] = ()
@@ -47,11 +42,12 @@ class Flags:
 
 
 def parse(arguments: Sequence[str]) -> Flags:
-    """The flags among the arguments, wherever they stand; ends the process for one that Hydra does not know.
+    """The flags among the arguments, wherever they stand.
 
-    Raises InputError for those that Hydra would pass over.
+    Ends the process with exit code 2 for a flag that Hydra does not know. Raises InputError for flags that Hydra would
+    ignore.
     """
-    found = readable_errors(get_args_parser()).parse_intermixed_args(arguments)
+    found = _with_readable_errors(flags_parser()).parse_intermixed_args(arguments)
     overrides = tuple(f"++{word}" if word.startswith(_FREE) and "=" in word else word for word in found.overrides)
     if found.run and found.multirun:
         raise InputError("--run, --multirun: expected one of them")
@@ -77,27 +73,23 @@ def parse(arguments: Sequence[str]) -> Flags:
     )
 
 
-def readable_errors(parser: ArgumentParser) -> ArgumentParser:
-    """The same parser, whose complaints are lines that can be read."""
+def parse_with_settings(parser: ArgumentParser, arguments: Sequence[str], settings: str) -> Namespace:
+    """The arguments of a command that has flags of its own; what is no flag becomes its ``overrides``.
+
+    Args:
+        parser: Parser of the command's own flags; ``--version`` and the overrides are added.
+        arguments: The words behind the command.
+        settings: What ``--help`` says of the overrides.
+
+    Ends the process with exit code 2 for flags that the parser does not know.
+    """
+    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
+    parser.add_argument("overrides", nargs="*", help=settings)
+    return _with_readable_errors(parser).parse_intermixed_args(arguments)
+
+
+def _with_readable_errors(parser: ArgumentParser) -> ArgumentParser:
+    """The same parser, whose complaints are lines that a terminal shows as they are."""
     complain = parser.error
     setattr(parser, "error", lambda message: complain(readable(shortened(message, _COMPLAINT))))  # noqa: B010 - mypy minds methods being set
     return parser
-
-
-@contextmanager
-def initialized(flags: Flags) -> Iterator[None]:
-    """Have Hydra compose from where the flags say. Raises InputError for a folder that is not there."""
-    for flag, path in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
-        if path is not None and not path.startswith("pkg://") and not Path(path).is_dir():
-            raise InputError(f"{flag}: there is no folder '{path}'")
-    before = get_gh_backup()
-    version.setbase("1.3")
-    places = create_automatic_config_search_path(None, None, flags.config_path)
-    if flags.config_dir is not None:
-        folder = f"file://{Path(flags.config_dir).absolute()}"
-        places.prepend("command-line", folder, anchor=SearchPathQuery(provider="schema"))
-    try:
-        Hydra.create_main_hydra2(task_name="app", config_search_path=places)
-        yield
-    finally:
-        restore_gh_from_backup(before)

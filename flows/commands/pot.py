@@ -5,57 +5,47 @@ Output lies where POT put it: ``<output-dir>/<model>_<algorithms>/<time>/optimiz
 """
 
 import os
-import shlex
-import time
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from flows.commands.budget import bounded
-from flows.commands.flags import readable_errors
-from flows.commands.overrides import parsed
+from flows.commands.ending import failures_told, judge
+from flows.commands.flags import parse_with_settings
+from flows.commands.jobs import Flow
+from flows.commands.pot_configurations import Run, all_checked, as_hydra, require_place, translations_of
 from flows.commands.pot_log import LEVELS, LOG, in_file, on_terminal
-from flows.commands.preflight import check
+from flows.commands.quantize import load_flow as load_quantize
 from flows.running.environment import require_extra, run_environment
-from tasks.config.schema import QuantizeConfig
 from tasks.errors import InputError
 from tasks.metrics.scoring import RESERVED
-from tasks.pot.overrides import spelled
-from tasks.pot.translation import Translation, translate, translate_flags
 from tasks.pot.uncompressed import uncompress_weights
 from tasks.records import Report
-
-Flow = Callable[[Any, tuple[str, ...]], Any]
-# The exit code for a failure, and the line that says all; None for the line where there is none.
-ExplainFailure = Callable[[Exception], tuple[int, str | None]]
-
-_OF_QUANTIZE = {
-    "model": "-m",
-    "weights": "-w",
-    "name": "-n",
-    "preset": "--preset",
-    "engine": "--engine",
-    "ac_config": "--ac-config",
-    "data_source": "--data-source",
-    "max_drop": "--max-drop",
-}
+from tasks.tracking import client
 
 
-@dataclass(frozen=True)
-class Run:
-    """One configuration, translated and checked, and what Hydra was given for it."""
+def main() -> None:
+    """Run the configurations of the command line: exit code 0 when done, 2 for bad input, 1 for a failure."""
+    arguments = parse(sys.argv[1:])
+    if not arguments.to_hydra:
+        client.start()
+    with failures_told():
+        code = pot(arguments, _load_flow)
+    sys.exit(code)
 
-    translation: Translation
-    config: QuantizeConfig
-    overrides: tuple[str, ...]
+
+def _load_flow(quantizes: bool) -> Flow:
+    """The flow that quantizes, or the one for parts of a configuration that leave the model float."""
+    if quantizes:
+        return load_quantize()
+    from flows.align import align  # noqa: PLC0415 - Prefect reads its settings when it is imported
+
+    return align
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """The flags of POT's command line, and ours. Exits with 2 for others."""
+    """The flags of POT's command line, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-pot", description="Run configurations of OpenVINO's Post-training Optimization Tool.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-c", "--config", action="append", type=Path, help="a configuration file; several: one run each")
@@ -76,26 +66,27 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--keep-uncompressed-weights", action="store_true", help="float weights, FakeQuantize")
     parser.add_argument("--lenient", action="store_true", help="keys without meaning are named, not refused")
     parser.add_argument("--to-hydra", action="store_true", help="print the ptq-quantize command and yaml; run nothing")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize, like runtime.threads=2")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize, like runtime.threads=2")
 
 
-def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], explain_failure: ExplainFailure) -> int:
-    """Run every configuration, after all were checked; returns the exit code, the least of those that failed.
+def pot(arguments: Namespace, load_flow: Callable[[bool], Flow]) -> int:
+    """Check all configurations, then run them; one that fails does not stop the others.
 
-    ``load_flow`` gives the flow that quantizes, or the one for parts that leave the model float.
-    Raises InputError for problems in any of them; one that fails later does not stop the others.
+    Returns the exit code: 0, or the least of those that failed. Raises InputError for problems of any configuration.
+
+    Args:
+        arguments: The flags, see :func:`parse`.
+        load_flow: Imports the flow that quantizes (True), or the one for parts that leave the model float (False).
     """
     with on_terminal(arguments.log_level):
         with bounded("configuration"):
-            translations = _translations(arguments)
-        runs = _all_checked(translations, arguments)
+            translations = translations_of(arguments)
+        runs = all_checked(translations, arguments)
         if arguments.to_hydra:
             if floating := [run for run in runs if not run.translation.quantizes]:
                 raise InputError(f"{floating[0].translation.origin}: quantizes nothing, which ptq-quantize cannot say")
             for run in runs:
-                print(_as_hydra(run))
+                print(as_hydra(run))
             return 0
         if len({run.config.output_dir.absolute() for run in runs}) < len(runs):
             flag = "-d" if arguments.direct_dump else f"output_dir={runs[0].config.output_dir}"
@@ -103,142 +94,19 @@ def pot(arguments: Namespace, load_flow: Callable[[bool], Flow], explain_failure
                 f"{flag}: several configurations would overwrite each other; give one -c, or leave it out."
             )
         for run in runs:
-            _require_place(run.config.output_dir / "optimized", run.translation.name)
+            require_place(run.config.output_dir / "optimized", run.translation.name)
         require_extra(runs[0].config.runtime)
         with run_environment(runs[0].config.runtime.home):
-            codes = {_code_of(run, load_flow, arguments, explain_failure) for run in runs}
+            codes = {_code_of(run, load_flow, arguments) for run in runs}
         return min(codes - {0}, default=0)
 
 
-def _translations(arguments: Namespace) -> list[Translation]:
-    given = [flag for name, flag in _OF_QUANTIZE.items() if getattr(arguments, name) is not None]
-    if arguments.config:
-        if given:
-            raise InputError(f"either --config or {given[0]} option should be specified")
-        return _all(
-            lambda file: translate(file, evaluate=arguments.evaluate, lenient=arguments.lenient), arguments.config
-        )
-    if arguments.quantize == "accuracy_aware" or arguments.max_drop:
-        raise InputError("-q accuracy_aware: not supported; use -q default and look at the report.")
-    if not arguments.model:
-        raise InputError("-q default needs -m, the model's .xml file.")
-    simplified = arguments.engine == "simplified" or (arguments.engine is None and arguments.data_source)
-    source = arguments.data_source if simplified else arguments.ac_config
-    if arguments.data_source and arguments.ac_config:
-        raise InputError("--ac-config and --data-source: expected one of them; the simplified engine reads no file.")
-    if not source:
-        flag = "--data-source" if simplified else "--ac-config, or --engine simplified with --data-source"
-        raise InputError(f"-q default needs samples: {flag}.")
-    return [
-        translate_flags(
-            arguments.model,
-            arguments.weights,
-            arguments.name,
-            preset=arguments.preset or "performance",
-            engine="simplified" if simplified else "accuracy_checker",
-            source=source,
-            evaluate=arguments.evaluate,
-        )
-    ]
-
-
-def _all(translate_file: Callable[[Path], Translation], files: Sequence[Path]) -> list[Translation]:
-    """Every file translated. Raises InputError with the problems of all of them."""
-    found: list[Translation] = []
-    problems: list[str] = []
-    for file in files:
-        try:
-            found.append(translate_file(file))
-        except InputError as problem:
-            problems += problem.args
-    if problems:
-        raise InputError(*problems)
-    return found
-
-
-def _all_checked(translations: Sequence[Translation], arguments: Namespace) -> list[Run]:
-    """Every configuration composed. Raises InputError with the problems of all of them."""
-    runs: list[Run] = []
-    problems: list[str] = []
-    for translation in translations:
-        folder, copies = _output_folder(translation, arguments), 1
-        while not arguments.direct_dump and any(run.config.output_dir == folder for run in runs):
-            copies += 1
-            folder = folder.with_name(f"{folder.name.partition('.')[0]}.{copies}")
-        try:
-            runs.append(_checked(translation, folder, arguments))
-        except InputError as problem:
-            problems += problem.args
-    if problems:
-        raise InputError(*dict.fromkeys(problems))
-    return runs
-
-
-def _checked(translation: Translation, folder: Path, arguments: Namespace) -> Run:
-    """The composed configuration. Raises InputError with the lines of POT's file that are wrong."""
-    own = [f"output_dir={spelled(str(folder))}"]
-    if not arguments.to_hydra:
-        own.append(f"runtime.progress={spelled(arguments.progress_bar)}")
-    overrides = [*translation.overrides, *own, *arguments.overrides]
-    if several := [str(each.input_line) for each in parsed(arguments.overrides)[0] if each.is_sweep_override()]:
-        raise InputError(f"{several[0]}: several values at once are for ptq-quantize -m; expected one")
-    checked = check("quantize", QuantizeConfig, overrides)
-    if checked.problems:
-        raise InputError(*(_explained(line, translation, arguments.overrides) for line in checked.problems))
-    if checked.config is None:
-        raise InputError(f"{translation.origin}: settings of Hydra itself have no meaning here")
-    return Run(translation, checked.config, tuple(overrides))
-
-
-def _explained(line: str, translation: Translation, words: Sequence[str]) -> str:
-    """A problem with the line of POT's file in front, unless words on the command line made it."""
-    key = f"{line.partition(': ')[0]}."
-    given = [f"{word.partition('=')[0].lstrip('+~')}." for word in words]
-    own = any(key.startswith(each) or each.startswith(key) for each in given)
-    return line if own or line.startswith(tuple(f"'{word}'" for word in words)) else translation.explain(line)
-
-
-def _require_place(optimized: Path, name: str) -> None:
-    """Raise InputError where the model cannot be put in the end."""
-    if optimized.exists() and not optimized.is_dir():
-        raise InputError(f"{optimized}: is a file; expected a folder, or none, for the model")
-    for file in (optimized / f"{name}.xml", optimized / f"{name}.bin"):
-        if file.is_dir():
-            raise InputError(f"{file}: is a folder; the model's file goes there")
-
-
-def _output_folder(translation: Translation, arguments: Namespace) -> Path:
-    if arguments.direct_dump:
-        return Path(arguments.output_dir)
-    parent = arguments.output_dir / "_".join([translation.name, *translation.algorithms])
-    return Path(parent) if arguments.to_hydra else Path(parent) / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _as_hydra(run: Run) -> str:
-    """The command line and the same as the yaml of an experiment."""
-    words = " \\\n  ".join(map(shlex.quote, run.overrides))
-    tree, groups = OmegaConf.create({}), {}
-    for override in parsed(run.overrides)[0]:
-        key = override.get_key_element()
-        if key.startswith(("+", "~")):
-            raise InputError(f"{override.input_line}: the yaml of --to-hydra has no place for + and ~; leave it out")
-        if "." in key or key == "output_dir":
-            OmegaConf.update(tree, key, override.value())
-        else:
-            groups[key] = override.get_value_element_as_str()
-    if "dataset" in groups:
-        groups.setdefault("validation", groups["dataset"])
-    defaults = [f"  - override /{key}: {value}" for key, value in groups.items()]
-    header = "\n".join(["# @package _global_", "defaults:", *defaults]) if groups else "# @package _global_"
-    return f"ptq-quantize \\\n  {words}\n\n{header}\n{OmegaConf.to_yaml(tree)}"
-
-
-def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace, explain_failure: ExplainFailure) -> int:
-    """Run one configuration; returns the exit code for it alone."""
+def _code_of(run: Run, load_flow: Callable[[bool], Flow], arguments: Namespace) -> int:
+    """Run one configuration and return the exit code for it alone."""
     try:
         _run(run, load_flow(run.translation.quantizes), arguments)
     except Exception as failure:  # noqa: BLE001 - the others do not depend on this one
-        code, line = explain_failure(failure)
+        code, line = judge(failure)
         LOG.error("%s: %s", run.translation.origin, line or "failed", exc_info=None if line else failure)
         return code
     return 0
@@ -262,7 +130,7 @@ def _run(run: Run, flow: Flow, arguments: Namespace) -> None:
 
 
 def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
-    """The model goes where POT put it, its weights first."""
+    """Move the model to where POT put it, its weights first. Returns the files: ``.xml``, ``.bin``."""
     optimized = folder / "optimized"
     optimized.mkdir(exist_ok=True)
     files = optimized / f"{name}.xml", optimized / f"{name}.bin"
@@ -272,7 +140,7 @@ def _put_in_place(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _declared(run: Run, report: Report) -> dict[str, float | None]:
-    """The new model's values of the metrics that the configuration names."""
+    """The values that the INT8 model has of the metrics that the configuration names."""
     return {
         name: value
         for name, value in list(report.metrics.values())[-1].items()
@@ -281,7 +149,7 @@ def _declared(run: Run, report: Report) -> dict[str, float | None]:
 
 
 def _log_report(run: Run, report: Report, arguments: Namespace) -> None:
-    """What happened, line by line, into the log file alone: the terminal has seen it."""
+    """Write what happened into the log file only: the terminal has seen it."""
     lines = [
         ("info", f"configuration: {run.translation.origin}"),
         *(("info", f"setting: {word}") for word in run.overrides),

@@ -12,7 +12,7 @@ LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 
 @contextmanager
 def on_terminal(level: str) -> Iterator[None]:
-    """Lines of that level and above go to standard error, but those that are ``silent``."""
+    """Send lines of that level and above to standard error, but for those that are ``silent``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(lambda record: not getattr(record, "silent", False))
@@ -27,7 +27,7 @@ def on_terminal(level: str) -> Iterator[None]:
 
 @contextmanager
 def in_file(file: Path) -> Iterator[None]:
-    """All lines go into a file as well."""
+    """Write all lines into a file as well."""
     handler = logging.FileHandler(file, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Problems on the command line, found before Hydra runs: one readable line each, for sweeps as well."""
+"""Problems of a command line, found before anything runs: a readable line for each, in sweeps as well."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -6,17 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override, RangeSweep
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from flows.commands.budget import bounded
-from flows.commands.composing import checked_files, composed, reason_of
-from flows.commands.flags import Flags, initialized, parse
-from flows.commands.overrides import each_value, parsed, sweep_problems, trials, values
+from flows.commands.flags import Flags, parse
+from flows.commands.hydra_composing import (
+    CompositionError,
+    composed,
+    config_groups,
+    group_options,
+    initialized,
+    sweeps_by_itself,
+)
+from flows.commands.hydra_overrides import Override, choices, chosen_names
+from flows.commands.overrides import each_value, parsed, sweep_problems, trials
 from flows.sweeps.trials import Sweep
 from tasks.config.schema import QuantizeConfig, from_hydra
 from tasks.errors import InputError, longer, readable, unknown_message
@@ -34,9 +37,10 @@ _LEFT_ALONE = ("+", "hydra")
 
 @dataclass(frozen=True)
 class Checked(Generic[T]):
-    """The lines to print, none if all is well; the configuration, None where Hydra has to compose it (again).
+    """The result of a check: ``problems`` are the lines to print, none if all is well.
 
-    ``sweep`` is there if the arguments describe several trials, and ``config`` is that of the first one then.
+    ``config`` is the checked configuration, None where Hydra itself has to compose it. Where the arguments describe a
+    sweep, ``sweep`` describes it and ``config`` is that of its first trial.
     """
 
     problems: tuple[str, ...] = ()
@@ -45,10 +49,18 @@ class Checked(Generic[T]):
 
 
 def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> Checked[T]:
-    """Compose every trial that the arguments describe and check it."""
+    """What is wrong with the arguments, or else their configuration. Every trial of a sweep is composed and checked.
+
+    Args:
+        config_name: The file in ``conf`` that the configuration begins with.
+        config_class: What a checked configuration becomes.
+        arguments: The words behind the command.
+
+    Ends the process with exit code 2 for a flag that Hydra does not know.
+    """
     try:
         flags = parse(arguments)
-        with checked_files(), initialized(flags):
+        with initialized(flags.config_path, flags.config_dir):
             if flags.asks:
                 return _answerable(flags.config_name or config_name, flags)
             found = _check(flags.config_name or config_name, config_class, flags)
@@ -60,31 +72,30 @@ def check(config_name: str, config_class: type[T], arguments: Sequence[str]) -> 
 
 
 def _answerable(config_name: str, flags: Flags) -> Checked[Any]:
-    """Whether Hydra, which answers the question itself, can read the files for it."""
+    """No problems, as Hydra answers the question itself. Raises InputError for files that it could not read."""
     with bounded(CONFIGURATION):
         overrides, _ = parsed(flags.overrides)
-        if not any(override.is_sweep_override() for override in overrides):
-            with suppress(HydraException):  # as Hydra tells it
-                composed(config_name, [str(override.input_line) for override in overrides])
+        if not any(override.sweeps for override in overrides):
+            with suppress(CompositionError):  # as Hydra tells it
+                composed(config_name, [override.word for override in overrides])
     return Checked()
 
 
 def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
-    loader = GlobalHydra.instance().config_loader()
     with bounded(CONFIGURATION):
-        overrides, lines = parsed(flags.overrides, loader)
+        overrides, lines = parsed(flags.overrides)
         settings = _settings_of_hydra(config_name, overrides)
-        sweeps = flags.multirun or settings.get("mode") == RunMode.MULTIRUN
+        sweeps = flags.multirun or sweeps_by_itself(settings)
         varied = overrides
         if sweeps:
             params = settings.sweeper.get("params") or {}
-            parameters, mistaken = parsed([f"{key}={value}" for key, value in params.items()], loader)
+            parameters, mistaken = parsed([f"{key}={value}" for key, value in params.items()])
             varied = [*parameters, *overrides]
             lines |= mistaken
         searches = sweeps and "objectives" in settings.sweeper
         lines |= dict.fromkeys(sweep_problems(varied, sweeps=sweeps, searches=searches))
         for override in overrides:
-            lines |= dict.fromkeys(_group_problems(loader, override))
+            lines |= dict.fromkeys(_group_problems(override))
         if sweeps:
             lines |= dict.fromkeys(_sweep_problems(settings, varied))
     if lines:
@@ -94,7 +105,7 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
     for trial in each_value(varied) if searches else trials(varied):
         try:
             with bounded(CONFIGURATION):
-                configs.append(_compose(config_name, config_class, trial, loader, trial_of_sweep=sweeps))
+                configs.append(_compose(config_name, config_class, trial, trial_of_sweep=sweeps))
         except InputError as problem:
             lines |= dict.fromkeys(problem.args)
             refused += 1
@@ -104,7 +115,7 @@ def _check(config_name: str, config_class: type[T], flags: Flags) -> Checked[T]:
         return Checked(tuple(lines))
     if sweeps:
         return Checked(config=configs[0], sweep=_sweep(settings, varied, configs[0], len(configs), flags))
-    alone = not flags.words and not any(override.get_key_element().startswith("hydra") for override in overrides)
+    alone = not flags.words and not any(override.key.startswith("hydra") for override in overrides)
     return Checked(config=configs[0] if alone else None)
 
 
@@ -112,29 +123,29 @@ def _settings_of_hydra(config_name: str, overrides: Sequence[Override]) -> DictC
     """Hydra's own part of the configuration of the first trial; empty where it cannot be composed."""
     try:
         settings: DictConfig = composed(config_name, _first(overrides), with_hydra=True).hydra
-    except HydraException:
+    except CompositionError:
         return OmegaConf.create({"sweeper": {}})
     return settings
 
 
 def _first(overrides: Sequence[Override]) -> list[str]:
-    """Those of one value, and the first value of each of the others that can be listed."""
+    """The overrides of one value, and each of the others with its first value, if it names any."""
     words = []
     for override in overrides:
-        if not override.is_sweep_override():
-            words.append(str(override.input_line))
-        elif override.is_discrete_sweep() and not isinstance(override.value(), RangeSweep):
-            words += [f"{override.get_key_element()}={value}" for value in values(override)[:1]]
+        if not override.sweeps:
+            words.append(override.word)
+        else:
+            words += [f"{override.key}={value}" for value in choices(override)[:1]]
     return words
 
 
 def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterator[str]:
-    """What the sweeper itself would stumble over."""
+    """A line for each setting or value that the sweeper itself could not use."""
     sweeper = settings.sweeper
     if str(sweeper.get("_target_")).endswith(".GridSweeper"):
         for override in varied:
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                key, _, value = str(override.input_line).partition("=")
+            if override.sweeps and not override.listed:
+                key, _, value = override.word.partition("=")
                 yield f"{key}: expected single values like 1,2, got {value}, which only experiment=search can try"
     if "objectives" not in sweeper:
         return
@@ -150,7 +161,7 @@ def _sweep_problems(settings: DictConfig, varied: Sequence[Override]) -> Iterato
 
 def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeConfig, count: int, flags: Flags) -> Sweep:
     objectives = settings.sweeper.get("objectives") or {}
-    keys = [each.get_key_element().lstrip("+") for each in varied if each.is_sweep_override()]
+    keys = [each.key.lstrip("+") for each in varied if each.sweeps]
     if objectives and settings.sweeper.worst_layers:
         keys.append("quantization.ignored.scope")
     return Sweep(
@@ -164,7 +175,7 @@ def _sweep(settings: DictConfig, varied: Sequence[Override], config: QuantizeCon
 
 
 def settings(overrides: Sequence[str]) -> QuantizeConfig:
-    """The configuration that settings of ``ptq-quantize`` make, for commands with arguments of their own.
+    """The configuration that settings of ``ptq-quantize`` make; for commands that have flags of their own.
 
     Raises InputError with a line for each problem.
     """
@@ -174,53 +185,45 @@ def settings(overrides: Sequence[str]) -> QuantizeConfig:
     return checked.config
 
 
-def _group_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
-    """Names that a config group does not have."""
-    group = override.get_key_element().lstrip("+~").partition("@")[0]
-    options = loader.get_group_options(group)
-    if not options or override.is_delete():
+def _group_problems(override: Override) -> Iterator[str]:
+    """A line for each name that its config group does not have."""
+    group = override.key.lstrip("+~").partition("@")[0]
+    options = group_options(group)
+    if not options or override.deletes:
         return
-    if override.is_sweep_override():
-        names = [] if isinstance(override.value(), RangeSweep) else values(override)
-    else:
-        # A group whose default is one name takes several as well: experiment=[mine,search].
-        given = override.value()
-        names = [str(each) for each in given] if isinstance(given, list) else [override.get_value_element_as_str()]
-    for value in names:
+    for value in chosen_names(override):
         if value not in options:
             yield f"{group}: {unknown_message('value', value, options)}"
 
 
-def _compose(
-    config_name: str, config_class: type[T], trial: list[str], loader: ConfigLoader, *, trial_of_sweep: bool
-) -> T:
-    """One trial, checked; InputError with a line for each of its problems."""
+def _compose(config_name: str, config_class: type[T], trial: list[str], *, trial_of_sweep: bool) -> T:
+    """The checked configuration of one trial. Raises InputError with a line for each of its problems."""
     try:
         config = from_hydra(composed(config_name, trial), config_class, trial=trial_of_sweep)
-    except HydraException as problem:
-        raise InputError(*_lines(config_name, trial, loader, problem)) from problem
+    except CompositionError as problem:
+        raise InputError(*_lines(config_name, trial, problem)) from problem
     require_writable(config.runtime.home, "runtime.home")
     return config
 
 
-def _lines(config_name: str, trial: list[str], loader: ConfigLoader, problem: HydraException) -> list[str]:
-    """What is wrong with a trial that Hydra refused: the keys that the groups it chose do not have."""
-    groups = [word for word in trial if loader.get_group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
+def _lines(config_name: str, trial: list[str], problem: CompositionError) -> list[str]:
+    """What is wrong with a trial that Hydra refused: a line for each key that its groups do not have."""
+    groups = [word for word in trial if group_options(word.lstrip("+~").split("=")[0].partition("@")[0])]
     keys = [word.split("=")[0].lstrip("~") for word in trial if word not in groups and not word.startswith(_LEFT_ALONE)]
     try:
         known = composed(config_name, groups)
-    except HydraException:
-        return [reason_of(problem)]
-    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in reason_of(problem)]:
+    except CompositionError:
+        return [str(problem)]
+    if twice := [key for key in keys if keys.count(key) > 1 and f"'{key}'" in str(problem)]:
         value = [word for word in trial if word.startswith(f"{twice[0]}=")][-1].partition("=")[2]
         return [
             f"{twice[0]}: given twice, and the second value, {value}, has keys that the first has not; give it once"
         ]
-    return [line for key in keys if (line := _unknown_key(known, key, loader))] or [reason_of(problem)]
+    return [line for key in keys if (line := _unknown_key(known, key))] or [str(problem)]
 
 
-def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | None:
-    """The line for a dotted key that the composed configuration does not have."""
+def _unknown_key(known: DictConfig, key: str) -> str | None:
+    """The line for a dotted key that the composed configuration does not have; None for one that it has."""
     node: Any = known
     parts = key.split(".")
     for position, part in enumerate(parts):
@@ -231,7 +234,7 @@ def _unknown_key(known: DictConfig, key: str, loader: ConfigLoader) -> str | Non
         if part not in allowed:  # and not in the node, which hides keys whose value is missing
             if position:
                 return f"{'.'.join(parts[: position + 1])}: {unknown_message('key', part, allowed)}"
-            allowed = sorted({*allowed, *loader.list_groups("")} - {"hydra"})
+            allowed = sorted({*allowed, *config_groups()} - {"hydra"})
             return f"{part}: {unknown_message('key', part, allowed, longer(key, OmegaConf.to_container(known)))}"
         node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
     return None

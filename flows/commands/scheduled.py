@@ -1,4 +1,4 @@
-"""The flow that a schedule runs: it composes the configuration, so that its parameters are what a user typed."""
+"""The flow that a schedule runs. It composes the configuration itself, so that its parameters are what a user typed."""
 
 import asyncio
 import io
@@ -50,7 +50,13 @@ def scheduled(overrides: list[str]) -> None:
 def serve(overrides: list[str], cron: str, timezone: str, name: str) -> None:
     """Run the flow by the clock until Ctrl-C or SIGTERM, which pause the schedule.
 
-    Raises InputError for a schedule that cannot be, or without a server, ServerError when that is gone.
+    Args:
+        overrides: Settings of ``ptq-quantize``.
+        cron: Minute, hour, day of the month, month and day of the week, like ``0 3 * * *``.
+        timezone: Name of the time zone of ``cron``, like ``Europe/Berlin``.
+        name: Name of the deployment in Prefect.
+
+    Raises InputError for a schedule that Prefect does not take, or without a server; ServerError when that is gone.
     """
     if not (address := PREFECT_API_URL.value()):
         raise InputError("PREFECT_API_URL: a schedule needs a Prefect server; start `ptq-ui` and export what it prints")
@@ -84,14 +90,14 @@ def serve(overrides: list[str], cron: str, timezone: str, name: str) -> None:
 
 
 class Served(Runner):
-    """What starts the runs. Its own handler of SIGTERM forgets to wait until all has stopped."""
+    """Prefect's runner without its handler of SIGTERM, which does not wait until all has stopped."""
 
     def handle_sigterm(self, *_: Any) -> None:
         """Leave it to :func:`_until_stopped`."""
 
 
 async def _until_stopped(deployment: dict[str, Any]) -> str | None:
-    """Start runs until a signal comes, then end the one that is under way; what went wrong."""
+    """Start runs until a signal comes, then end the one that is under way. Returns what went wrong, None if nothing."""
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
@@ -126,7 +132,7 @@ async def _until_stopped(deployment: dict[str, Any]) -> str | None:
 
 
 def _pause(name: str) -> None:
-    """Stop the clock of a schedule, if there is one; the server forgets its runs that have not begun."""
+    """Pause a schedule, if the server has it; the server drops its runs that have not started."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: _ANSWER_SECONDS}),
         get_client(sync_client=True) as server,

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from flows.commands.flags import readable_errors
+from flows.commands.ending import fail, failures_told
+from flows.commands.flags import parse_with_settings
 from flows.commands.preflight import settings
 from flows.running.environment import run_environment
+from flows.running.failures import FAILED
 from flows.running.lifeline import tied
 from tasks.engine.helper_process import how_it_ended
 from tasks.errors import InputError
@@ -28,7 +30,7 @@ _START_SECONDS, _STOP_SECONDS = 120, 15
 
 @dataclass(frozen=True)
 class Server:
-    """A server, what it answers when it is up, and the page that people open."""
+    """A server: ``health`` is the address that answers once it is up, ``page`` what people open."""
 
     name: str
     words: tuple[str, ...]
@@ -38,19 +40,27 @@ class Server:
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Ports, and settings like those of ``ptq-quantize``. Exits with 2 for others."""
+    """The ports, and settings of ``ptq-quantize``. Exits with 2 for other flags."""
     parser = ArgumentParser("ptq-ui", description="Open the pages of MLflow and Prefect; Ctrl-C ends both.")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="5000, or the next free one")
     parser.add_argument("--prefect-port", type=int, default=4200, help="4200, or the next free one")
-    parser.add_argument("--version", action="store_true", help="print versions, run nothing")
-    parser.add_argument("overrides", nargs="*", help="settings of ptq-quantize: runtime.home=...")
-    return readable_errors(parser).parse_intermixed_args(arguments)
+    return parse_with_settings(parser, arguments, "settings of ptq-quantize: runtime.home=...")
+
+
+def main() -> None:
+    """Serve the pages: exit code 0 after Ctrl-C, 2 for bad input, 1 when one of the servers ends by itself."""
+    arguments = parse(sys.argv[1:])
+    try:
+        with failures_told():
+            ui(arguments)
+    except RuntimeError as failure:
+        fail(str(failure), FAILED)
 
 
 def ui(arguments: Namespace) -> None:
-    """Start both, tell where they are, wait.
+    """Start both servers, print where they are, and wait for Ctrl-C.
 
-    Raises InputError where no port is free, RuntimeError when one of them ends by itself.
+    Raises InputError where no port is free, RuntimeError when one of the servers ends by itself.
     """
     config = settings(arguments.overrides)
     home = config.runtime.home.resolve()
@@ -77,7 +87,7 @@ def ui(arguments: Namespace) -> None:
 
 
 def free_port(wanted: int) -> int:
-    """The port, or the next one that nobody listens on. Raises InputError if there is none."""
+    """The wanted port, or the next one that is free. Raises InputError if none of the next 100 is."""
     for port in range(wanted, min(wanted + 100, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,7 +124,7 @@ def _prefect(port: int) -> Server:
 
 @contextmanager
 def _started(server: Server, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of a server, with what it starts in turn; all of them end with this, and with this process."""
+    """The process of a server. It ends with the body or with this process, and all that it started ends with it."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with _log(server, home).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own words
@@ -145,7 +155,7 @@ def _signal_all(process: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 
 def _interruptible() -> None:
-    """Let SIGTERM end the command like Ctrl-C."""
+    """Let SIGTERM end the command like Ctrl-C, with exit code 0, as both are how it is meant to end."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

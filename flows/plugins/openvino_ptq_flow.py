@@ -16,12 +16,12 @@ BAD_INPUT = 2
 
 
 def start(command: str) -> None:
-    """Run a command of ``flows.commands.command_line``, or print the versions.
+    """Run a command, which is a module of ``flows.commands``, or tell the versions.
 
     If a user's files hide modules that the command needs, it prints one line per file and exits with code 2.
 
     Args:
-        command: Name of the command's function.
+        command: Name of the command's module.
     """
     if "--version" in sys.argv[1:]:
         print("\n".join(versions()))
@@ -31,7 +31,7 @@ def start(command: str) -> None:
     # Processes that the command starts must not import from the working directory.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
-        getattr(import_module("flows.commands.command_line"), command)()
+        import_module("flows.commands.ending").run_command(command)
     except (ImportError, AttributeError):
         # A file called numpy.py or queue.py may be harmless, so it is named only if an import fails.
         if lines := hidden(tuple(name for name in sys.modules if "." not in name)):

@@ -1,8 +1,8 @@
 """Shards on Dask workers: processes of this machine, or those of a running scheduler.
 
-Workers get everything by value: the step, the settings of Prefect and the addresses of files. What they need besides is
-this package, the same folder ``runtime.home`` under the same path, and the files of the samples. Nothing here changes
-a result, as long as the workers have the same libraries; that is checked before anything starts.
+A worker is sent the step, the settings of Prefect and the paths of files. It needs this package, the folder
+``runtime.home`` under the same path, and the files of the samples. Results are those of a run without workers if the
+workers have the same libraries, which is checked before anything starts.
 """
 
 import importlib.metadata
@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 @contextmanager
 def on_workers(flow: Flow[..., Any], runtime: Runtime) -> Iterator[Flow[..., Any]]:
-    """The flow, whose task runner reaches the workers that ``runtime`` names; as it is where there are none.
+    """The flow with a task runner that reaches the workers which ``runtime`` names; the flow itself if it names none.
 
-    Raises InputError when there is no scheduler, none of its workers, or one that could not give the same results.
+    Raises InputError if the scheduler does not answer, has no workers, or has one that could compute other results.
     """
     if not runtime.distributed:
         yield flow
@@ -57,7 +57,7 @@ def on_workers(flow: Flow[..., Any], runtime: Runtime) -> Iterator[Flow[..., Any
 
 
 def local_cluster(workers: int) -> Any:
-    """So many worker processes on this machine. They hold references only, so Dask need not watch their memory."""
+    """A cluster of so many worker processes on this machine. They hold references only: Dask need not watch memory."""
     from distributed import LocalCluster  # noqa: PLC0415 - comes with the optional extra
 
     resource_tracker.ensure_running()  # whoever starts it first, here Dask, takes the shield off
@@ -72,7 +72,7 @@ def local_cluster(workers: int) -> Any:
 
 
 def for_worker(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a step as a worker needs them: paths that hold in any folder, and its share of the threads."""
+    """The arguments of a step as a worker needs them: with absolute paths, and its share of the threads."""
     return {name: _for_worker(value) for name, value in arguments.items()}
 
 
@@ -88,7 +88,7 @@ def _for_worker(value: Any) -> Any:
 
 
 def _located(value: T) -> T:
-    """A dataclass whose paths are absolute."""
+    """The dataclass with absolute paths."""
     contents = {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
     return replace(  # type: ignore[type-var]
         value, **{name: content.resolve() for name, content in contents.items() if isinstance(content, Path)}
@@ -103,7 +103,7 @@ def _require_server(address: str) -> None:
 
 
 def _meet(address: str, home: Path) -> None:
-    """Ask every worker whether it sees the same files and has the same code and libraries."""
+    """Raise InputError unless every worker sees the same files and has the same code and libraries."""
     from distributed import Client  # noqa: PLC0415 - comes with the optional extra
 
     try:
@@ -122,7 +122,10 @@ def _meet(address: str, home: Path) -> None:
 
 
 def describe_worker(file: str | None = None) -> dict[str, str]:
-    """What a process has to share with another one to compute the same; whether it sees a file of ``runtime.home``."""
+    """What two processes must have in common to compute the same: versions, the digests of code, and ``runtime.home``.
+
+    ``file`` lies in that folder; a process that sees it has the same one. None where that need not be checked.
+    """
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {
         "runtime.home": "seen" if file is None or Path(file).is_file() else "another folder",
@@ -133,7 +136,12 @@ def describe_worker(file: str | None = None) -> dict[str, str]:
 
 
 def require_same(worker: str, answer: dict[str, str] | BaseException) -> None:
-    """Raise InputError unless a worker answered :func:`describe_worker` with what holds here."""
+    """Raise InputError unless a worker is like this process.
+
+    Args:
+        worker: Address of the worker.
+        answer: What its :func:`describe_worker` returned, or raised.
+    """
     if isinstance(answer, BaseException):
         msg = f"runtime.address: worker {worker} cannot run steps: {answer}; install this package there"
         raise InputError(msg) from answer

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 from pathlib import Path
 
 from tasks.errors import BrokenModelError, InputError, readable, shortened
@@ -16,13 +17,16 @@ _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
 # What a database says when the system does not let it write.
 _UNWRITTEN = ("disk I/O error", "database or disk is full")
 
+_WHO_ARE_YOU = (401, 403)
+_REFUSED = "expected that of a Prefect server (it ends with /api), and its PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+
 
 class ServerError(RuntimeError):
     """Prefect's server did not start, or is gone; the message is one line that names the cause and the way out."""
 
 
 def explain_failure(failure: Exception) -> tuple[int, str | None]:
-    """The exit code for a failure and the line that says all; None for the line where there is no such line."""
+    """The exit code for a failure, and the line that says all; None where only a traceback does."""
     if isinstance(failure, InputError):
         return BAD_INPUT, str(failure)
     if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
@@ -37,19 +41,33 @@ def _line(failure: Exception) -> str | None:
         return f"{_refused(failure)}; an earlier output is as it was"
     if isinstance(failure, MemoryError):
         return f"there is not enough memory: {shortened(str(failure)) or 'no size given'}"
-    if str(failure).startswith("Failed to reach API"):
-        return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one"
-    return None
+    return _told_of_server(failure) if "prefect" in sys.modules else None
+
+
+def _told_of_server(failure: Exception) -> str | None:
+    """The line for what Prefect raises where its server is at fault; None for all else."""
+    from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415 - reads its settings when it is imported
+
+    if isinstance(failure.__cause__, ServerError):
+        return _line(failure.__cause__)
+    # Prefect has no type for this one: a RuntimeError whose cause may be anything, even that a page is no JSON.
+    unreached = isinstance(failure, RuntimeError) and str(failure).startswith("Failed to reach API")
+    refusal = failure.__cause__ if unreached else failure
+    if isinstance(refusal, PrefectHTTPStatusError) and (unreached or refusal.response.status_code in _WHO_ARE_YOU):
+        url, answer = refusal.request.url, refusal.response
+        told = f"'{url.scheme}://{url.netloc.decode()}' answers {answer.status_code} {answer.reason_phrase}"
+        return f"PREFECT_API_URL: the server at {told}; {_REFUSED}, or unset PREFECT_API_URL for a temporary one"
+    return f"{failure}: start that Prefect server, or unset PREFECT_API_URL for a temporary one" if unreached else None
 
 
 def _limit() -> str:
-    """That files may not grow as they like, where that is so."""
+    """A remark about the limit of file sizes, empty where there is none."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return "" if limit == resource.RLIM_INFINITY else f"; files must not grow beyond {limit / 1e6:.3g} MB (ulimit -f)"
 
 
 def _refused(failure: OSError) -> str:
-    """Which file the system refused, and why; of one that is gone the highest folder that is gone with it."""
+    """Which file the system refused, and why. Of a missing file it names the topmost folder that is missing, too."""
     name = failure.filename2 or failure.filename or "a file"
     if failure.errno in _FULL:
         return f"{_FULL[failure.errno]} '{name}'"

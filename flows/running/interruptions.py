@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted when they come, as libraries turn KeyboardInterrupt into errors of their own."""
+"""Ctrl-C and SIGTERM: noted when they come, because libraries turn KeyboardInterrupt into errors of their own."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from typing import Any
 
 # Every Ctrl-C and SIGTERM of this process, by the number of the signal.
 INTERRUPTIONS: list[int] = []
-# What they did before a command took them.
+# Their handlers before a command set its own.
 _before: dict[int, Any] = {}
 
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Remember Ctrl-C and SIGTERM, whatever becomes of the exception. Where one is ignored it stays so."""
+    """Note every Ctrl-C and SIGTERM during the body, and raise KeyboardInterrupt. Ignored signals stay so."""
     _before.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -36,7 +36,7 @@ def noted() -> Iterator[None]:
 
 
 def _leave_forks_alone() -> None:
-    """In a forked child, which is none of ours: signals end it without a word, as if it had no handlers."""
+    """Give a forked child, which a library made, the default handlers: signals end it without a word."""
     for number, handler in _before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -46,6 +46,6 @@ os.register_at_fork(after_in_child=_leave_forks_alone)
 
 
 def require_none(failure: BaseException) -> None:
-    """Raise KeyboardInterrupt if it is that which became another error."""
+    """Raise KeyboardInterrupt if Ctrl-C or SIGTERM came, as the failure is then what a library made of it."""
     if INTERRUPTIONS:
         raise KeyboardInterrupt from failure

@@ -1,8 +1,8 @@
 """Processes that end with the one that started them, whatever ended that one.
 
 ``python -P -m flows.running.lifeline PARENT MODULE [ARGUMENT ...]`` runs a module as ``python -m`` does. The process
-looks who its parent is: the signal that Linux offers (PR_SET_PDEATHSIG) comes when the *thread* that started a process
-ends, and the ends of a pipe live on in whatever the parent forked.
+polls who its parent is. Other ways fail: Linux sends the signal that exists for it (PR_SET_PDEATHSIG) when the *thread*
+that started the process ends, and a pipe stays open in whatever else the parent forked.
 """
 
 import os
@@ -17,13 +17,18 @@ _LOOK_SECONDS, _GRACE_SECONDS = 0.5, 10.0
 
 
 def tied(module: str, *arguments: str) -> Sequence[str]:
-    """The command that runs a module and ends with this process; to be started in a session of its own."""
+    """The command line that runs a module, which then ends with this process. Start it in a session of its own.
+
+    Args:
+        module: Name of the module, as for ``python -m``.
+        arguments: Its command line.
+    """
     # -P: the user's folder may hold a module of that name.
     return [sys.executable, "-P", "-m", __name__, str(os.getpid()), module, *arguments]
 
 
 def end_with(parent: int) -> None:
-    """End this process, with its group if it leads one, soon after ``parent`` is no longer its parent."""
+    """From now on, end this process soon after the process ``parent`` is gone, with its group if it leads one."""
     if all(thread.name != __name__ for thread in threading.enumerate()):
         threading.Thread(target=_watch, args=(parent,), name=__name__, daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Running steps one after the other, telling the terminal and remembering how each went."""
+"""Runs the steps of a run, prints a line for each and remembers how it went."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,12 @@ CACHED = "Cached"
 
 
 class StepRunner:
-    """The steps of one run, in order; ``start`` is when it began."""
+    """Runs the steps of one run in order; ``start`` is when the run began.
+
+    Args:
+        console: Where the lines and bars go.
+        show_progress: Whether a step with several samples has a bar.
+    """
 
     def __init__(self, console: Console, *, show_progress: bool) -> None:
         self._console = console
@@ -28,11 +33,17 @@ class StepRunner:
 
     @property
     def done(self) -> tuple[Stage, ...]:
-        """What ran so far."""
+        """The stages so far, in order."""
         return tuple(self._done)
 
     def run(self, step: Task[..., Any], *, size: int = 1, **arguments: Any) -> Any:
-        """Run a step once, on so many samples, and return its value; its exception is raised as it is."""
+        """Run a step once and return its value. What the step raises is raised as it is.
+
+        Args:
+            step: The step.
+            size: How many samples it works on.
+            arguments: Its arguments.
+        """
         return self.map(step, [arguments], [size])[0]
 
     def map(
@@ -43,11 +54,15 @@ class StepRunner:
         *,
         submit: bool = False,
     ) -> list[Any]:
-        """Run a step for each of the calls and return the values, in order: one stage, however many calls.
+        """Run a step for each of the calls, as one stage, and return the values in order.
 
-        ``sizes`` are how many samples each call works on; a bar is shown where there is more than one. The calls run
-        in turn and in this process, or with ``submit`` all at once wherever the flow's task runner has them run.
-        What this run asked for before is answered from memory and is no stage of its own.
+        What this run computed before is answered from memory and is no stage of its own.
+
+        Args:
+            step: The step.
+            calls: The arguments of each call.
+            sizes: How many samples each call works on; a bar is shown where there is more than one in all.
+            submit: Run all calls at once, where the flow's task runner has them run; else in turn, in this process.
         """
         keys = [step_key(step, call) for call in calls]
         if not keys or any(key not in self._values for key in keys):
@@ -64,14 +79,19 @@ class StepRunner:
         *,
         seconds: float | None = None,
     ) -> list[Any]:
-        """Run a step for each of the calls in turn; ``carry`` makes of a value arguments for the next call.
+        """Run a step for each of the calls in turn and return the values: fewer than calls where time ran out.
 
-        No call starts after so many ``seconds``: there may be fewer values than calls.
+        Args:
+            step: The step.
+            calls: The arguments of each call.
+            sizes: How many samples each call works on.
+            carry: Makes arguments of the next call of a value.
+            seconds: No call starts later than that, in seconds after the first; None for no limit.
         """
         return self._follow(step, _in_chain(step, calls, carry, seconds), sizes)
 
     def _follow(self, step: Task[..., Any], runs: Iterator[tuple[State[Any], Any]], sizes: Sequence[int]) -> list[Any]:
-        """Wait for the runs of a step, with a bar, and remember them as one stage."""
+        """Wait for the runs of a step, with a bar, remember them as one stage and return their values."""
         started = time.perf_counter()
         states, values, shown = [], [], self._show_progress and sum(sizes) > 1
         with progress(self._console, step.name, sum(sizes), shown=shown) as set_done:

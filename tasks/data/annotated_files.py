@@ -28,8 +28,8 @@ from tasks.data.classified import (
 )
 from tasks.data.operations import CallOnImage, Operation, Sizes, apply_operations, check_operations
 from tasks.data.readers import OpenCVReader, Reader, like_read, read_array
-from tasks.data.samples import Labels, Sample, files_outside, listing, require_finite
-from tasks.errors import InputError, unknown_message
+from tasks.data.samples import Labels, Sample, files_outside, require_finite
+from tasks.errors import InputError, listing, unknown_message
 
 Listing = ImageNet | Cifar | Mnist | Csv | VocDetection | CocoDetection
 Converter = Files | Listing

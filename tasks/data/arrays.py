@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.data.samples import Array, Labels, Sample, digest_arrays, listing, require_finite
-from tasks.errors import InputError, did_you_mean, require_memory, shortened
+from tasks.data.samples import Array, Labels, Sample, digest_arrays, require_finite
+from tasks.errors import InputError, did_you_mean, listing, require_memory, shortened
 
 
 @dataclass(frozen=True)

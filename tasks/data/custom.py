@@ -19,8 +19,8 @@ import numpy as np
 
 from tasks.data.annotations import Annotations, Boxes
 from tasks.data.callables import callable_file, load_callable
-from tasks.data.samples import LARGEST_LABEL, Array, Labels, Sample, digest_arrays, listing, require_finite
-from tasks.errors import InputError
+from tasks.data.samples import LARGEST_LABEL, Array, Labels, Sample, digest_arrays, require_finite
+from tasks.errors import InputError, listing
 from tasks.redaction import redacted, revealed
 
 _BOXES = ("labels", "boxes")

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from tasks.data.preprocessing import Preprocessing, check_preprocessing, decode, preprocess
-from tasks.data.samples import LARGEST_LABEL, Labels, Sample, files_outside, listing
-from tasks.errors import InputError, did_you_mean
+from tasks.data.samples import LARGEST_LABEL, Labels, Sample, files_outside
+from tasks.errors import InputError, did_you_mean, listing
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

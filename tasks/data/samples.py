@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import InputError, shortened
+from tasks.errors import InputError
 
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -65,21 +65,6 @@ class Samples(Protocol):
             index: Number of the sample.
         """
         ...
-
-
-def listing(names: Sequence[str], shown: int = 5) -> str:
-    """The first names, quoted, and the number of the others.
-
-    Args:
-        names: Any names.
-        shown: How many to list.
-
-    Example:
-        >>> listing(["a.png", "b.png", "c.png"], shown=2)
-        "'a.png', 'b.png' and 1 more"
-    """
-    text = ", ".join(repr(shortened(name)) for name in names[:shown])
-    return f"{text} and {len(names) - shown} more" if len(names) > shown else text or "none"
 
 
 def files_outside(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.classified import Files, unreadable_images
-from tasks.data.samples import listing
+from tasks.errors import listing
 from tasks.pot.checker import translate_file, translate_model
 from tasks.pot.model_input import ImageInput
 from tasks.pot.section import Section

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from tasks.data.arrays import Arrays, open_arrays
-from tasks.data.samples import listing
-from tasks.errors import InputError, did_you_mean
+from tasks.errors import InputError
 from tests.support.privileges import like_anybody
 
 X = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
@@ -338,10 +337,3 @@ def test_inputs_without_array_are_refused(case: Unfed, tmp_path: Path) -> None:
         samples.load(0, case.inputs)
     for word in ("a.npz", *case.words):
         assert word in str(caught.value)
-
-
-def test_text_helpers() -> None:
-    assert did_you_mean("qqq", ("abc",)) == ""
-    assert listing(()) == "none"
-    assert listing(("a", "b")) == "'a', 'b'"
-    assert listing(("a", "b", "c"), shown=1) == "'a' and 2 more"

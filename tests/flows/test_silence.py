@@ -108,9 +108,8 @@ def test_what_the_user_says_about_a_library_stays(tmp_path: Path) -> None:
 
 FORKED = """
 import multiprocessing, sys, threading, time
-from flows.commands.command_line import command
+from flows.commands.ending import run_in_order
 
-@command
 def body():
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     sender = threading.Thread(target=child.start)  # OpenVINO's telemetry has a thread for this
@@ -120,7 +119,7 @@ def body():
     child.join()
     print(child.exitcode)
 
-body()
+run_in_order(body)
 """
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from flows.commands.command_line import _judge
-from flows.commands.pot import Run, _all_checked, _as_hydra, _translations, parse, pot
+from flows.commands.pot import parse, pot
+from flows.commands.pot_configurations import Run, all_checked, as_hydra, translations_of
 from tasks.config.schema import AnnotatedFilesOptions, QuantizeConfig, from_hydra
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
@@ -383,7 +383,7 @@ FAIL = {
 def translated(name: str, *flags: str) -> Run:
     """What ``ptq-pot -c name flags`` would run."""
     arguments = parse(["-c", name, *flags])
-    return _all_checked(_translations(arguments), arguments)[0]
+    return all_checked(translations_of(arguments), arguments)[0]
 
 
 def value(config: Any, key: str) -> Any:
@@ -500,7 +500,7 @@ def test_launchers_of_other_types_are_one_line(
         monkeypatch.setenv("DEFINITIONS_FILE", str(workspace / "broken_definitions.yml"))
     arguments = parse(["-q", "default", "-m", "model.xml", "--ac-config", "typed.yml"])
     with pytest.raises(InputError) as caught:
-        _translations(arguments)
+        translations_of(arguments)
     (line,) = str(caught.value).splitlines()
     assert message in line
 
@@ -555,7 +555,7 @@ def test_definitions_come_from_the_environment(workspace: Path, monkeypatch: pyt
 def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
     arguments = parse(flags)
     with pytest.raises(InputError) as caught:
-        _all_checked(_translations(arguments), arguments)
+        all_checked(translations_of(arguments), arguments)
     (line,) = str(caught.value).splitlines()
     assert message in line
 
@@ -575,7 +575,7 @@ def test_wrong_flags_are_one_line(flags: tuple[str, ...], message: str) -> None:
 def test_mistakes_of_the_command_line_are_not_those_of_a_file(word: str, beginning: str) -> None:
     arguments = parse(["-c", "template.json", "-c", "template.json", word])
     with pytest.raises(InputError) as caught:
-        _all_checked(_translations(arguments), arguments)
+        all_checked(translations_of(arguments), arguments)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(beginning)
 
@@ -584,7 +584,7 @@ def test_mistakes_of_the_command_line_are_not_those_of_a_file(word: str, beginni
 @pytest.mark.usefixtures("workspace")
 def test_runs_that_would_overwrite_each_other_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=f"^{words[0]}: several configurations would overwrite each other"):
-        pot(parse(["-c", "template.json", "-c", "minmax.json", *words]), unused, unused)
+        pot(parse(["-c", "template.json", "-c", "minmax.json", *words]), unused)
 
 
 def unused(*_: Any) -> Any:
@@ -609,7 +609,7 @@ def test_a_run_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("flows.commands.pot.run_environment", lambda *_: nullcontext())
     for names, code in ((list(failures), 1), (["minmax.json", "weights.json"], 2), (["weights.json"], 0)):
         words = [word for name in names for word in ("-c", name)]
-        assert pot(parse(words), lambda _: unused, _judge) == code
+        assert pot(parse(words), lambda _: unused) == code
     assert tried[:3] == list(failures)
     assert "RuntimeError: it fell over" in capsys.readouterr().err
 
@@ -619,17 +619,17 @@ def test_the_place_of_the_model_has_to_be_free(tmp_path: Path) -> None:
     words = ["-c", "template.json", "-d", "--output-dir", str(tmp_path)]
     (tmp_path / "optimized").write_text("mine")
     with pytest.raises(InputError, match="optimized: is a file; expected a folder"):
-        pot(parse(words), unused, unused)
+        pot(parse(words), unused)
     (tmp_path / "optimized").unlink()
     (tmp_path / "optimized" / "model_name.xml").mkdir(parents=True)
     with pytest.raises(InputError, match="is a folder; the model's file goes there"):
-        pot(parse(words), unused, unused)
+        pot(parse(words), unused)
 
 
 def test_models_may_lie_at_home(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(workspace))
     arguments = parse(["-q", "default", "-m", "~/model.xml", "-w", "~/model.bin", "--ac-config", "voc.yml"])
-    (run,) = _all_checked(_translations(arguments), arguments)
+    (run,) = all_checked(translations_of(arguments), arguments)
     assert run.config.model.path == str(workspace / "model.xml")
     assert run.config.model.weights is None
 
@@ -637,7 +637,7 @@ def test_models_may_lie_at_home(workspace: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("workspace")
 def test_flags_without_a_file_are_the_built_in_template() -> None:
     arguments = parse(["-q", "default", "-m", "model.xml", "-w", "model.bin", "-n", "mine", "--ac-config", "voc.yml"])
-    (run,) = _all_checked(_translations(arguments), arguments)
+    (run,) = all_checked(translations_of(arguments), arguments)
     assert run.translation.name == "mine"
     assert run.config.quantization.preset == "performance"
     assert run.config.quantization.stat_subset_size == 300
@@ -645,7 +645,7 @@ def test_flags_without_a_file_are_the_built_in_template() -> None:
     arguments = parse(
         ["-q", "default", "-m", "model.xml", "--preset", "mixed", "--data-source", "voc/JPEGImages", "-d"]
     )
-    (run,) = _all_checked(_translations(arguments), arguments)
+    (run,) = all_checked(translations_of(arguments), arguments)
     assert run.config.quantization.preset == "mixed"
     assert run.config.output_dir == Path("results")
 
@@ -655,10 +655,10 @@ def test_images_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     for name, content in (("a.png", b""), ("b.png", Path("voc/JPEGImages/000000.png").read_bytes()), ("c.txt", b"")):
         (tmp_path / name).write_bytes(content)
     arguments = parse(["-q", "default", "-m", "model.xml", "--data-source", str(tmp_path)])
-    (translation,) = _translations(arguments)
+    (translation,) = translations_of(arguments)
     assert [notice for notice in translation.notices if "'a.png' cannot be read as images" in notice]
     (tmp_path / "a.png").unlink()
-    assert not _translations(arguments)[0].notices
+    assert not translations_of(arguments)[0].notices
 
 
 def test_parts_may_leave_the_number_of_samples_to_one_of_them(workspace: Path) -> None:
@@ -674,14 +674,14 @@ def test_parts_may_leave_the_number_of_samples_to_one_of_them(workspace: Path) -
 def test_mistakes_of_all_files_come_at_once() -> None:
     arguments = parse(["-c", "cascade.json", "-c", "template.json", "-c", "optimizer.json"])
     with pytest.raises(InputError) as caught:
-        _all_checked(_translations(arguments), arguments)
+        all_checked(translations_of(arguments), arguments)
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["cascade.json", "optimizer.json"]
 
 
 @pytest.mark.usefixtures("workspace")
 def test_runs_of_the_same_model_get_folders_of_their_own() -> None:
     arguments = parse(["-c", "template.json", "-c", "template.json", "-c", "template.json"])
-    folders = [run.config.output_dir for run in _all_checked(_translations(arguments), arguments)]
+    folders = [run.config.output_dir for run in all_checked(translations_of(arguments), arguments)]
     assert len(set(folders)) == 3
 
 
@@ -701,7 +701,7 @@ def test_runs_of_the_same_model_get_folders_of_their_own() -> None:
 @pytest.mark.usefixtures("workspace")
 def test_the_yaml_for_hydra_composes_to_the_same(name: str, overrides: tuple[str, ...], tmp_path: Path) -> None:
     flags = (*RUN[name].flags, *overrides)
-    printed = _as_hydra(translated(name, *flags, "--to-hydra"))
+    printed = as_hydra(translated(name, *flags, "--to-hydra"))
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "from_pot.yaml").write_text(printed.partition("\n\n")[2], encoding="utf-8")
     words = [f"hydra.searchpath=['file://{tmp_path}']", "experiment=from_pot"]

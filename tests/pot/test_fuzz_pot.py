@@ -9,8 +9,9 @@ from random import Random
 import pytest
 import yaml
 
-from flows.commands.command_line import _judge
-from flows.commands.pot import _all_checked, _translations, parse
+from flows.commands.ending import judge
+from flows.commands.pot import parse
+from flows.commands.pot_configurations import all_checked, translations_of
 from tasks.data.annotated_files import AnnotatedFiles
 from tasks.data.source import annotations_of, open_source
 from tasks.errors import InputError
@@ -59,7 +60,7 @@ def run(name: str, *flags: str) -> Iterator[str]:
     arguments = parse(["-c", name, *flags])
     try:
         with in_bounded_time():
-            for each in _all_checked(_translations(arguments), arguments):
+            for each in all_checked(translations_of(arguments), arguments):
                 yield from each.translation.notices
                 if isinstance(each.config.dataset, AnnotatedFiles):
                     samples = open_source(each.config.dataset)
@@ -67,7 +68,7 @@ def run(name: str, *flags: str) -> Iterator[str]:
                     for index in range(min(2, len(samples))):
                         samples.load(index, ["image"])
     except (InputError, OSError) as failure:
-        code, line = _judge(failure)
+        code, line = judge(failure)
         assert code == 2, failure
         assert line is not None
         yield from line.split("\n")

@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from flows.commands.command_line import quantize
+from flows.commands.ending import run_command
 from tasks.digits import MODEL
 from tests.flows.conftest import QUICK, Commands, Outcome, prefect_settings
 from tests.support import models
@@ -249,7 +249,7 @@ def run_inside(
                 prefect_settings(commands.environment["PREFECT_API_URL"], commands.home),
                 pytest.raises(SystemExit) as end,
             ):
-                quantize()
+                run_command("quantize")
         finally:
             logging.disable(logging.NOTSET)
         return Outcome(int(str(end.value.code)), *capfd.readouterr())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from flows.commands import composing
+from flows.commands import hydra_composing
 from flows.commands.budget import bounded
 from flows.commands.preflight import check
 from flows.running import interruptions
@@ -157,7 +157,7 @@ def test_an_interruption_that_became_another_error_is_one(monkeypatch: pytest.Mo
         interruptions.INTERRUPTIONS.append(signal.SIGTERM)
         raise became
 
-    monkeypatch.setattr(composing, "compose", interrupted)
+    monkeypatch.setattr(hydra_composing, "compose", interrupted)
     monkeypatch.setattr(interruptions, "INTERRUPTIONS", [])
     with pytest.raises(KeyboardInterrupt):
         check("quantize", QuantizeConfig, [])

@@ -79,7 +79,7 @@ def test_processes_of_a_command_find_no_modules_where_it_is_called(
     monkeypatch.setattr("sys.argv", ["ptq-compare", "--help"])
     with pytest.raises(SystemExit):
         openvino_ptq_flow.compare()
-    found = [sys.executable, "-m", "flows.commands.command_line"]
+    found = [sys.executable, "-m", "flows.commands.ending"]
     assert subprocess.run(found, env=os.environ, check=False).returncode == 0
 
 

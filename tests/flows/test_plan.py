@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from safetensors.numpy import load_file
 
-from flows.commands.plan import plan
+from flows.plan import plan
 from tasks.config.schema import QuantizeConfig, from_hydra
 from tasks.errors import InputError
 from tasks.steps.plan_quantization import Plan

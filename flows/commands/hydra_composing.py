@@ -1,4 +1,7 @@
-"""Hydra's composition, where a user's files may hold anything: what is wrong with them is told in a line."""
+"""Hydra's composition of a configuration, from files of a user's that may hold anything.
+
+What is wrong with them is told in a line.
+"""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -6,12 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from hydra import compose
+from hydra import compose, version
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,11 +32,15 @@ from tasks.pot.document import read_nodes
 _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError, RecursionError)
 
 
+class CompositionError(Exception):
+    """What Hydra cannot compose; the message is the reason, in one line."""
+
+
 class UserFiles(FileConfigSource):
-    """Files of a user's folders, checked before they grow: an alias is a few bytes in a file, and a copy in Hydra."""
+    """Files in the user's folders, checked before Hydra expands them: it copies what an alias only refers to."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Load a file. Raises InputError, with its name and line, for one that Hydra cannot take."""
+        """The content of a file. Raises InputError, with its name and line, for one that Hydra cannot take."""
         file = Path(self.path, self._normalize_file_name(config_path))
         node = read_nodes(file, "configuration")
         _require_form(node, file)
@@ -39,11 +52,11 @@ class UserFiles(FileConfigSource):
             raise InputError(f"{where}: no YAML: {failure.problem or failure.context}.") from failure
         except (*_REFUSALS, OmegaConfBaseException) as failure:
             interruptions.require_none(failure)
-            raise InputError(f"{file}: expected a configuration: {reason_of(failure)}") from failure
+            raise InputError(f"{file}: expected a configuration: {_reason_of(failure)}") from failure
 
 
 def _require_form(node: yaml.Node | None, file: Path) -> None:
-    """Raise InputError for a file of other than names and values, and for defaults and settings of Hydra that are."""
+    """Raise InputError for a file that is no mapping, or has ``defaults`` or ``hydra`` of a wrong form."""
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
@@ -64,37 +77,75 @@ def _is_default(node: yaml.Node) -> bool:
 
 
 @contextmanager
-def checked_files() -> Iterator[None]:
-    """Have Hydra read files of folders as above."""
+def initialized(config_path: str, config_dir: str | None) -> Iterator[None]:
+    """Have Hydra compose from where its flags say, and read files of folders as above.
+
+    Args:
+        config_path: ``--config-path``: a folder, or a package like ``pkg://conf``.
+        config_dir: ``--config-dir``: a folder that is searched first; None for none.
+
+    Raises InputError for a folder that is not there.
+    """
+    for flag, path in (("--config-path", config_path), ("--config-dir", config_dir)):
+        if path is not None and not path.startswith("pkg://") and not Path(path).is_dir():
+            raise InputError(f"{flag}: there is no folder '{path}'")
+    before = get_gh_backup()
+    version.setbase("1.3")
+    places = create_automatic_config_search_path(None, None, config_path)
+    if config_dir is not None:
+        folder = f"file://{Path(config_dir).absolute()}"
+        places.prepend("command-line", folder, anchor=SearchPathQuery(provider="schema"))
     Plugins.instance()  # which registers the sources
     types = SourcesRegistry.instance().types
-    before = types["file"]
+    source = types["file"]
     types["file"] = UserFiles
     try:
+        Hydra.create_main_hydra2(task_name="app", config_search_path=places)
         yield
     finally:
-        types["file"] = before
+        restore_gh_from_backup(before)
+        types["file"] = source
 
 
 def composed(config_name: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
-    """The configuration; with Hydra's own part if asked for.
+    """The configuration, composed within :func:`initialized`.
 
-    Raises InputError for files, HydraException for all else that cannot be composed.
+    Args:
+        config_name: The file that the configuration begins with, like ``quantize``.
+        overrides: Words ``key=value`` of the command line.
+        with_hydra: Whether to add Hydra's own settings, as the key ``hydra``.
+
+    Raises InputError for files, CompositionError for all else that cannot be composed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of defaults without _self_, which stand where Hydra's documentation says
             return compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
-    except (InputError, HydraException) as failure:
+    except InputError as failure:
         interruptions.require_none(failure)
         raise
-    except _REFUSALS as failure:
+    except (*_REFUSALS, HydraException, OmegaConfBaseException) as failure:
         interruptions.require_none(failure)
-        raise HydraException(reason_of(failure)) from failure
+        raise CompositionError(_reason_of(failure)) from failure
 
 
-def reason_of(failure: BaseException) -> str:
-    """What an error of Hydra or OmegaConf says: its first line, and the next one where that is only where."""
+def sweeps_by_itself(settings: DictConfig) -> bool:
+    """Whether Hydra's own settings ask for a sweep, as ``hydra.mode=MULTIRUN`` does."""
+    return bool(settings.get("mode") == RunMode.MULTIRUN)
+
+
+def group_options(group: str) -> list[str]:
+    """The names that a config group has, within :func:`initialized`; none of what is no group."""
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def config_groups() -> list[str]:
+    """The config groups of the first level, within :func:`initialized`."""
+    return list(GlobalHydra.instance().config_loader().list_groups(""))
+
+
+def _reason_of(failure: BaseException) -> str:
+    """What an error of Hydra or OmegaConf says: its first line, and the next one where the first only says where."""
     if isinstance(failure, RecursionError):
         return "values go too deep, or refer to themselves"
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]

@@ -3,15 +3,19 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 from prefect import flow as prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.commands import command_line
+from flows.commands.configured import run_configured
+from flows.commands.ending import run_in_order
 from flows.running.failures import ServerError, explain_failure
 from flows.running.interruptions import INTERRUPTIONS
 from tasks.config.schema import QuantizeConfig
@@ -153,7 +157,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     def run(flow: Callable[[], None], code: int) -> str:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with pytest.raises(SystemExit) as end:
-            command_line.command(lambda: command_line._run("quantize", QuantizeConfig, lambda: lambda *_: flow()))()
+            run_in_order(lambda: run_configured("quantize", QuantizeConfig, lambda: lambda *_: flow()))
         assert end.value.code == code
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         return capfd.readouterr().err
@@ -190,7 +194,7 @@ def test_a_limit_of_file_sizes_is_named_beside_what_it_may_have_caused(
 
 def test_ctrl_c_during_the_first_imports(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        command_line.command(interrupt)()
+        run_in_order(interrupt)
     assert end.value.code == 130
     assert capfd.readouterr().err == INTERRUPTED
 
@@ -205,6 +209,68 @@ def test_server_that_does_not_answer(run: Callable[..., str]) -> None:
     assert complaint.startswith("Failed to reach API at http://127.0.0.1:1/api")
     assert complaint.endswith("unset PREFECT_API_URL for a temporary one\n")
     assert complaint.count("\n") == 1
+
+
+@contextmanager
+def served(status: int, page: bytes) -> Iterator[str]:
+    """The address of what answers every question with the same page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        do_POST = do_GET  # noqa: N815 - http.server's name
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "page", "told"),
+    [
+        (
+            401,
+            b'{"exception_message": "Unauthorized"}',
+            "PREFECT_API_URL: the server at '{}' answers 401 Unauthorized; ",
+        ),
+        (404, b"no such page", "PREFECT_API_URL: the server at '{}' answers 404 Not Found; "),
+        (200, b"<html>another service</html>", "Failed to reach API at {}/api/: start that Prefect server, "),
+    ],
+    ids=["who are you", "another path", "a page"],
+)
+def test_server_that_answers_otherwise(run: Callable[..., str], status: int, page: bytes, told: str) -> None:
+    @prefect_flow
+    def flow() -> None:
+        raise AssertionError
+
+    with served(status, page) as address, temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        complaint = run(flow, 1)
+    assert complaint.startswith(told.format(address))
+    assert complaint.endswith("unset PREFECT_API_URL for a temporary one\n")
+    assert complaint.count("\n") == 1
+
+
+def test_our_error_tells_more_than_what_prefect_makes_of_it(run: Callable[..., str]) -> None:
+    def flow() -> None:
+        try:
+            lose_the_server()
+        except ServerError as failure:
+            raise RuntimeError("Failed to reach API at http://127.0.0.1:1/api") from failure
+
+    assert run(flow, 1) == ENDS["no temporary server"][2]
 
 
 def test_failures_that_are_no_fault_of_the_user_show_where_they_are(run: Callable[..., str]) -> None:
