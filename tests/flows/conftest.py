@@ -1,6 +1,7 @@
 """One Prefect server for all tests of flows, the commands as a user runs them, and the flow inside this process."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_LEVEL,
     PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_RESULTS_LOCAL_STORAGE_PATH,
@@ -26,6 +28,7 @@ from prefect.settings import (
 
 from flows.quantize import quantize
 from tasks.config.schema import QuantizeConfig, from_hydra
+from tasks.engine.atomic_folders import locked
 from tasks.engine.caching import results_folder
 from tasks.records import Report
 from tasks.tracking.client import Logged
@@ -87,8 +90,38 @@ def own_environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Prefect server of our own: a temporary one for each run would take 10 s each."""
-    folder = tmp_path_factory.mktemp("server")
+    """The URL of a Prefect server of our own, one for all workers: a temporary one for each run would take 10 s each.
+
+    Whoever needs it first starts it, and ends it when nobody needs it any more.
+    """
+    folder = server_folder(tmp_path_factory)
+    folder.mkdir(exist_ok=True)
+    process = None
+    with (folder / "users").open("w") as users:
+        with locked(folder):
+            if not (folder / "url").exists():
+                process, url = start_server(folder)
+                (folder / "url").write_text(url)
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield (folder / "url").read_text()
+        while process:
+            with locked(folder), contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / "url").unlink()
+                process.terminate()
+                process.wait(30)
+                process = None
+            time.sleep(0.1)
+
+
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server has its database, whichever worker started it."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "server"
+
+
+def start_server(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process of a server that answers, and its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -106,10 +139,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/api/health", process, folder / "log.txt")
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        process.terminate()
-        process.wait(30)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process, f"http://127.0.0.1:{port}/api"
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -181,6 +215,7 @@ def prefect_settings(server: str, home: Path) -> AbstractContextManager[object]:
             PREFECT_RESULTS_LOCAL_STORAGE_PATH: results_folder(home.resolve()),
             PREFECT_LOGGING_LEVEL: "CRITICAL",
             PREFECT_LOGGING_TO_API_ENABLED: False,  # what still waits to be sent would outlive the server
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # a second for each flow, as in flows/running/environment.py
         }
     )
 

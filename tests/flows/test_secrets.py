@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.flows.conftest import Commands, Outcome, finish
+from tests.flows.conftest import Commands, Outcome, finish, server_folder
 from tests.flows.test_release import free_port, serving
 
 PASSWORD, TOKEN, KEY, NUMBER = "Pa%21ss-w0rd'x", "tok-u-77f1c2", "key-d-88c2e5", 918273645501
@@ -84,7 +84,7 @@ def unpacked(file: Path) -> bytes:
 
 def places(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Where commands write, and where Prefect's server of all tests does."""
-    return [commands.folder, *tmp_path_factory.getbasetemp().glob("server*/prefect")]
+    return [commands.folder, server_folder(tmp_path_factory) / "prefect"]
 
 
 def nothing_said(*outcomes: Outcome) -> None:
