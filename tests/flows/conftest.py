@@ -36,6 +36,9 @@ from tests.conftest import GUARD, REACHED
 
 SCRIPTS = Path(sys.executable).parent
 QUICK = ("evaluation.speed_seconds=0",)
+# Layers analysed and plots drawn take longer than all else of a small model: for tests that look at neither.
+UNREVIEWED = ("evaluation.page=false", "evaluation.analyze=false")
+REVIEW = ("evaluation.page=true", "evaluation.analyze=true")
 MEASURES = ("ptq-quantize", "ptq-evaluate", "ptq-plan", "ptq-pot")
 FOREIGN = ("PREFECT_", "MLFLOW_", "PTQ_", "HYDRA_", "DO_NOT_TRACK", "NO_COLOR", "FORCE_COLOR")
 START_SECONDS = 120
@@ -225,13 +228,18 @@ RunFlow = Callable[..., Report]
 
 @pytest.fixture
 def run_flow(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFlow:
-    """The flow inside this process, without MLflow: ``run_flow(home, *overrides)``; output in ``tmp_path``."""
+    """The flow inside this process, without MLflow: ``run_flow(home, *overrides)``; output in ``tmp_path``.
+
+    It reviews nothing unless the overrides say so.
+    """
     monkeypatch.setattr("flows.quantize.log_run", lambda **_: Logged("not logged"))
 
     def run(home: Path, *overrides: str) -> Report:
         places = [f"runtime.home='{home}'", f"output_dir='{tmp_path}/output'", "runtime.progress=false"]
         with initialize_config_module("conf", version_base="1.3"):
-            config = from_hydra(compose("quantize", overrides=[*places, *QUICK, *overrides]), QuantizeConfig)
+            config = from_hydra(
+                compose("quantize", overrides=[*places, *QUICK, *UNREVIEWED, *overrides]), QuantizeConfig
+            )
         with prefect_settings(server, home):
             return quantize(config)
 

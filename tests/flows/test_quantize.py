@@ -22,7 +22,7 @@ from tasks.engine.artifact_store import Store
 from tasks.engine.caching import results_folder
 from tasks.records import ModelRef, Report, Stage
 from tasks.tracking.client import Logged
-from tests.flows.conftest import Commands, Outcome, RunFlow, finish
+from tests.flows.conftest import REVIEW, Commands, Outcome, RunFlow, finish
 
 STAGES = [
     "load_model",
@@ -94,6 +94,12 @@ def first(commands: Commands) -> Finished:
     """A run with the defaults, speed included, in a fresh home."""
     arguments = ("output_dir=first", "evaluation.speed_seconds=0.1", "tracking.run_name=chosen")
     return Finished(commands.run("ptq-quantize", *arguments), commands.folder / "first")
+
+
+@pytest.fixture
+def run_flow(run_flow: RunFlow) -> RunFlow:
+    """With the defaults, which review the model."""
+    return lambda home, *overrides: run_flow(home, *REVIEW, *overrides)
 
 
 @pytest.fixture

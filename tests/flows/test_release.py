@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
     pytest.mark.filterwarnings("ignore:.*type hint"),
 ]
-RULE = ("release.name=ours", "release.min_speedup=null")
+RULE = ("release.name=ours", "release.min_speedup=null", "evaluation.analyze=false")
 
 
 @dataclass(frozen=True)

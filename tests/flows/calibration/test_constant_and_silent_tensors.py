@@ -14,7 +14,6 @@ from tests.flows.conftest import RunFlow
 from tests.support import models as m
 
 WIDTH = 16
-QUICK = "evaluation.page=false", "evaluation.analyze=false"
 RNG = np.random.default_rng(0)
 
 
@@ -33,7 +32,7 @@ def _run(run_flow: RunFlow, folder: Path, model: ov.Model, *options: str, **inpu
     np.savez(folder / "x.npz", allow_pickle=False, **inputs)
     data = [f"{role}=arrays" for role in ("dataset", "validation")]
     paths = f"model.path='{folder}/m.xml'", f"dataset.path='{folder}/x.npz'"
-    return run_flow(folder / "home", *paths, *data, *QUICK, *options)
+    return run_flow(folder / "home", *paths, *data, *options)
 
 
 def _compiled(path: Path) -> ov.CompiledModel:

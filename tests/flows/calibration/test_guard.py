@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from tasks.errors import BrokenModelError
 from tasks.graph import insertion, tensors
 from tasks.graph.operations import Edge
-from tests.flows.conftest import Commands, RunFlow
+from tests.flows.conftest import UNREVIEWED, Commands, RunFlow
 from tests.support import models as m
 
 
@@ -64,7 +64,7 @@ def test_more_noise_than_signal_ends_with_code_1_and_leaves_what_was_there(
     commands: Commands, stack: tuple[str, ...], tmp_path: Path
 ) -> None:
     output = tmp_path / "OUT"
-    settings = (*stack, f"validation.path={tmp_path}/small.npz", f"output_dir={output}", "evaluation.page=false")
+    settings = (*stack, f"validation.path={tmp_path}/small.npz", f"output_dir={output}", *UNREVIEWED)
     assert commands.run("ptq-quantize", *settings).code == 0
     before = {file.name: file.read_bytes() for file in output.iterdir()}
     broken = commands.run("ptq-quantize", *settings, *COARSE)

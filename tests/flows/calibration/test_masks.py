@@ -77,14 +77,13 @@ def masked(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str, ...]:
     return (f"model.path='{tmp_path}/m.xml'", f"dataset.path='{tmp_path}/x.npz'", *data)
 
 
-QUICK = "evaluation.page=false", "evaluation.analyze=false"
 ALL_MASKS = [pytest.param(kind, marks=[] if kind == "least scaled" else [pytest.mark.slow]) for kind in MASKS]
 every_mask = pytest.mark.parametrize("masked", ALL_MASKS, indirect=True)
 
 
 @every_mask
 def test_transformers_keep_any_mask(home: Path, run_flow: RunFlow, masked: tuple[str, ...]) -> None:
-    report = run_flow(home, *masked, *QUICK, "quantization=transformer")
+    report = run_flow(home, *masked, "quantization=transformer")
     assert (report.metrics["int8"]["sqnr_db"] or 0) > 30
 
 
@@ -94,11 +93,11 @@ def test_by_default_a_mask_that_no_levels_cover_is_refused_with_what_helps(
 ) -> None:
     kind = request.node.callspec.params["masked"]
     if kind not in REFUSED:
-        report = run_flow(home, *masked, *QUICK)
+        report = run_flow(home, *masked)
         assert (report.metrics["int8"]["sqnr_db"] or 0) > 20
         return
     with pytest.raises(InputError, match=re.escape(REFUSED[kind])) as refusal:
-        run_flow(home, *masked, *QUICK)
+        run_flow(home, *masked)
     assert "keep what reads it float: quantization=transformer, or quantization.ignored.scope=" in str(refusal.value)
 
 
@@ -107,7 +106,7 @@ def test_the_model_type_auto_settles_on_transformer(
     home: Path, run_flow: RunFlow, masked: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
     best = "quantization=best", "quantization.use_layerwise_tuning=false"
-    report = run_flow(home, *masked, *QUICK, *best)
+    report = run_flow(home, *masked, *best)
     assert (report.metrics["int8"]["sqnr_db"] or 0) > 30
     refused = any(note.startswith("model_type: auto is transformer: ") for note in report.notes)
     assert refused == (request.node.callspec.params["masked"] in REFUSED)
@@ -125,4 +124,4 @@ def test_what_is_refused_as_a_transformer_too_names_the_operations_alone(
     data = [f"{role}=arrays" for role in ("dataset", "validation")]
     paths = f"model.path='{tmp_path}/m.xml'", f"dataset.path='{tmp_path}/x.npy'"
     with pytest.raises(InputError, match=r"keep what reads it float: quantization\.ignored\.scope=\[layer\]"):
-        run_flow(home, *paths, *data, *QUICK)
+        run_flow(home, *paths, *data)

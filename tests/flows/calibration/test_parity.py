@@ -8,7 +8,7 @@ import openvino as ov
 import pytest
 
 from tests.algorithms.test_parity import GOLDEN, RECORDED, flat
-from tests.flows.conftest import RunFlow
+from tests.flows.conftest import REVIEW, RunFlow
 
 CASES = {
     "mobile-default": (),
@@ -33,6 +33,7 @@ def test_the_flow_writes_the_limits_of_pot(
         f"dataset.path='{folder}/calibration.npz'",
         "quantization.stat_subset_size=null",
         "evaluation.subset_size=2",
+        *REVIEW,
         *(f"quantization.{each}" for each in overrides),
     )
     written = ov.Core().read_model(tmp_path / "output" / "model.xml")

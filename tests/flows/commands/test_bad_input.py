@@ -14,7 +14,7 @@ import pytest
 
 from flows.commands.ending import run_command
 from tasks.digits import MODEL
-from tests.flows.conftest import QUICK, Commands, Outcome, prefect_settings
+from tests.flows.conftest import QUICK, UNREVIEWED, Commands, Outcome, prefect_settings
 from tests.support import models
 
 RANDOM = np.random.default_rng(0)
@@ -263,7 +263,8 @@ def test_refused_run_makes_no_folder(commands: Commands, folder: Path, run_insid
 
 
 def test_fewer_samples_than_asked_for_are_a_note(commands: Commands, folder: Path) -> None:
-    outcome = commands.run("ptq-quantize", "dataset=arrays", "dataset.path=good.npz", "output_dir=fewer")
+    data = ("dataset=arrays", "dataset.path=good.npz")
+    outcome = commands.run("ptq-quantize", *data, *UNREVIEWED, "output_dir=fewer")
     assert outcome.code == 0, outcome.err
     assert "quantization.stat_subset_size is 300, the data set has 20 samples: all are used\n" in outcome.out
     assert "the data set has 20 samples" in (folder / "fewer" / "report.json").read_text()
@@ -296,6 +297,7 @@ def test_paths_of_every_kind(commands: Commands, folder: Path, tmp_path: Path) -
             "dataset=arrays",
             f"dataset.path='{odd.name}/x [1].npz'",
             f"output_dir='{odd.name}'",
+            *UNREVIEWED,
             home=tmp_path / "hö me=[a]%20 #",
         )
     finally:
@@ -309,7 +311,7 @@ def test_paths_of_every_kind(commands: Commands, folder: Path, tmp_path: Path) -
 
 
 def test_unreachable_mlflow_is_one_line_after_the_output(commands: Commands, folder: Path) -> None:
-    outcome = commands.run("ptq-quantize", "tracking.uri=mysql+foo://nowhere", "output_dir=unlogged")
+    outcome = commands.run("ptq-quantize", "tracking.uri=mysql+foo://nowhere", "output_dir=unlogged", *UNREVIEWED)
     assert outcome.code == 1
     assert len(outcome.complaints) == 1
     assert outcome.complaints[0].startswith("tracking.uri 'mysql+foo://nowhere': MLflow could not log the run: ")

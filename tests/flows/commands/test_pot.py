@@ -11,12 +11,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from tests.flows.conftest import Commands, Outcome
+from tests.flows.conftest import UNREVIEWED, Commands, Outcome
 from tests.pot.conftest import CORPUS, SHAPES
 from tests.shapes.render import write_coco, write_voc
 
 CALIBRATION, VALIDATION = range(24), range(10_000, 10_060)
-QUICK = "evaluation.speed_seconds=0"
+QUICK = ("evaluation.speed_seconds=0", *UNREVIEWED)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def test_hydra_does_the_same(place: Place) -> None:
     words = shlex.split(command.replace("\\\n", " "))
     assert words[0] == "ptq-quantize"
     assert "override /dataset: annotated_files" in yaml
-    assert place.run(*words[1:], QUICK, command=words[0]).code == 0
-    assert place.run("-c", "template.json", "-e", QUICK, "-d", "--output-dir", "direct").code == 0
+    assert place.run(*words[1:], *QUICK, command=words[0]).code == 0
+    assert place.run("-c", "template.json", "-e", *QUICK, "-d", "--output-dir", "direct").code == 0
     for suffix in ("xml", "bin"):
         hydra = place.folder / "results" / "model_name_DefaultQuantization" / f"model.{suffix}"
         assert hydra.read_bytes() == (place.folder / "direct" / "optimized" / f"model_name.{suffix}").read_bytes()
@@ -143,21 +143,21 @@ def test_hydra_does_the_same(place: Place) -> None:
 
 @pytest.mark.slow
 def test_several_files_share_the_cache_and_one_that_fails_stops_no_other(place: Place) -> None:
-    outcome = place.run("-c", "simplified_folder.json", "-c", "ac_missing_data.json", "-c", "minmax.json", QUICK)
+    outcome = place.run("-c", "simplified_folder.json", "-c", "ac_missing_data.json", "-c", "minmax.json", *QUICK)
     assert outcome.code == 2
     assert "ac_missing_data.json: nowhere: data_source does not exist" in outcome.err
     assert place.output("shapes_DefaultQuantization").is_dir()
     output = place.output("model_MinMaxQuantization")
     report = json.loads((output / "report.json").read_text())
     assert not any(stage["name"] == "correct_biases" for stage in report["stages"])
-    again = place.run("-c", "minmax.json", QUICK, "--output-dir", "again")
+    again = place.run("-c", "minmax.json", *QUICK, "--output-dir", "again")
     assert again.code == 0
     assert "completed" not in again.err
     assert not outcome.err.count("Traceback")
 
 
 def test_parts_that_quantize_nothing_leave_a_float_model(place: Place) -> None:
-    outcome = place.run("-c", "alignment_alone.json")
+    outcome = place.run("-c", "alignment_alone.json", *QUICK)
     assert outcome.code == 0, outcome.err
     assert "nothing is quantized" in outcome.err
     file = place.output("model_ActivationChannelAlignment") / "optimized" / "model.xml"
@@ -167,7 +167,7 @@ def test_parts_that_quantize_nothing_leave_a_float_model(place: Place) -> None:
 
 
 def test_weights_may_stay_uncompressed(place: Place) -> None:
-    outcome = place.run("-c", "simplified_folder.json", "--keep-uncompressed-weights", QUICK)
+    outcome = place.run("-c", "simplified_folder.json", "--keep-uncompressed-weights", *QUICK)
     assert outcome.code == 0, outcome.err
     model = ov.Core().read_model(place.output("shapes_DefaultQuantization") / "optimized" / "shapes.xml")
     kinds = [node.get_type_name() for node in model.get_ordered_ops()]

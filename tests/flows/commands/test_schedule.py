@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands.scheduled import scheduled, serve
 from tasks.errors import InputError
-from tests.flows.conftest import SCRIPTS, START_SECONDS, Commands, Line, own_environment, prefect_settings
+from tests.flows.conftest import SCRIPTS, START_SECONDS, UNREVIEWED, Commands, Line, own_environment, prefect_settings
 
 EVERY_MINUTE = "* * * * *"
 
@@ -92,7 +92,7 @@ def test_a_scheduled_run_does_what_the_command_does(
     monkeypatch.setenv("PTQ_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     with prefect_settings(server, tmp_path / "home"):
-        scheduled(["output_dir=nightly", "evaluation.speed_seconds=0", "runtime.progress=false"])
+        scheduled(["output_dir=nightly", "evaluation.speed_seconds=0", "runtime.progress=false", *UNREVIEWED])
         with pytest.raises(InputError, match="mixd"):
             scheduled(["quantization.preset=mixd"])
     assert (tmp_path / "nightly" / "model.xml").is_file()
