@@ -21,6 +21,8 @@ setup: .venv/.stamp ## build .venv with the pinned dependencies
 run: setup ## quantize the built-in model: digits, a small convolutional network
 	$(BIN)/ptq-quantize
 
+# Without bytecode every worker and every command that a test starts compiles all modules anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## the linters, the type checker and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -22,7 +22,7 @@ from tasks.engine.artifact_store import Store
 from tasks.engine.caching import results_folder
 from tasks.records import ModelRef, Report, Stage
 from tasks.tracking.client import Logged
-from tests.flows.conftest import REVIEW, Commands, Outcome, RunFlow, finish
+from tests.flows.conftest import UNREVIEWED, Commands, Outcome, RunFlow, finish
 
 STAGES = [
     "load_model",
@@ -98,8 +98,8 @@ def first(commands: Commands) -> Finished:
 
 @pytest.fixture
 def run_flow(run_flow: RunFlow) -> RunFlow:
-    """With the defaults, which review the model."""
-    return lambda home, *overrides: run_flow(home, *REVIEW, *overrides)
+    """With all stages of the default; what the page says is seen once."""
+    return lambda home, *overrides: run_flow(home, "evaluation.analyze=true", *overrides)
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ def test_mlflow_gets_what_this_run_wrote_whoever_writes_there_next(
 ) -> None:
     logged: dict[str, Any] = {}
     monkeypatch.setattr("flows.quantize.log_run", lambda **given: logged.update(given) or Logged(""))
-    run_flow(home, "tracking.sweep=one")  # whose trials have no model of MLflow's
+    run_flow(home, "evaluation.page=true", "tracking.sweep=one")  # whose trials have no model of MLflow's
     for name in ("report.json", "manifest.json", "report.html"):
         assert logged["texts"][name] == (tmp_path / "output" / name).read_text()
     assert {file.name: file.is_relative_to(home) for file in logged["files"]} == {"model.xml": True, "model.bin": True}
@@ -346,9 +346,9 @@ def test_mlflow_gets_what_this_run_wrote_whoever_writes_there_next(
 
 def test_more_samples_reuse_the_full_shards(home: Path, run_flow: RunFlow) -> None:
     run_flow(home)
-    grown = stage(run_flow(home, "quantization.stat_subset_size=330"), "collect_statistics")
+    grown = stage(run_flow(home, "quantization.stat_subset_size=330", *UNREVIEWED), "collect_statistics")
     assert (grown.runs, grown.cached) == (6, 4)  # four of 64 are there, those of 44 and 10 samples are new
-    shrunk = stage(run_flow(home, "quantization.stat_subset_size=128"), "collect_statistics")
+    shrunk = stage(run_flow(home, "quantization.stat_subset_size=128", *UNREVIEWED), "collect_statistics")
     assert (shrunk.runs, shrunk.cached, shrunk.state) == (2, 2, "Cached")
 
 
