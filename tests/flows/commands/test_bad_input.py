@@ -14,6 +14,7 @@ import pytest
 
 from flows.commands.ending import run_command
 from tasks.digits import MODEL
+from tasks.tracking.client import Logged
 from tests.flows.conftest import QUICK, UNREVIEWED, Commands, Outcome, prefect_settings
 from tests.support import models
 
@@ -238,21 +239,22 @@ def run_inside(
     monkeypatch.chdir(commands.folder)
     monkeypatch.setenv("PTQ_HOME", str(commands.home))
     monkeypatch.setattr("tasks.tracking.client.start", lambda: None)
+    monkeypatch.setattr("flows.quantize.log_run", lambda **_: Logged("not logged"))
     monkeypatch.setattr("flows.running.environment.run_environment", lambda *_, **__: nullcontext())
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["ptq-quantize", *QUICK, *arguments])
         # Another test may have set up Prefect's log lines on the terminal, which the commands keep off it.
         logging.disable(logging.CRITICAL)
+        code = 0
         try:
-            with (
-                prefect_settings(commands.environment["PREFECT_API_URL"], commands.home),
-                pytest.raises(SystemExit) as end,
-            ):
+            with prefect_settings(commands.environment["PREFECT_API_URL"], commands.home):
                 run_command("quantize")
+        except SystemExit as end:
+            code = int(str(end.code))
         finally:
             logging.disable(logging.NOTSET)
-        return Outcome(int(str(end.value.code)), *capfd.readouterr())
+        return Outcome(code, *capfd.readouterr())
 
     return run
 
@@ -262,9 +264,8 @@ def test_refused_run_makes_no_folder(commands: Commands, folder: Path, run_insid
     assert not (folder / "not").exists()
 
 
-def test_fewer_samples_than_asked_for_are_a_note(commands: Commands, folder: Path) -> None:
-    data = ("dataset=arrays", "dataset.path=good.npz")
-    outcome = commands.run("ptq-quantize", *data, *UNREVIEWED, "output_dir=fewer")
+def test_fewer_samples_than_asked_for_are_a_note(folder: Path, run_inside: Callable[..., Outcome]) -> None:
+    outcome = run_inside("dataset=arrays", "dataset.path=good.npz", *UNREVIEWED, "output_dir=fewer")
     assert outcome.code == 0, outcome.err
     assert "quantization.stat_subset_size is 300, the data set has 20 samples: all are used\n" in outcome.out
     assert "the data set has 20 samples" in (folder / "fewer" / "report.json").read_text()
