@@ -21,8 +21,10 @@ setup: .venv/.stamp ## build .venv with the pinned dependencies
 run: setup ## quantize the built-in model: digits, a small convolutional network
 	$(BIN)/ptq-quantize
 
-# Without bytecode every worker and every command that a test starts compiles all modules anew.
+# Without bytecode every worker and every command that a test starts compiles all modules anew; threads of BLAS, which
+# spin while they wait, would take the time of the other worker.
 test: export PYTHONDONTWRITEBYTECODE =
+test: export OPENBLAS_NUM_THREADS = 1
 test: setup ## the linters, the type checker and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
