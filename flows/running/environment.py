@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +28,13 @@ def require_extra(runtime: Runtime) -> None:
 
 
 @contextmanager
-def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
+def run_environment(
+    home: Path, *, serves: bool = True, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is.
 
-    ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
+    ``serves`` tells whether a flow follows, which starts a server of its own where there is none. ``meanwhile`` is what
+    to do while that one starts: it needs these settings and no server, such as imports.
     """
     state = home.resolve()
     for folder in (state, state / "results", state / "prefect"):
@@ -70,20 +73,20 @@ def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
     # by themselves; what is sent beside them is not worth a minute for each line.
     defaults = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: 1}
     with temporary_settings(set_defaults=defaults) as current, ExitStack() as stack:
-        server = None if current.api.url else stack.enter_context(_temporary(state))
+        server = None if current.api.url else stack.enter_context(_temporary(state, meanwhile))
         stack.enter_context(recorded(server))
         yield
 
 
 @contextmanager
-def _temporary(home: Path) -> Iterator["Server"]:
+def _temporary(home: Path, meanwhile: Callable[[], object]) -> Iterator["Server"]:
     """A server of our own, which other processes find as well: by themselves each would start one."""
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # noqa: PLC0415
 
     from flows.running.server import start  # noqa: PLC0415
 
     print("starting a temporary Prefect server ...", file=sys.stderr)
-    server = start(home)
+    server = start(home, meanwhile)
     # `ptq-ui` has pages for the same database.
     settings = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", UI_ADDRESS)}
     before = {name: os.environ.get(name) for name in settings}
