@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.running.failures import TEMPORARY_SERVER
 from tasks.engine.atomic_folders import make_folder
 from tasks.errors import InputError
 from tasks.records import Runtime
@@ -42,8 +43,8 @@ def run_environment(
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
-        # Several temporary servers that start at once need far more than the default 20 s; one that hangs is noticed.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # A busy machine needs far more than the default 20 s; one that hangs is noticed.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
         # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
@@ -89,6 +90,7 @@ def _temporary(home: Path, meanwhile: Callable[[], object]) -> Iterator["Server"
     server = start(home, meanwhile)
     # `ptq-ui` has pages for the same database.
     settings = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", UI_ADDRESS)}
+    os.environ[TEMPORARY_SERVER] = server.url  # for what went wrong, in trials of other processes as well
     before = {name: os.environ.get(name) for name in settings}
     with temporary_settings({PREFECT_API_URL: server.url}, set_defaults={PREFECT_UI_URL: UI_ADDRESS}):
         os.environ.update(settings)

@@ -33,6 +33,8 @@ from tasks.engine.template_databases import PREFECT, begun, is_newest
 HOST = "127.0.0.1"
 # A process that used less processor time than this while it was waited for so long hangs; any other one is slow.
 HANG_SECONDS, _IDLE_SECONDS = 10.0, 0.1
+# After so long it is said that it is slow.
+PATIENCE_SECONDS = 30.0
 # Others that start in the same fresh home lock the database while they create it.
 _LOCKED_SECONDS, _STOP_SECONDS, _LOOK_SECONDS = 25, 5, 0.05
 # What nobody asks of a server that lasts as long as a flow; what the user sets stays. Schedules and automations are
@@ -192,8 +194,11 @@ def _wait(server: Server) -> str | None:
     """Wait until it answers; the reason if it does not."""
     server.watch()
     longest = get_current_settings().server.ephemeral.startup_timeout_seconds
-    end = time.monotonic() + longest
-    while time.monotonic() < end:
+    began, told = time.monotonic(), False
+    while (waited := time.monotonic() - began) < longest:
+        if waited > PATIENCE_SECONDS and not told:
+            told = True
+            print("the temporary Prefect server is slow to start, this machine is busy: waiting ...", file=sys.stderr)
         try:
             with urllib.request.urlopen(f"{server.url}/health", timeout=5):  # noqa: S310 - our own address
                 return None

@@ -52,6 +52,9 @@ def newest_revision(kind: Kind) -> str | None:
     """The one revision of the installed code that no other one builds on; None where there is not just one.
 
     The files are read instead of imported, which would take longer than it saves.
+
+    Args:
+        kind: Whose database.
     """
     found = find_spec(kind.library)
     if found is None or found.origin is None:
@@ -65,7 +68,12 @@ def newest_revision(kind: Kind) -> str | None:
 
 
 def is_newest(kind: Kind, database: Path) -> bool:
-    """Whether a database has the tables that the installed code expects; False for none and for a damaged one."""
+    """Whether a database has the tables that the installed code expects; False for none and for a damaged one.
+
+    Args:
+        kind: Whose database.
+        database: Its file; nothing is written to it.
+    """
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -79,6 +87,10 @@ def begun(kind: Kind, database: Path) -> Iterator[None]:
     """In here a database that was not there is a copy of the template, or the one to be made that becomes it.
 
     The caller holds the lock of the database. Of several that find no template, one makes it and the others wait.
+
+    Args:
+        kind: Whose database.
+        database: Its file, which exists at the end unless the caller failed to make it.
     """
     if database.exists() or _copied(kind, database):
         yield

@@ -107,8 +107,7 @@ def test_without_a_cache_folder_each_home_makes_its_own(tmp_path: Path) -> None:
 def test_of_several_that_find_no_template_one_makes_it(tmp_path: Path) -> None:
     made = list[bool]()
     threads = [
-        threading.Thread(target=lambda name=name: made.append(begin(tmp_path / f"{name}.db")))
-        for name in range(4)
+        threading.Thread(target=lambda name=name: made.append(begin(tmp_path / f"{name}.db"))) for name in range(4)
     ]
     for thread in threads:
         thread.start()
