@@ -42,6 +42,7 @@ engine/: what steps are built on.
     result_locks        if several processes want the same step, one runs it
     artifact_store      content-addressed files: models and arrays by sha256
     atomic_folders      folders that are complete or absent, and the remains of killed runs
+    template_databases  migrated databases of Prefect and MLflow that new homes begin with
     partial_statistics  rows that an earlier run collected for the same samples
     observed_model      a model with its observers, compiled once per process, and the samples of a shard
     progress            one progress bar per stage

@@ -31,7 +31,7 @@ def run_flow(config: Any, overrides: tuple[str, ...], load_flow: LoadFlow, *, se
 
     with failures_told():
         require_extra(config.runtime)
-        with run_environment(config.runtime.home, serves=serves):
+        with run_environment(config.runtime.home, serves=serves, meanwhile=load_flow):
             load_flow()(config, overrides)
 
 

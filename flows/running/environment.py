@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.running.failures import TEMPORARY_SERVER
 from tasks.engine.atomic_folders import make_folder
 from tasks.errors import InputError
 from tasks.records import Runtime
@@ -28,10 +29,13 @@ def require_extra(runtime: Runtime) -> None:
 
 
 @contextmanager
-def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
+def run_environment(
+    home: Path, *, serves: bool = True, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Keep all state in ``home`` and the terminal quiet. What the user's environment sets stays as it is.
 
-    ``serves`` tells whether a flow follows, which starts a server of its own where there is none.
+    ``serves`` tells whether a flow follows, which starts a server of its own where there is none. ``meanwhile`` is what
+    to do while that one starts: it needs these settings and no server, such as imports.
     """
     state = home.resolve()
     for folder in (state, state / "results", state / "prefect"):
@@ -39,8 +43,8 @@ def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
     settings = {
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(state / "results"),
-        # Several temporary servers that start at once need far more than the default 20 s; one that hangs is noticed.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # A busy machine needs far more than the default 20 s; one that hangs is noticed.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
         # The commands report steps and errors themselves; Prefect's own log lines are kept in its database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
@@ -70,22 +74,23 @@ def run_environment(home: Path, *, serves: bool = True) -> Iterator[None]:
     # by themselves; what is sent beside them is not worth a minute for each line.
     defaults = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: 1}
     with temporary_settings(set_defaults=defaults) as current, ExitStack() as stack:
-        server = None if current.api.url else stack.enter_context(_temporary(state))
+        server = None if current.api.url else stack.enter_context(_temporary(state, meanwhile))
         stack.enter_context(recorded(server))
         yield
 
 
 @contextmanager
-def _temporary(home: Path) -> Iterator["Server"]:
+def _temporary(home: Path, meanwhile: Callable[[], object]) -> Iterator["Server"]:
     """A server of our own, which other processes find as well: by themselves each would start one."""
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # noqa: PLC0415
 
     from flows.running.server import start  # noqa: PLC0415
 
     print("starting a temporary Prefect server ...", file=sys.stderr)
-    server = start(home)
+    server = start(home, meanwhile)
     # `ptq-ui` has pages for the same database.
     settings = {"PREFECT_API_URL": server.url, "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", UI_ADDRESS)}
+    os.environ[TEMPORARY_SERVER] = server.url  # for what went wrong, in trials of other processes as well
     before = {name: os.environ.get(name) for name in settings}
     with temporary_settings({PREFECT_API_URL: server.url}, set_defaults={PREFECT_UI_URL: UI_ADDRESS}):
         os.environ.update(settings)

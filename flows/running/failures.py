@@ -11,6 +11,8 @@ from tasks.tracking.client import TrackingError
 
 BAD_INPUT = 2
 FAILED = 1
+# The variable of the environment that holds the address of a server that a command started itself.
+TEMPORARY_SERVER = "PTQ_TEMPORARY_SERVER"
 
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "no space is left for")
 _FULL[errno.EFBIG] = "files must not become as large (ulimit -f) as"
@@ -52,6 +54,9 @@ def _told_of_server(failure: Exception) -> str | None:
         return _line(failure.__cause__)
     # Prefect has no type for this one: a RuntimeError whose cause may be anything, even that a page is no JSON.
     unreached = isinstance(failure, RuntimeError) and str(failure).startswith("Failed to reach API")
+    own = os.environ.get(TEMPORARY_SERVER)
+    if unreached and own and own in str(failure):
+        return f"the temporary Prefect server at '{own}' does not answer: run it again; what is done is kept"
     refusal = failure.__cause__ if unreached else failure
     if isinstance(refusal, PrefectHTTPStatusError) and (unreached or refusal.response.status_code in _WHO_ARE_YOU):
         url, answer = refusal.request.url, refusal.response

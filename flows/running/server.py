@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,12 +28,22 @@ from prefect.settings import get_current_settings
 
 from flows.running.failures import ServerError
 from flows.running.lifeline import tied
+from tasks.engine.template_databases import PREFECT, begun, is_newest
 
 HOST = "127.0.0.1"
 # A process that used less processor time than this while it was waited for so long hangs; any other one is slow.
 HANG_SECONDS, _IDLE_SECONDS = 10.0, 0.1
+# After so long it is said that it is slow.
+PATIENCE_SECONDS = 30.0
 # Others that start in the same fresh home lock the database while they create it.
-_LOCKED_SECONDS, _STOP_SECONDS = 25, 5
+_LOCKED_SECONDS, _STOP_SECONDS, _LOOK_SECONDS = 25, 5, 0.05
+# What nobody asks of a server that lasts as long as a flow; what the user sets stays. Schedules and automations are
+# for the server of `ptq-ui`, which also lists the types of blocks.
+_LEAN = {
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "False",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "False",  # it would note blocks as listed that are not
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "False",
+}
 _DAMAGE = re.compile("malformed|not a database|locate revision")
 
 
@@ -94,20 +105,23 @@ class Server:
         self.log.close()
 
 
-def start(home: Path) -> Server:
-    """A server that answers; it ends with this process. Raises ServerError."""
+def start(home: Path, meanwhile: Callable[[], object] = lambda: None) -> Server:
+    """A server that answers; it ends with this process. Raises ServerError.
+
+    ``meanwhile`` is called while it starts, for what needs no server.
+    """
     database = _database(home)
     # Two servers that create one database at once break its migrations.
     with (home / "prefect-server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if database and (damage := _require_usable(database)):
             _move_aside(database, damage)
-        server, reason = _started()
+        server, reason = _started(database, meanwhile)
         if reason and database and _DAMAGE.search(reason) and database.is_file():
             _move_aside(database, reason.removeprefix("ended: "))
-            server, reason = _started()
+            server, reason = _started(database)
         elif reason and reason.startswith("ended"):  # another one, of `ptq-ui`, may have been creating it
-            server, reason = _started()
+            server, reason = _started(database)
     if reason:
         cause = "the memory" if reason.startswith("was ended by") else f"space in '{home}'"
         raise ServerError(
@@ -130,22 +144,27 @@ def is_temporary(url: str | None) -> bool:
     return url is None or any(server.url == url for server in _running)
 
 
-def _started() -> tuple[Server, str | None]:
-    """A server that answers, or one that was ended and the reason."""
-    server = Server(*_launch())
-    try:
-        if reason := _wait(server):
+def _started(database: Path | None, meanwhile: Callable[[], object] = lambda: None) -> tuple[Server, str | None]:
+    """A server that answers, or one that was ended and the reason; ``database`` is its record, if that is ours."""
+    with begun(PREFECT, database) if database else nullcontext():
+        server = Server(*_launch())
+        try:
+            meanwhile()
+            if reason := _wait(server):
+                server.end()
+        except BaseException:
             server.end()
-    except BaseException:
-        server.end()
-        raise
+            raise
     return server, reason
 
 
 def _launch(port: int = 0) -> tuple[subprocess.Popen[bytes], str, IO[str]]:
     """The process, its address and its log; port 0 stands for a free one."""
     folder = str(Path(prefect.__file__).parent)
+    database = _database(Path(get_current_settings().home))
     environment = {
+        **_LEAN,
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not (database and is_newest(PREFECT, database))),
         **os.environ,
         **get_current_settings().to_environment_variables(exclude_unset=True),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",  # the terminal is not where it goes
@@ -175,13 +194,16 @@ def _wait(server: Server) -> str | None:
     """Wait until it answers; the reason if it does not."""
     server.watch()
     longest = get_current_settings().server.ephemeral.startup_timeout_seconds
-    end = time.monotonic() + longest
-    while time.monotonic() < end:
+    began, told = time.monotonic(), False
+    while (waited := time.monotonic() - began) < longest:
+        if waited > PATIENCE_SECONDS and not told:
+            told = True
+            print("the temporary Prefect server is slow to start, this machine is busy: waiting ...", file=sys.stderr)
         try:
             with urllib.request.urlopen(f"{server.url}/health", timeout=5):  # noqa: S310 - our own address
                 return None
         except OSError:
-            time.sleep(0.1)
+            time.sleep(_LOOK_SECONDS)
         if trouble := server.trouble():
             return trouble
     return f"does not answer after {longest} s"

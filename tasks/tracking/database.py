@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tasks.engine.template_databases import MLFLOW, begun
 from tasks.tracking import moved_home
 
 NAME = "mlflow.db"
@@ -81,8 +82,10 @@ def _create() -> None:
     if database.exists():
         with database.open("r+b"):
             return
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
-
     draft.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    with begun(MLFLOW, draft):
+        if not draft.exists():
+            from mlflow.tracking import MlflowClient  # noqa: PLC0415 - not in the process that only calls log()
+
+            MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
     draft.replace(database)

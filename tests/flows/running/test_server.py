@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flows.running import server
-from flows.running.failures import ServerError
+from flows.running.failures import TEMPORARY_SERVER, ServerError, explain_failure
 from flows.running.server import Server
 from tests.flows.conftest import SCRIPTS, Commands, own_environment
 
@@ -123,6 +123,27 @@ def test_a_server_that_is_slow_to_start_is_waited_for(monkeypatch: pytest.Monkey
     busy = "import time; end = time.time() + 3\nwhile time.time() < end: pass"
     with fake(sys.executable, "-c", busy) as faked:
         assert server._wait(faked) == "ended: no reason given"
+
+
+def test_a_slow_start_is_told_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.1)
+    with fake("sh", "-c", "sleep 0.5") as faked:
+        assert server._wait(faked) == "ended: no reason given"
+    assert (
+        capfd.readouterr().err == "the temporary Prefect server is slow to start, this machine is busy: waiting ...\n"
+    )
+
+
+def test_nobody_is_told_to_start_a_server_that_a_command_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not in a trial in a process of its own, which knows the server by its address alone."""
+    own = "http://127.0.0.1:4711/api"
+    monkeypatch.setenv(TEMPORARY_SERVER, own)
+    (_, line), (_, other) = (
+        explain_failure(RuntimeError(f"Failed to reach API at {address}/")) for address in (own, "http://there/api")
+    )
+    assert line == f"the temporary Prefect server at '{own}' does not answer: run it again; what is done is kept"
+    assert other
+    assert "start that Prefect server" in other
 
 
 def test_one_line_where_the_memory_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
