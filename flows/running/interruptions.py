@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,8 @@ from typing import Any
 INTERRUPTIONS: list[int] = []
 # Their handlers before a command set its own.
 _before: dict[int, Any] = {}
+# The signals that threads blocked before they began to fork.
+_masks: dict[int, set[int]] = {}
 
 
 @contextmanager
@@ -35,14 +38,24 @@ def noted() -> Iterator[None]:
         _before.clear()
 
 
+def _hold_signals() -> None:
+    """Have signals wait while this thread forks: one that comes in between would find a handler that is on its way."""
+    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _before)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(threading.get_ident(), set()))
+
+
 def _leave_forks_alone() -> None:
     """Give a forked child, which a library made, the default handlers: signals end it without a word."""
     for number, handler in _before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    _release_signals()
 
 
-os.register_at_fork(after_in_child=_leave_forks_alone)
+os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_leave_forks_alone)
 
 
 def require_none(failure: BaseException) -> None:
