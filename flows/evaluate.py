@@ -61,6 +61,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
             reference=reference,
             scoring=options.scoring,
             identity=scoring_identity(options.scoring, samples),
+            alone="reference" not in models,
             runtime=run,
             size=len(samples),
         )

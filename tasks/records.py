@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.source import Source
+from tasks.numerics.output_kinds import Comparison
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class Evaluation:
         samples: Number of samples.
         outputs: The outputs, for comparison with another model's; None for a model that was itself compared.
         notes: What is worth knowing.
-        logits: Whether some outputs are the inputs of a last softmax or sigmoid.
+        parts: The arrays that ``comparison`` names; None for a model that was itself compared.
+        comparison: By what other models are compared with this one.
         warnings: Why the metrics may mean nothing.
         doubts: Outputs to verify.
     """
@@ -143,7 +145,8 @@ class Evaluation:
     samples: int
     outputs: ArraysRef | None
     notes: tuple[str, ...] = ()
-    logits: bool = False
+    parts: ArraysRef | None = None
+    comparison: Comparison | None = None
     warnings: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -159,6 +162,7 @@ class Decision:
         after: The same with the step.
         skipped: Layers that the step left as they were, and why.
         agreement: Expected top-1 agreement in percent before and after, if the output has classes.
+        lost: The part of the outputs that the step would give up for others, and its SQNR before and after.
     """
 
     step: str
@@ -167,6 +171,7 @@ class Decision:
     after: float | None
     skipped: tuple[str, ...] = ()
     agreement: tuple[float, float] | None = None
+    lost: tuple[str, float, float] | None = None
 
     @property
     def reason(self) -> str:
@@ -178,7 +183,9 @@ class Decision:
         else:
             change = f"output SQNR {self.before:.2f} dB before, {self.after:.2f} dB after, on samples set apart"
             text = f"{self.step} was {'kept' if self.kept else 'dropped'}: {change}"
-            if self.agreement and not self.kept and self.after >= self.before:
+            if self.lost and not self.kept and self.after >= self.before:
+                text += "; it gives up {}: {:.2f} dB before, {:.2f} dB after".format(*self.lost)
+            elif self.agreement and not self.kept and self.after >= self.before:
                 text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*self.agreement)
         if self.skipped:
             text += f"; it left {len(self.skipped)} layers alone, {self.skipped[0]}"

@@ -6,8 +6,8 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-
 from tasks.graph.logits import has_logits, take_logits
+
 from tests.support import models as m
 
 X = np.random.default_rng(0).normal(1, 2, (1, 4, 3, 3)).astype(np.float32)
