@@ -57,13 +57,12 @@ def _classes_axis(part: Part, reference: Arrays, *, labels: bool) -> int | None:
     values = reference[part.label]
     if values.dtype.kind != "f" or not values.size or values.ndim < 2:
         return None
-    if f"{part.label}{SHAPES}" in reference:  # places of all samples, their channels last
-        rank = reference[f"{part.label}{SHAPES}"].shape[1]
-        usual, found = (1 - rank if rank >= IMAGE_RANK else -1), -1
-    else:
-        usual = found = 1 - values.ndim if values.ndim >= IMAGE_RANK else -1
+    shapes = reference.get(f"{part.label}{SHAPES}")
+    rank = values.ndim if shapes is None else shapes.shape[1]
+    usual = 1 - rank if rank >= IMAGE_RANK else -1
+    found = usual if shapes is None else -1  # places of samples of several lengths have their channels last
     if part.classes is not None:
-        return found if part.classes == usual else part.classes if usual == found else None
+        return part.classes if shapes is None else found if part.classes == usual else None
     one_axis = sum(length > 1 for length in values.shape[1:]) == 1
     if labels or (part.kind == Kind.SIGMOID and one_axis):
         return found
