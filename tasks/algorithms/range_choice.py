@@ -124,7 +124,9 @@ def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) 
     nodes = nodes_by_name(quantized)
     parameters: list[ov.op.Parameter] = []
     for point in points:
-        quantizer = nodes[point.name]
+        quantizer = nodes.get(point.name)
+        if quantizer is None:  # it lies behind all parts
+            continue
         shape = quantizer.get_input_partial_shape(1)
         limits = {}
         for name in _LIMITS:
