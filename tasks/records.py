@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.source import Source
-from tasks.numerics.output_kinds import Comparison
 
 
 @dataclass(frozen=True)
@@ -124,31 +123,6 @@ class Execution:
 
     in_place: bool = field(default=True, compare=False)
     batch: int = field(default=1, compare=False)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one model on one data set.
-
-    Attributes:
-        metrics: Values by name.
-        samples: Number of samples.
-        outputs: The outputs, for comparison with another model's; None for a model that was itself compared.
-        notes: What is worth knowing.
-        parts: The arrays that ``comparison`` names; None for a model that was itself compared.
-        comparison: By what other models are compared with this one.
-        warnings: Why the metrics may mean nothing.
-        doubts: Outputs to verify.
-    """
-
-    metrics: dict[str, float | None]
-    samples: int
-    outputs: ArraysRef | None
-    notes: tuple[str, ...] = ()
-    parts: ArraysRef | None = None
-    comparison: Comparison | None = None
-    warnings: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ _CORE_OF_STEPS = {"tasks.numerics", "tasks.graph", "tasks.algorithms", "tasks.da
 PLUMBING = {
     "tasks": set[str](),
     "tasks.errors": set[str](),
-    "tasks.records": {"tasks.data.source", "tasks.numerics.output_kinds"},
+    "tasks.records": {"tasks.data.source"},
     "tasks.redaction": set[str](),
     "tasks.engine": {"numpy", "openvino", "prefect", "rich", "safetensors", "tasks.records"}
     | {"tasks.numerics", "tasks.algorithms", "tasks.data"},

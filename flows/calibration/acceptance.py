@@ -6,8 +6,8 @@ from typing import Any
 
 from flows.running.step_runner import StepRunner
 from tasks.engine.caching import is_known
-from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
-from tasks.steps.evaluate_model import compile_ahead, evaluate_model
+from tasks.records import DatasetRef, Decision, ModelRef, Runtime
+from tasks.steps.evaluate_model import Evaluation, compile_ahead, evaluate_model
 
 # Points of expected top-1 agreement that a step may cost, whatever the samples tell. One of 32 samples is 3 points.
 LEAST_LOSS = 0.1

@@ -1,6 +1,7 @@
 """Comparison: how near the outputs of a quantized model are to those of the float one, each kind of values apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,44 @@ from tasks.algorithms.evaluation import IMAGE_RANK, SHAPES, Outputs, classes_las
 from tasks.graph.activations import Kind
 from tasks.graph.parts import Part, Parts
 from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr
-from tasks.numerics.output_kinds import ComparedPart, Comparison, kinds_of_channels, looks_like_classes
+from tasks.numerics.output_kinds import kinds_of_channels, looks_like_classes
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ComparedPart:
+    """A part of ``output`` by which models are compared: ``channels`` (None for all) of an array, called ``label``."""
+
+    label: str
+    output: str
+    array: str
+    channels: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By what other models are compared with a float one.
+
+    Attributes:
+        parts: The parts that count, each alike.
+        selected: Outputs that a selection shapes: nothing compares their places.
+        classes: The array whose numbers are classes, and their axis; None where none are.
+    """
+
+    parts: tuple[ComparedPart, ...]
+    selected: tuple[str, ...] = ()
+    classes: tuple[str, int] | None = None
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of the arrays that hold the parts."""
+        return tuple(dict.fromkeys(part.array for part in self.parts))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the parts that are not outputs as they are."""
+        return tuple(part.label for part in self.parts if part.label != part.output)
 
 
 def plan_comparison(parts: Parts, reference: Arrays, *, labels: bool) -> Comparison:

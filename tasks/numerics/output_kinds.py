@@ -1,7 +1,5 @@
 """What the values of an output are, by those of the float model: classes, channels of several scales, or neither."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,41 +15,6 @@ _STANDS_OUT = 1.5
 _LARGEST_SHARE = 0.9
 _FEWEST_CLASSES = 3
 _MOST_PLACES = 10_000
-
-
-@dataclass(frozen=True)
-class ComparedPart:
-    """A part of ``output`` by which models are compared: ``channels`` (None for all) of an array, called ``label``."""
-
-    label: str
-    output: str
-    array: str
-    channels: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """By what other models are compared with a float one.
-
-    Attributes:
-        parts: The parts that count, each alike.
-        selected: Outputs that a selection shapes: nothing compares their places.
-        classes: The array whose numbers are classes, and their axis; None where none are.
-    """
-
-    parts: tuple[ComparedPart, ...]
-    selected: tuple[str, ...] = ()
-    classes: tuple[str, int] | None = None
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        """The names of the arrays that hold the parts."""
-        return tuple(dict.fromkeys(part.array for part in self.parts))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the parts that are not outputs as they are."""
-        return tuple(part.label for part in self.parts if part.label != part.output)
 
 
 def kinds_of_channels(values: Values) -> tuple[slice, ...]:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tasks.algorithms.comparison import comparison_metrics, gate_metrics, not_compared, plan_comparison
+from tasks.algorithms.comparison import Comparison, comparison_metrics, gate_metrics, not_compared, plan_comparison
 from tasks.algorithms.evaluation import (
     Outputs,
     classification_metrics,
@@ -31,8 +31,32 @@ from tasks.engine.progress import advance_by_one
 from tasks.graph.naming import output_aliases
 from tasks.graph.parts import Parts, find_parts
 from tasks.metrics.scoring import Scoring, check_scoring, score
-from tasks.numerics.output_kinds import Comparison
-from tasks.records import DatasetRef, Evaluation, ModelRef, Runtime
+from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one model on one data set.
+
+    Attributes:
+        metrics: Values by name.
+        samples: Number of samples.
+        outputs: The outputs, for comparison with another model's; None for a model that was itself compared.
+        notes: What is worth knowing.
+        parts: The arrays that ``comparison`` names; None for a model that was itself compared.
+        comparison: By what other models are compared with this one.
+        warnings: Why the metrics may mean nothing.
+        doubts: Outputs to verify.
+    """
+
+    metrics: dict[str, float | None]
+    samples: int
+    outputs: ArraysRef | None
+    notes: tuple[str, ...] = ()
+    parts: ArraysRef | None = None
+    comparison: Comparison | None = None
+    warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def scoring_identity(scoring: Scoring | None, dataset: DatasetRef) -> str:

@@ -9,11 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.comparison import comparison_metrics, gate_metrics, not_compared, plan_comparison
+from tasks.algorithms.comparison import Comparison, comparison_metrics, gate_metrics, not_compared, plan_comparison
 from tasks.algorithms.evaluation import collect_rows, compile_alone, stack
 from tasks.graph.parts import Part, Parts, find_parts
 from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
-from tasks.numerics.output_kinds import Comparison
 from tests.support import models as m
 
 Array = NDArray[Any]

@@ -8,7 +8,8 @@ import pytest
 from flows.calibration.acceptance import Acceptance
 from flows.running.step_runner import StepRunner
 from tasks.data.digits import Digits
-from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
+from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef, Runtime
+from tasks.steps.evaluate_model import Evaluation
 
 FLOAT, BEFORE, AFTER, LAST = (ModelRef(name, name) for name in ("float", "before", "after", "last"))
 Metrics = dict[str, float | None]
