@@ -100,7 +100,7 @@ class Acceptance:
         self._first = self._first or old
         changes = {name: new[name] - old[name] for name in old if name in new and new[name] != old[name]}
         losses = {name: change for name, change in changes.items() if change < 0}
-        if not losses:
+        if len(old) == 1 or not losses:
             return None
         gained = sum(change for change in changes.values() if change > 0)
         below = any(new[name] < self._first.get(name, -math.inf) - LEAST_DECIBELS for name in losses)
