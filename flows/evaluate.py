@@ -12,8 +12,8 @@ from flows.reporting.summary import metrics_table, print_warnings
 from flows.running.step_runner import StepRunner
 from tasks.config.schema import EvaluateConfig
 from tasks.output.files import require_writable, write_evaluation
-from tasks.records import Evaluation, ModelRef
-from tasks.steps.evaluate_model import evaluate_model, scoring_identity
+from tasks.records import ModelRef
+from tasks.steps.evaluate_model import Evaluation, evaluate_model, scoring_identity
 from tasks.steps.load_dataset import load_dataset, source_identity
 from tasks.steps.load_model import load_model
 from tasks.tracking.fetch_model import fetched
@@ -61,6 +61,7 @@ def evaluate(config: EvaluateConfig, overrides: tuple[str, ...] = ()) -> dict[st
             reference=reference,
             scoring=options.scoring,
             identity=scoring_identity(options.scoring, samples),
+            alone="reference" not in models,
             runtime=run,
             size=len(samples),
         )

@@ -126,29 +126,6 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one model on one data set.
-
-    Attributes:
-        metrics: Values by name.
-        samples: Number of samples.
-        outputs: The outputs, for comparison with another model's; None for a model that was itself compared.
-        notes: What is worth knowing.
-        logits: Whether some outputs are the inputs of a last softmax or sigmoid.
-        warnings: Why the metrics may mean nothing.
-        doubts: Outputs to verify.
-    """
-
-    metrics: dict[str, float | None]
-    samples: int
-    outputs: ArraysRef | None
-    notes: tuple[str, ...] = ()
-    logits: bool = False
-    warnings: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Decision:
     """Whether acceptance kept a model that a step changed.
 
@@ -159,6 +136,7 @@ class Decision:
         after: The same with the step.
         skipped: Layers that the step left as they were, and why.
         agreement: Expected top-1 agreement in percent before and after, if the output has classes.
+        lost: The part of the outputs that the step would give up for others, and its SQNR before and after.
     """
 
     step: str
@@ -167,6 +145,7 @@ class Decision:
     after: float | None
     skipped: tuple[str, ...] = ()
     agreement: tuple[float, float] | None = None
+    lost: tuple[str, float, float] | None = None
 
     @property
     def reason(self) -> str:
@@ -178,7 +157,9 @@ class Decision:
         else:
             change = f"output SQNR {self.before:.2f} dB before, {self.after:.2f} dB after, on samples set apart"
             text = f"{self.step} was {'kept' if self.kept else 'dropped'}: {change}"
-            if self.agreement and not self.kept and self.after >= self.before:
+            if self.lost and not self.kept and self.after >= self.before:
+                text += "; it gives up {}: {:.2f} dB before, {:.2f} dB after".format(*self.lost)
+            elif self.agreement and not self.kept and self.after >= self.before:
                 text += "; expected top-1 agreement {:.2f} % before, {:.2f} % after".format(*self.agreement)
         if self.skipped:
             text += f"; it left {len(self.skipped)} layers alone, {self.skipped[0]}"

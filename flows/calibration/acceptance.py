@@ -6,13 +6,17 @@ from typing import Any
 
 from flows.running.step_runner import StepRunner
 from tasks.engine.caching import is_known
-from tasks.records import DatasetRef, Decision, Evaluation, ModelRef, Runtime
-from tasks.steps.evaluate_model import compile_ahead, evaluate_model
+from tasks.records import DatasetRef, Decision, ModelRef, Runtime
+from tasks.steps.evaluate_model import Evaluation, compile_ahead, evaluate_model
 
 # Points of expected top-1 agreement that a step may cost, whatever the samples tell. One of 32 samples is 3 points.
 LEAST_LOSS = 0.1
 # A gain of so many dB counts for more than the estimate, which is worth little where errors are large.
 LARGE_GAIN = 1.0
+# A dB that a part loses counts like so many dB that the parts gain.
+PRICE_OF_LOSS = 2.0
+# No part may end so many dB below the first model judged: less is noise of the samples.
+LEAST_DECIBELS = 0.3
 
 
 class Acceptance:
@@ -20,8 +24,12 @@ class Acceptance:
 
     What counts is the outputs' SQNR, and, where there are classes, the top-1 agreement with the float model that the
     margins between them let expect (see :func:`~tasks.numerics.metrics.expected_agreement`): SQNR weighs the confident
-    samples, agreement the close ones. Probabilities are judged by the logits behind them
-    (see :mod:`tasks.graph.logits`).
+    samples, agreement the close ones. Outputs are judged by what decides them, each kind of values apart
+    (see :mod:`tasks.graph.parts`), as the report shows them.
+
+    Of several parts none is given up for another: the mean in dB has to gain, so that each counts by its own energy;
+    what a part loses is worth twice what others gain, as users of all of them lose it; and no part may end below the
+    first model judged, since steps that each take a little would take much together.
     """
 
     def __init__(self, runner: StepRunner, model: ModelRef, samples: DatasetRef, runtime: Runtime) -> None:
@@ -30,6 +38,7 @@ class Acceptance:
         self._found: dict[ModelRef, Mapping[str, float | None]] = {}
         self._decisions: list[Decision] = []
         self._kept: list[tuple[str, ModelRef, ModelRef]] = []
+        self._first: dict[str, float] = {}
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -39,8 +48,11 @@ class Acceptance:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing about how it was judged."""
-        judged = self._reference is not None and self._reference.logits
-        return ("steps were judged by what the last softmax or sigmoid reads, not by probabilities",) if judged else ()
+        comparison = self._reference.comparison if self._reference else None
+        if comparison is None or not comparison.labels:
+            return ()
+        parts = ", ".join(part.label for part in comparison.parts)
+        return (f"steps were judged by what decides the outputs, each part alike: {parts}",)
 
     def judge(self, step: str, before: ModelRef, after: ModelRef, skipped: tuple[str, ...] = ()) -> Decision:
         """Whether ``after``, which ``step`` made of ``before``, takes its place; it does when both are equally good.
@@ -51,9 +63,11 @@ class Acceptance:
         old, new = self.scores(before, after)
         agreement = self._agreement(before), self._agreement(after)
         both = None if agreement[0] is None or agreement[1] is None else (agreement[0], agreement[1])
-        better = old is None or (new is not None and new >= old)
+        gains = old is None or (new is not None and new >= old)
+        lost = self._given_up(before, after) if gains else None
+        better = gains and lost is None
         kept = better and (old is None or new is None or new >= old + LARGE_GAIN or not self._costs(both))
-        decision = Decision(step, kept, old, new, skipped, both)
+        decision = Decision(step, kept, old, new, skipped, both, lost)
         self._decisions.append(decision)
         if kept:
             self._kept.append((step, before, after))
@@ -68,20 +82,35 @@ class Acceptance:
         return path
 
     def scores(self, *models: ModelRef) -> list[float | None]:
-        """The SQNR in dB of each model, where it has several outputs the mean of those that are not exact in all.
+        """The SQNR in dB of each model, where it has several parts the mean of those that are neither exact nor silent.
 
         None where nothing can be compared: a model whose outputs are not finite, say.
         """
         each = [self._decibels(model) for model in models]
-        exact = set.intersection(*({name for name, value in one.items() if value == math.inf} for one in each))
-        counted = [[value for name, value in one.items() if name not in exact] for one in each]
+        alike = set.intersection(*({item for item in one.items() if math.isinf(item[1])} for one in each))
+        counted = [[item[1] for item in one.items() if item not in alike] for one in each]
         return [
-            sum(values) / len(values) if values else math.inf if one else None
+            sum(values) / len(values) if values else max(one.values(), default=None)
             for one, values in zip(each, counted, strict=True)
         ]
 
+    def _given_up(self, before: ModelRef, after: ModelRef) -> tuple[str, float, float] | None:
+        """The part that loses most of all, before and after, if one is given up for others; None else."""
+        old, new = self._decibels(before), self._decibels(after)
+        self._first = self._first or old
+        changes = {name: new[name] - old[name] for name in old if name in new and new[name] != old[name]}
+        losses = {name: change for name, change in changes.items() if change < 0}
+        if len(old) == 1 or not losses:
+            return None
+        gained = sum(change for change in changes.values() if change > 0)
+        below = any(new[name] < self._first.get(name, -math.inf) - LEAST_DECIBELS for name in losses)
+        if gained >= -PRICE_OF_LOSS * sum(losses.values()) and not below:
+            return None
+        worst = min(losses, key=lambda name: losses[name])
+        return worst.removeprefix("sqnr_db/"), old[worst], new[worst]
+
     def _decibels(self, quantized: ModelRef) -> dict[str, float]:
-        """The SQNR of each output that has one; nothing where one of them is not a number."""
+        """The SQNR of each part that has one; nothing where one of them is not a number."""
         metrics = self._metrics(quantized)
         outputs = {name: value for name, value in metrics.items() if name.startswith("sqnr_db/")}
         found = {name: value for name, value in (outputs or {"": metrics.get("sqnr_db")}).items() if value is not None}
@@ -116,7 +145,7 @@ class Acceptance:
         if self._samples and len(fresh) > 1:
             calls = {model: self._call(model, self._float()) for model in fresh}
             unknown = [model for model, call in calls.items() if not is_known(evaluate_model, call)]
-            compile_ahead(unknown, self._samples, self._runtime, logits=True)
+            compile_ahead(unknown, self._samples, self._runtime, parts=True)
 
     def _float(self) -> Evaluation:
         if self._reference is None:
@@ -128,7 +157,7 @@ class Acceptance:
             "model": model,
             "reference": reference,
             "dataset": self._samples,
-            "logits": True,
+            "gate": True,
             "runtime": self._runtime,
         }
 

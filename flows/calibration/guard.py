@@ -4,7 +4,8 @@ from flows.calibration.calibrate import Calibrated
 from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
 from tasks.errors import BrokenModelError, listing, shortened
-from tasks.records import DatasetRef, Evaluation
+from tasks.records import DatasetRef
+from tasks.steps.evaluate_model import Evaluation
 from tasks.steps.verify_model import Verdict, verify_model
 
 # Operations that a line names, and characters of a name in it.

@@ -8,7 +8,8 @@ from flows.reporting.review import Review
 from tasks.config.schema import QuantizeConfig
 from tasks.metrics.differences import Error
 from tasks.output.files import file_sizes
-from tasks.records import DatasetRef, Evaluation, ModelRef, Report, Stage
+from tasks.records import DatasetRef, ModelRef, Report, Stage
+from tasks.steps.evaluate_model import Evaluation
 from tasks.steps.find_unranged import NO_RANGE
 from tasks.steps.measure_speed import Speed
 from tasks.steps.place_quantizers import Placement

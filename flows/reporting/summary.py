@@ -24,6 +24,8 @@ UNITS = {
     "throughput_fps": ("throughput", "samples/s"),
 }
 _MOST_ROWS = 24
+# Parts of outputs that the terminal shows.
+_MOST_PARTS = 6
 
 
 def print_summary(console: Console, report: Report, places: Mapping[str, str]) -> None:
@@ -104,14 +106,18 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float | None]])
     columns = list(metrics)
     for column in columns if len(columns) == 1 else [*columns, "difference"]:
         table.add_column("INT8" if column == "int8" else column, justify="right")
-    others = {name: (name, "") for values in metrics.values() for name in values if not name.startswith("sqnr_db/")}
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    parts = {name: (f"SQNR of {name.partition('/')[2]}", "dB") for name in names if name.startswith("sqnr_db/")}
+    others = {name: (name, "") for name in names if name not in parts}
     if len(others) > _MOST_ROWS:  # values of single classes are in the report
         others = {name: label for name, label in others.items() if "/" not in name}
+    if len(parts) <= _MOST_PARTS:  # more of them are in the report alone
+        others |= parts
     for name, (label, unit) in (UNITS | {name: others[name] for name in others if name not in UNITS}).items():
         values = [metrics[column].get(name) for column in columns]
         if any(name in metrics[column] for column in columns):
             difference = [_difference(name, values[0], values[-1])] if len(columns) > 1 else []
-            table.add_row(f"{label} {unit}".strip(), *(number_text(value) for value in values), *difference)
+            table.add_row(escape(f"{label} {unit}".strip()), *(number_text(value) for value in values), *difference)
     return table
 
 

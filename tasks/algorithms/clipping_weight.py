@@ -20,7 +20,7 @@ from tasks.algorithms.ranges import estimate_parameters
 from tasks.errors import InputError
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.joining import share_inputs
-from tasks.graph.logits import take_logits
+from tasks.graph.parts import show_parts
 from tasks.graph.placement import QuantizerSetup, Role
 from tasks.graph.presets import Scheme
 from tasks.numerics.statistics import Statistics, TensorStatistic
@@ -144,9 +144,7 @@ def _energies(
 
 def _compared(model: ov.Model, others: Sequence[ov.Model], whole: tuple[str, ...]) -> ov.Model:
     """One model that gives the norm of each real output of ``model``, then of the errors of the others' outputs."""
-    first, *rest = (one_sample_at_a_time(each, whole) for each in (model, *others))
-    for each in (first, *rest):
-        take_logits(each)
+    first, *rest = (show_parts(one_sample_at_a_time(each, whole)) for each in (model, *others))
     real = [place for place, output in enumerate(first.outputs) if output.get_element_type().is_real()]
     signals = [first.get_results()[place].input_value(0) for place in real]
     parts = list(signals)

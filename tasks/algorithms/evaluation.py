@@ -17,20 +17,22 @@ from tasks.algorithms.inference import (
     whole_inputs,
 )
 from tasks.errors import InputError
-from tasks.graph.logits import take_logits
 from tasks.graph.naming import output_names
+from tasks.graph.parts import show_parts
 from tasks.numerics.guessing import chance_level
-from tasks.numerics.metrics import agreement, cosine_similarity, expected_agreement, sqnr, top_k
+from tasks.numerics.metrics import sqnr, top_k
 
 Outputs = dict[str, NDArray[Any]]
-# End of the name under which the shapes of an output are kept if samples have different ones.
-_SHAPES = "::shapes"
+# The end of a name under which the shapes of an output are kept if samples have different ones.
+SHAPES = "::shapes"
+# Outputs of so many axes are images.
+IMAGE_RANK = 4
 # Least SQNR in dB between outputs of one model that differ by the rounding of other kernels only.
 _SAME = 30.0
 
 
 def compile_alone(
-    model: ov.Model, whole: tuple[str, ...], threads: int | None = None, *, logits: bool = False
+    model: ov.Model, whole: tuple[str, ...], threads: int | None = None, *, parts: bool = False
 ) -> ov.CompiledModel:
     """The model, compiled for one sample per request.
 
@@ -38,12 +40,10 @@ def compile_alone(
         model: The model.
         whole: Names of the inputs without a batch axis.
         threads: Number of threads; None for all that the process may use.
-        logits: Whether the outputs are what a last softmax or sigmoid reads (:func:`~tasks.graph.logits.take_logits`).
+        parts: Whether the outputs are the parts by which they are compared (:mod:`tasks.graph.parts`).
     """
     alone = one_sample_at_a_time(model, whole)
-    if logits:
-        take_logits(alone)
-    return compile_for_samples(alone, threads, as_deployed=True)
+    return compile_for_samples(show_parts(alone) if parts else alone, threads, as_deployed=True)
 
 
 def collect_rows(
@@ -51,6 +51,7 @@ def collect_rows(
     samples: Iterable[Sample],
     advance: Callable[[], None],
     compiled: Callable[[tuple[str, ...]], ov.CompiledModel],
+    names: Sequence[str] | None = None,
 ) -> dict[str, list[NDArray[Any]]]:
     """By output, its array for each sample, in the order of the samples, with the batch axis where it has one.
 
@@ -59,6 +60,7 @@ def collect_rows(
         samples: The samples, at least one.
         advance: Called after each sample.
         compiled: Gives the compiled model (:func:`compile_alone`) for the names of the inputs without a batch axis.
+        names: Names of its outputs; None for those of the model.
     """
     remaining = iter(samples)
     first = next(remaining)
@@ -69,9 +71,8 @@ def collect_rows(
         advance()
 
     count = infer(compiled(whole_inputs(model, first)), chain([first], remaining), receive, spare=1)
-    return {
-        name: [rows[index][position] for index in range(count)] for position, name in enumerate(output_names(model))
-    }
+    named = enumerate(output_names(model) if names is None else names)
+    return {name: [rows[index][position] for index in range(count)] for position, name in named}
 
 
 def written_otherwise(
@@ -149,7 +150,7 @@ def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]
             joined = np.concatenate(values) if values[0].ndim and values[0].shape[0] == 1 else np.stack(values)
             stacked[name] = joined
         elif values[0].dtype.kind == "f" and len({value.ndim for value in values}) == 1:
-            stacked |= {name: _places(values), f"{name}{_SHAPES}": np.array([value.shape for value in values])}
+            stacked |= {name: _places(values), f"{name}{SHAPES}": np.array([value.shape for value in values])}
         else:
             notes.append(f"output '{name}' is not compared: its shape changes from sample to sample")
     return stacked, tuple(notes)
@@ -157,7 +158,7 @@ def stack(rows: dict[str, list[NDArray[Any]]]) -> tuple[Outputs, tuple[str, ...]
 
 def _places(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The values of all samples, (places, classes)."""
-    turned = [_classes_last(value) for value in values]
+    turned = [classes_last(value) for value in values]
     widths = {value.shape[-1] for value in turned}
     width = max(widths.pop(), 1) if len(widths) == 1 else 1
     return np.concatenate([value.reshape(-1, width) for value in turned])
@@ -216,7 +217,7 @@ def guessing(outputs: Outputs, labels: NDArray[np.int64]) -> tuple[str, ...]:
 
 def _class_scores(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray[Any]:
     """The first output as (samples, classes)."""
-    whole = (item for item in outputs.items() if f"{item[0]}{_SHAPES}" not in outputs and _SHAPES not in item[0])
+    whole = (item for item in outputs.items() if f"{item[0]}{SHAPES}" not in outputs and SHAPES not in item[0])
     name, scores = next(whole, (None, np.empty((0,))))
     scores = scores.reshape(len(labels), -1) if len(scores) == len(labels) else scores
     if scores.ndim != 2 or labels.max() >= scores.shape[1]:
@@ -226,70 +227,10 @@ def _class_scores(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray[Any]:
     return scores
 
 
-def comparison_metrics(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> dict[str, float]:
-    """``sqnr_db``, ``cosine`` and, in percent, ``agreement`` and ``expected_agreement`` of the first output.
-
-    Agreement is that of the top-1 class, of an output that has classes. The expected one follows from the margins
-    between classes, and is known better from few samples. With several outputs the SQNR of each follows, as
-    ``sqnr_db/<output>``. Outputs of :func:`not_compared` are left out.
+def classes_last(values: NDArray[Any]) -> NDArray[Any]:
+    """The values with their classes on the last axis: images have them on axis 1, vectors and tokens on the last.
 
     Args:
-        reference: Outputs of the float model by name, (samples, ...).
-        outputs: Outputs of the other model.
+        values: Output of all samples, (samples, ...), or of one.
     """
-    names = _compared(reference, outputs)
-    if not names:
-        return {}
-    first = names[0]
-    metrics = {
-        "sqnr_db": sqnr(reference[first], outputs[first]),
-        "cosine": cosine_similarity(reference[first], outputs[first]),
-    }
-    classes = _classes_last(reference[first]), _classes_last(outputs[first])
-    if classes[0].ndim > 1 and classes[0].shape[-1] > 1:
-        metrics["agreement"] = 100 * agreement(*classes)
-        metrics["expected_agreement"] = 100 * expected_agreement(*classes)
-    if len(names) > 1:
-        metrics |= {f"sqnr_db/{name}": sqnr(reference[name], outputs[name]) for name in names}
-    return metrics
-
-
-def not_compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> tuple[str, ...]:
-    """A note for each real output that :func:`comparison_metrics` leaves out: it has no values, or other shapes.
-
-    Args:
-        reference: Outputs of the float model by name, (samples, ...).
-        outputs: Outputs of the other model.
-    """
-    compared = _compared(reference, outputs)
-    left = [name for name, values in reference.items() if values.dtype.kind == "f" and name not in compared]
-    return tuple(
-        f"output '{name}' is not compared: "
-        + (
-            "it has no values, or other shapes than the float model's"
-            if name in outputs
-            else "the model has no such one"
-        )
-        for name in left
-    )
-
-
-def _compared(reference: Mapping[str, NDArray[Any]], outputs: Outputs) -> list[str]:
-    """The names of the real outputs that have values, and the same shapes in both models."""
-
-    def shapes(arrays: Mapping[str, NDArray[Any]], name: str) -> list[Any]:
-        return [arrays[name].shape, arrays.get(f"{name}{_SHAPES}", np.empty(0)).tolist()]
-
-    return [
-        name
-        for name, values in reference.items()
-        if name in outputs
-        and values.dtype.kind == "f"
-        and values.size
-        and shapes(reference, name) == shapes(outputs, name)
-    ]
-
-
-def _classes_last(values: NDArray[Any]) -> NDArray[Any]:
-    """The values with their classes on the last axis: images have them on axis 1, vectors and tokens on the last."""
-    return np.moveaxis(values, 1, -1) if values.ndim >= 4 else values
+    return np.moveaxis(values, 1, -1) if values.ndim >= IMAGE_RANK else values

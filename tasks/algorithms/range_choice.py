@@ -16,7 +16,7 @@ from openvino import opset13 as ops
 
 from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.ranges import Parameters
-from tasks.graph.logits import take_logits
+from tasks.graph.parts import show_parts
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters
@@ -75,9 +75,8 @@ def choose_ranges(
     if not units or not samples:
         return base, ()
     points = [point for point in setup.points if point.role == Role.ACTIVATIONS]
-    first, second = (one_sample_at_a_time(each, whole_inputs(model, samples[0])) for each in (model, quantized))
-    for each in (first, second):
-        take_logits(each)
+    whole = whole_inputs(model, samples[0])
+    first, second = (show_parts(one_sample_at_a_time(each, whole)) for each in (model, quantized))
     reference = compile_for_samples(first, threads)
     free = compile_for_samples(_with_free_limits(second, points), threads)
     shapes = _limit_shapes(quantized, points)
@@ -125,7 +124,9 @@ def _with_free_limits(quantized: ov.Model, points: Sequence[QuantizationPoint]) 
     nodes = nodes_by_name(quantized)
     parameters: list[ov.op.Parameter] = []
     for point in points:
-        quantizer = nodes[point.name]
+        quantizer = nodes.get(point.name)
+        if quantizer is None:  # it lies behind all parts
+            continue
         shape = quantizer.get_input_partial_shape(1)
         limits = {}
         for name in _LIMITS:

@@ -19,9 +19,9 @@ from tasks.algorithms.ranges import Parameters
 from tasks.graph.costs import float_costs
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.float_units import FloatUnit, float_units
-from tasks.graph.logits import take_logits
 from tasks.graph.naming import input_name
 from tasks.graph.operations import read_operations
+from tasks.graph.parts import show_parts
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.metrics import noise_energy, signal_energy
@@ -100,10 +100,8 @@ def find_sensitivities(
         return (), np.inf
     samples = samples[: max(_LEAST_SAMPLES, _TRIALS // (1 + len(units)))]
     costs = float_costs(_sized(alone, samples[0]))
-    measured = alone.clone()
-    switched = _with_switches(measured, setup.points, parameters)
-    for each in (alone, switched):
-        take_logits(each)
+    switched = _with_switches(alone.clone(), setup.points, parameters)
+    alone = show_parts(alone)
     wanted: dict[int, list[NDArray[Any]]] = {}
 
     def keep(number: int, outputs: list[NDArray[Any]]) -> None:
@@ -183,12 +181,15 @@ def _price(each: Sensitivity) -> float:
 
 
 def _with_switches(model: ov.Model, points: Sequence[QuantizationPoint], parameters: Mapping[str, Any]) -> ov.Model:
-    """The quantized model, with an input for each quantizer that says whether it is at work."""
+    """The quantized model that gives its parts, with an input for each quantizer that says whether it is at work."""
     nodes = nodes_by_name(model)
     sources = {point.name: find_output(nodes, point.tensor) for point in points}
     insert_quantizers(model, tuple(points), parameters)
+    model = show_parts(model)
     nodes, switches = nodes_by_name(model), []
     for point in points:
+        if point.name not in nodes:  # it lies behind all parts
+            continue
         switch = ops.parameter([], ov.Type.boolean)
         switch.output(0).set_names({_switch(point.name)})
         quantized = nodes[point.name].output(0)

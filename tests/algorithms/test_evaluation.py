@@ -8,18 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.evaluation import (
-    classification_metrics,
-    collect_outputs,
-    comparison_metrics,
-    not_compared,
-    stack,
-    written_otherwise,
-)
+from tasks.algorithms.evaluation import classification_metrics, collect_outputs, stack, written_otherwise
 from tasks.algorithms.inference import Sample
 from tasks.errors import InputError
 from tasks.graph.naming import output_names
-from tasks.numerics.metrics import cosine_similarity, expected_agreement, sqnr
 from tests.support import models as m
 
 Array = NDArray[Any]
@@ -84,35 +76,6 @@ def test_outputs_of_changing_shape_are_noted() -> None:
     assert "'places'" in notes[0]
 
 
-@pytest.mark.parametrize("shape", [(1, -1, 5), (1, 5, -1, 3), (1, -1)])
-def test_outputs_of_changing_length_are_compared_place_by_place(shape: tuple[int, ...]) -> None:
-    generator = np.random.default_rng(0)
-    lengths = (3, 7, 4)
-    reference = [generator.normal(size=[n if size < 0 else size for size in shape]).astype(np.float32) for n in lengths]
-    others = [each + generator.normal(scale=0.3, size=each.shape).astype(np.float32) for each in reference]
-    (wanted, _), (found, notes) = stack({"scores": [*reference]}), stack({"scores": [*others]})
-    assert notes == ()
-    metrics = comparison_metrics(wanted, found)
-    signal = sum(np.square(each, dtype=np.float64).sum() for each in reference)
-    noise = sum(np.square(a - b, dtype=np.float64).sum() for a, b in zip(reference, others, strict=True))
-    assert metrics["sqnr_db"] == pytest.approx(10 * np.log10(signal / noise), rel=1e-5)
-    assert ("agreement" in metrics) == (len(shape) > 2)
-    if len(shape) > 2:
-        axis = 1 if len(shape) == 4 else -1
-        same = [(a.argmax(axis) == b.argmax(axis)).reshape(-1) for a, b in zip(reference, others, strict=True)]
-        assert metrics["agreement"] == pytest.approx(100 * np.concatenate(same).mean())
-
-
-def test_outputs_of_other_lengths_in_one_model_are_not_compared_and_named() -> None:
-    rows = [np.ones((length, 4), np.float32) for length in (2, 3)]
-    (wanted, _), (found, _) = stack({"boxes": rows, "gone": rows[:1]}), stack({"boxes": rows[::-1]})
-    assert comparison_metrics(wanted, found) == {}
-    assert not_compared(wanted, found) == (
-        "output 'boxes' is not compared: it has no values, or other shapes than the float model's",
-        "output 'gone' is not compared: the model has no such one",
-    )
-
-
 def test_labels_are_those_of_the_first_output_of_one_shape() -> None:
     found, _ = stack(
         {"boxes": [np.ones((n, 4), np.float32) for n in (2, 3)], "scores": [np.eye(3, dtype=np.float32)[:1]] * 2}
@@ -156,60 +119,6 @@ def test_axes_of_length_one_do_not_matter(shape: tuple[int, ...]) -> None:
 def test_labels_that_do_not_fit_are_an_error(found: dict[str, Array], message: str) -> None:
     with pytest.raises(InputError, match=message):
         classification_metrics(found, np.array([0, 1, 6]))
-
-
-def test_comparison_of_one_output() -> None:
-    other = SCORES[:, ::-1] * np.float32(0.9)
-    assert comparison_metrics({"scores": SCORES}, {"scores": other}) == pytest.approx(
-        {
-            "sqnr_db": sqnr(SCORES, other),
-            "cosine": cosine_similarity(SCORES, other),
-            "agreement": 0.0,
-            "expected_agreement": 100 * expected_agreement(SCORES, other),
-        }
-    )
-
-
-def test_further_outputs_have_their_own_sqnr() -> None:
-    reference: dict[str, Array] = {"scores": SCORES, "boxes": SCORES + 1, "classes": np.zeros(3, np.int64)}
-    found = comparison_metrics(reference, {name: values * 2 for name, values in reference.items()})
-    assert {key for key in found if key.startswith("sqnr_db/")} == {"sqnr_db/scores", "sqnr_db/boxes"}
-    assert found["sqnr_db"] == found["sqnr_db/scores"] == pytest.approx(0)
-
-
-@pytest.mark.parametrize("width", [1, 4])
-def test_the_classes_of_images_lie_on_axis_1(width: int) -> None:
-    reference = np.zeros((2, 3, 4, width), np.float32)
-    reference[:, 1] = 1
-    other = reference.copy()
-    other[0, 2] = 2
-    assert comparison_metrics({"mask": reference}, {"mask": other})["agreement"] == 50
-    assert comparison_metrics({"mask": reference}, {"mask": reference})["agreement"] == 100
-
-
-def test_numbers_without_classes_have_no_agreement() -> None:
-    values = np.array([1, 2, 3], np.float32)
-    # The last one is a map of one channel, as text detection and depth have it.
-    for each in (values, values[:, None], np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)):
-        assert not {"agreement", "expected_agreement"} & comparison_metrics({"total": each}, {"total": each}).keys()
-
-
-@pytest.mark.parametrize(
-    ("reference", "other"),
-    [
-        pytest.param(np.zeros((2, 3), np.int64), np.zeros((2, 3), np.int64), id="integers"),
-        pytest.param(np.zeros((2, 5, 6), np.float32), np.zeros((2, 4, 6), np.float32), id="other-shape"),
-        pytest.param(np.zeros((2, 0, 6), np.float32), np.zeros((2, 0, 6), np.float32), id="no-values"),
-    ],
-)
-def test_what_cannot_be_compared_is_left_out(reference: Array, other: Array) -> None:
-    assert comparison_metrics({"boxes": reference}, {"boxes": other}) == {}
-    both = comparison_metrics({"boxes": reference, "scores": SCORES}, {"boxes": other, "scores": SCORES})
-    assert both == {"sqnr_db": float("inf"), "cosine": pytest.approx(1), "agreement": 100, "expected_agreement": 100}
-
-
-def test_outputs_that_one_model_lacks_are_left_out() -> None:
-    assert comparison_metrics({"scores": SCORES}, {"others": SCORES}) == {}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.engine.artifact_store import Store, file_identity, referenced
-from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef
+from tasks.records import ArraysRef, DatasetRef, ModelRef
+from tasks.steps.evaluate_model import Evaluation
 from tests.support import models
 from tests.support.privileges import like_anybody
 

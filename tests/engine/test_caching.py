@@ -25,10 +25,10 @@ from tasks.data.image_folder import ImageFolder
 from tasks.engine import caching
 from tasks.engine.artifact_store import Store
 from tasks.engine.caching import cache_key, code_digest, forget_damaged, is_known, results_folder
-from tasks.records import ArraysRef, DatasetRef, Evaluation, ModelRef, Runtime
+from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 from tasks.steps.collect_statistics import collect_statistics
 from tasks.steps.estimate_ranges import estimate_ranges
-from tasks.steps.evaluate_model import evaluate_model
+from tasks.steps.evaluate_model import Evaluation, evaluate_model
 from tasks.steps.load_dataset import load_dataset, source_identity
 from tasks.steps.load_model import load_model
 from tasks.steps.place_quantizers import place_quantizers
@@ -300,7 +300,7 @@ def test_a_result_is_known_by_all_arguments_given_or_not(store: Store, results: 
     dataset = INPUTS["shard"]
     given = {"model": INPUTS["model"], "dataset": dataset, "reference": None, "runtime": runtime}
     assert not is_known(evaluate_model, given)
-    with_defaults = given | {"scoring": None, "identity": "", "logits": False, "check": False}
+    with_defaults = given | {"scoring": None, "identity": "", "gate": False, "alone": False, "check": False}
     (results / cache_key(evaluate_model.fn, with_defaults)).write_text("{}", encoding="utf-8")
     assert is_known(evaluate_model, given)
     assert is_known(evaluate_model, with_defaults)

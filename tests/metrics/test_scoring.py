@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.algorithms.evaluation import classification_metrics, comparison_metrics
+from tasks.algorithms.comparison import comparison_metrics, plan_comparison
+from tasks.algorithms.evaluation import classification_metrics
 from tasks.data.annotations import Annotations, Boxes
 from tasks.data.operations import Sizes
 from tasks.errors import InputError
+from tasks.graph.parts import Part, Parts
 from tasks.metrics.boxes import CallOnDetections, ClipBoxes, Nms, ResizePredictionBoxes, postprocess
 from tasks.metrics.detection import Coco, MeanAveragePrecision, coco, mean_average_precision
 from tasks.metrics.differences import Error, Psnr, Ssim
@@ -375,7 +377,10 @@ def test_names_of_our_own_figures_are_refused(name: str) -> None:
 
 def test_reports_have_no_figures_but_those_that_are_reserved() -> None:
     values = {"out": np.random.default_rng(0).random((4, 6)), "more": np.ones((4, 2))}
-    ours = classification_metrics(values, np.zeros(4, np.int64)) | comparison_metrics(values, values)
+    parts = Parts(tuple(Part(name, "", (name,)) for name in values), ())
+    comparison = plan_comparison(parts, values, labels=True)
+    ours = classification_metrics(values, np.zeros(4, np.int64))
+    ours |= comparison_metrics((values, values), (values, values), comparison)
     assert {name.partition("/")[0] for name in ours} | {"latency_ms", "throughput_fps"} == set(RESERVED)
 
 

@@ -222,3 +222,13 @@ def test_what_makes_the_figures_worthless_comes_before_them(runtime: Runtime) ->
     print_summary(console, report(warnings=("it guesses [0, 1]",)), {})
     assert isinstance(console.file, StringIO)
     assert console.file.getvalue().splitlines()[0] == "Warning: it guesses [0, 1]"
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, True), (6, True), (7, False)])
+def test_the_terminal_names_the_parts_of_outputs_unless_they_are_many(count: int, *, shown: bool) -> None:
+    parts = {f"sqnr_db/rows[part{place}]": 10.0 + place for place in range(count)}
+    console = Console(file=StringIO(), width=200)
+    print_summary(console, report(metrics={"float": {}, "int8": {"sqnr_db": 29.0, **parts}}), {})
+    assert isinstance(console.file, StringIO)
+    assert ("SQNR of rows[part1] dB" in console.file.getvalue()) == shown
+    assert "agreement" not in console.file.getvalue()

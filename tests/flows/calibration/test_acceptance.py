@@ -8,7 +8,8 @@ import pytest
 from flows.calibration.acceptance import Acceptance
 from flows.running.step_runner import StepRunner
 from tasks.data.digits import Digits
-from tasks.records import ArraysRef, DatasetRef, Decision, Evaluation, ModelRef, Runtime
+from tasks.records import ArraysRef, DatasetRef, Decision, ModelRef, Runtime
+from tasks.steps.evaluate_model import Evaluation
 
 FLOAT, BEFORE, AFTER, LAST = (ModelRef(name, name) for name in ("float", "before", "after", "last"))
 Metrics = dict[str, float | None]
@@ -58,6 +59,48 @@ def test_several_outputs_count_alike(runtime: Runtime) -> None:
     accepting = acceptance(both(before, {"sqnr_db/a": 19.0, "sqnr_db/b": 20.0}), runtime)
     assert not accepting.judge("step", BEFORE, AFTER).kept
     assert accepting.decisions == (Decision("step", kept=False, before=20.0, after=19.5),)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "kept"),
+    [
+        pytest.param(14.0, 9.8, True, id="little"),
+        pytest.param(9.9, 10.3, True, id="little-of-the-other"),
+        pytest.param(14.0, 9.6, False, id="below-the-first"),
+        pytest.param(10.3, 9.8, False, id="more-than-half-of-the-gain"),
+        pytest.param(14.0, -math.inf, False, id="all"),
+    ],
+)
+def test_no_part_is_given_up_for_another(runtime: Runtime, boxes: float, scores: float, *, kept: bool) -> None:
+    before: Metrics = {"sqnr_db/rows[boxes]": 10.0, "sqnr_db/rows[scores]": 10.0}
+    accepting = acceptance(both(before, {"sqnr_db/rows[boxes]": boxes, "sqnr_db/rows[scores]": scores}), runtime)
+    decision = accepting.judge("step", BEFORE, AFTER)
+    assert decision.kept == kept
+    gains = boxes + scores >= 20
+    assert ("it gives up rows[scores]: 10.00 dB before" in decision.reason) == (gains and not kept)
+
+
+def test_small_losses_of_a_part_do_not_add_up(runtime: Runtime) -> None:
+    decibels = {"before": (10.0, 10.0), "after": (12.0, 9.8), "last": (14.0, 9.6)}
+    runner = FakeRunner({name: {"sqnr_db/a": a, "sqnr_db/b": b} for name, (a, b) in decibels.items()})
+    accepting = acceptance(runner, runtime)
+    assert accepting.judge("first", BEFORE, AFTER).kept
+    assert accepting.judge("second", AFTER, LAST).lost == ("b", 9.8, 9.6)
+
+
+def test_what_a_part_gained_is_not_given_up_either(runtime: Runtime) -> None:
+    decibels = {"before": (10.0, 10.0), "after": (20.0, 15.0), "last": (26.0, 10.0)}
+    runner = FakeRunner({name: {"sqnr_db/a": a, "sqnr_db/b": b} for name, (a, b) in decibels.items()})
+    accepting = acceptance(runner, runtime)
+    assert accepting.judge("first", BEFORE, AFTER).kept
+    assert not accepting.judge("second", AFTER, LAST).kept
+
+
+def test_a_part_that_is_silent_in_the_float_model_does_not_count(runtime: Runtime) -> None:
+    silent: Metrics = {"sqnr_db/mask": -math.inf}
+    accepting = acceptance(both(silent | {"sqnr_db/other": 40.0}, silent | {"sqnr_db/other": 30.0}), runtime)
+    assert not accepting.judge("step", BEFORE, AFTER).kept
+    assert accepting.decisions == (Decision("step", kept=False, before=40.0, after=30.0),)
 
 
 NOTHING: list[Metrics] = [{}, {"sqnr_db": None}, {"sqnr_db": math.nan}, {"sqnr_db/a": 10.0, "sqnr_db/b": math.nan}]
