@@ -20,12 +20,11 @@ better model or fewer surprises:
 - **The factor of a scale and shift** (Multiply by a constant, Add of one) stays float at either input; POT quantized it
   at the first one.
 - **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
-  dimension; POT took axis 0, as arithmetic does here too. Direction and gate for recurrent layers; none for constants
-  joined by a Concat.
+  dimension; POT took axis 0, as arithmetic does here too. None for constants joined by a Concat.
+- **Recurrent layers** are quantized as OpenVINO computes them (:mod:`tasks.graph.recurrent`).
 - **A scale for each channel** stays where the channels are: in front of a Transpose or Reshape that moves them the
   tensor has one scale. POT took axis 1 all the same, of tokens for example, and OpenVINO then computes something else.
-- **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile. Nor
-  do **recurrent layers of a free batch**, which stay float.
+- **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile.
 - **Tensors without elements** get no quantizer.
 - **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
 - **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
@@ -54,6 +53,7 @@ from tasks.graph.operations import Edge, Operation, read_operations
 from tasks.graph.outputs import quantized_outputs
 from tasks.graph.patterns import find_skipped
 from tasks.graph.propagation import propagate
+from tasks.graph.recurrent import constant_states
 from tasks.graph.residual import drop_before_sums
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, unify
@@ -86,6 +86,9 @@ class QuantizationPoint:
         group: Quantizers of the same group share one range; None for a range of its own.
         targets: Names of the operations for whose sake the tensor is quantized: consumers, or what lies behind those
             that pass quantized values through.
+        gates: Weights of a recurrent layer: the number of its gates along the channels; 0 for other tensors.
+        covers: Other computed tensors whose range the range includes: states of recurrent layers.
+        holds: The least and the greatest value that the range includes besides.
     """
 
     name: str
@@ -96,6 +99,14 @@ class QuantizationPoint:
     channel_axes: tuple[int, ...]
     group: str | None = None
     targets: tuple[str, ...] = ()
+    gates: int = 0
+    covers: tuple[str, ...] = ()
+    holds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The computed tensors that tell its range."""
+        return (self.tensor, *self.covers) if self.role == Role.ACTIVATIONS else ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,7 @@ def observed_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: s
     """
     starts = _read(model, target_device)
     setups = (setup, _place(starts, None, NOTHING_IGNORED, {}))
-    placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
+    placed = {tensor for each in setups for point in each.points for tensor in point.observed}
     read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
     written = map(str, quantized_outputs(starts.edges, starts.device, starts.skipped, ()))
     return tuple(sorted(placed.union(read, written)))
@@ -288,4 +299,7 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         channel_axes=tensor.channel_axes,
         group=tensor.group,
         targets=tuple(sorted(target.name for target in tensor.targets)),
+        gates=tensor.gates,
+        covers=tuple(sorted(map(str, tensor.covers))),
+        holds=constant_states(tuple(covered.operation for covered in tensor.covers)),
     )

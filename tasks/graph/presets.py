@@ -95,7 +95,8 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
 
     Of the device's candidates those are kept that have all values the user gave. The preset takes the first of these,
     or the last where it asks for asymmetric quantization. If no candidate has all values, the preset's choice among all
-    candidates takes them over. A tensor without channels has one scale in any case.
+    candidates takes them over. A tensor without channels has one scale in any case, weights of a
+    recurrent layer one for each channel.
 
     Args:
         point: The quantizer.
@@ -103,7 +104,7 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
     """
     options = scheme.options(point.role)
     wishes = {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
-    if not point.channel_axes:
+    if not point.channel_axes or point.gates:
         wishes.pop("granularity", None)
     matching = [each for each in point.candidates if all(getattr(each, name) == wishes[name] for name in wishes)]
     asymmetric = scheme.preset == Preset.ACCURACY or (scheme.preset == Preset.MIXED and point.role == Role.ACTIVATIONS)

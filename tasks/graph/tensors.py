@@ -9,6 +9,7 @@ from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.outputs import Output
 from tasks.graph.propagation import Propagated, keeps_channels
+from tasks.graph.recurrent import GATES, state_of
 from tasks.graph.unification import ScaleGroup
 
 
@@ -24,6 +25,8 @@ class QuantizedTensor:
         channel_axes: Axes of the channels; () for none.
         candidates: Configurations that suit all readers, in the order of the device's table.
         group: Name of its scale group; None without one.
+        gates: Weights of a recurrent layer: the number of its gates; 0 for other tensors.
+        covers: Other tensors whose range its range includes.
     """
 
     name: str
@@ -33,6 +36,8 @@ class QuantizedTensor:
     channel_axes: tuple[int, ...]
     candidates: Configs
     group: str | None = None
+    gates: int = 0
+    covers: tuple[Source, ...] = ()
 
 
 def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Device) -> tuple[QuantizedTensor, ...]:
@@ -126,6 +131,8 @@ def _merged(
         targets=tuple(targets) if output is None else (output.operation, *targets),
         channel_axes=axes,
         candidates=candidates,
+        gates=max(GATES.get(edge.operation.type, 0) for edge in edges) if kind == "weights" else 0,
+        covers=tuple(state_of(target) for target in targets if target.type in GATES) if kind == "input" else (),
     )
 
 
@@ -133,10 +140,11 @@ def _may_have_channels(source: Source, edges: list[Edge], targets: Sequence[Oper
     """Whether OpenVINO (2026.4) computes what reads a tensor with a scale for each of its channels.
 
     It takes scales behind a product of two computed matrices for those of the columns, and one zero point a channel for
-    one an output where a grouped convolution makes several outputs of each channel.
+    one an output where a grouped convolution makes several outputs of each channel. A recurrent layer has one scale.
     """
     multiplied = any(target.type == "GroupConvolution" and row_name(target) == "Convolution" for target in targets)
-    return not (multiplied or is_product(source.operation)) and keeps_channels(edges, propagated.crossed)
+    recurrent = any(target.type in GATES for target in targets)
+    return not (multiplied or recurrent or is_product(source.operation)) and keeps_channels(edges, propagated.crossed)
 
 
 def _offered(source: Source, targets: Sequence[Operation], output: Output | None, device: Device) -> Sequence[Configs]:
