@@ -11,6 +11,8 @@ from tasks.graph.recurrent import GATES, RECURRENT, STATE_PORT
 BODY_TYPES = frozenset({"If", "Loop", "TensorIterator"})
 
 _WEIGHTED_PORTS = (0, 1)
+# They multiply matrices, but most tables have no row for them.
+_FLOAT_LAYERS = RECURRENT | {"ScaledDotProductAttention"}
 _PORTS = {
     **dict.fromkeys(
         ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"),
@@ -65,7 +67,7 @@ def start_everywhere(
         row = device.row(operation)
         if operation.type in BODY_TYPES:
             reasons[operation] = "its body is not quantized"
-        elif row is None and operation.type in RECURRENT and not operation.known:
+        elif row is None and operation.type in _FLOAT_LAYERS and not operation.known:
             reasons[operation] = f"{operation.type} has no quantized form on {device.name}"
         elif row is not None:
             found = starting_edges(operation, row, skipped)

@@ -56,7 +56,13 @@ from tasks.graph.propagation import propagate
 from tasks.graph.recurrent import constant_states
 from tasks.graph.residual import drop_before_sums
 from tasks.graph.scope import IgnoredScope
-from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, unify
+from tasks.graph.tensors import (
+    QuantizedTensor,
+    make_symmetric_before_products,
+    merge,
+    suit_integer_products,
+    unify,
+)
 from tasks.graph.unification import scale_groups
 from tasks.numerics.affine import QuantizerConfig
 
@@ -245,6 +251,8 @@ def _place(
     tensors = merge(propagated, outputs, device)
     if model_type == "transformer":
         tensors = make_symmetric_before_products(tensors)
+    if device.symmetric_products:
+        tensors = suit_integer_products(tensors, propagated)
     tensors = unify(tensors, scale_groups(operations, propagated, device), device)
     served = {target for tensor in tensors for target in tensor.targets}
     unserved = {

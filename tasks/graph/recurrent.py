@@ -12,7 +12,6 @@ from tasks.graph.operations import Operation, Source, shape_of
 # Recurrent layers that have a quantized form, with their number of gates.
 GATES = {"LSTMSequence": 4, "GRUSequence": 3}
 LSTM_GATES = GATES["LSTMSequence"]
-# Recurrent layers have weights, but most tables have no row for them.
 RECURRENT = GATES.keys() | {"RNNSequence", "LSTMCell", "GRUCell", "RNNCell"}
 STATE_PORT = 1
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.graph.candidates import Configs, intersect, per_tensor, symmetric, without_channels
+from tasks.graph.candidates import Configs, intersect, per_tensor, signed, symmetric, without_channels
 from tasks.graph.devices import Device, row_name
 from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.outputs import Output
-from tasks.graph.propagation import Propagated, keeps_channels
+from tasks.graph.propagation import Propagated, edges_below, keeps_channels
 from tasks.graph.recurrent import GATES, state_of
 from tasks.graph.unification import ScaleGroup
 
@@ -103,6 +103,32 @@ def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[
         replace(tensor, candidates=symmetric(tensor.candidates)) if any(map(is_product, tensor.targets)) else tensor
         for tensor in tensors
     )
+
+
+def suit_integer_products(tensors: Sequence[QuantizedTensor], propagated: Propagated) -> tuple[QuantizedTensor, ...]:
+    """The tensors; what OpenVINO's CPU plugin (2026.4) multiplies in integers only without a zero point is symmetric.
+
+    That is the data of a transposed convolution, both operands of a product of two computed matrices, and the second
+    operand of any MatMul, whose levels have to be signed as well.
+
+    Args:
+        tensors: The quantized tensors.
+        propagated: The quantized inputs and the crossed operations.
+    """
+    return tuple(
+        tensor if tensor.source.operation.constant else replace(tensor, candidates=_for_products(tensor, propagated))
+        for tensor in tensors
+    )
+
+
+def _for_products(tensor: QuantizedTensor, propagated: Propagated) -> Configs:
+    read = edges_below(tensor.edges, propagated.crossed)
+    operands = [edge for edge in read if edge.operation.type == "MatMul"]
+    if any(edge.port == 1 for edge in operands):
+        return signed(tensor.candidates)
+    if any(is_product(edge.operation) for edge in operands) or any("Backprop" in edge.operation.type for edge in read):
+        return symmetric(tensor.candidates)
+    return tensor.candidates
 
 
 def _merged(
