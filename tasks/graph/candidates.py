@@ -53,13 +53,16 @@ def symmetric(configs: Configs) -> Configs:
 
 
 def signed(configs: Configs) -> Configs:
-    """The symmetric form of every entry, with levels on both sides of zero also where no value is negative.
+    """The entries, the symmetric ones with levels on both sides of zero also where no value is negative.
 
     Args:
         configs: Configurations in the order of the device's table.
     """
-    ends = ((config, 2 ** (config.bits - 1)) for config in symmetric(configs))
-    return tuple(replace(config, level_low=-half, level_high=half - 1) for config, half in ends)
+    ends = ((config, 2 ** (config.bits - 1)) for config in configs)
+    return tuple(
+        replace(config, level_low=-half, level_high=half - 1) if config.mode == Mode.SYMMETRIC else config
+        for config, half in ends
+    )
 
 
 def _common_or_weaker(first: Configs, second: Configs, primary_bits: int) -> Configs:

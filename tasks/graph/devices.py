@@ -164,7 +164,8 @@ _NPU_ROWS = (
     Row(frozenset({"AvgPool", "PaddedAvgPool", "ReduceMean"}), _NPU_CHANNEL),
 )
 
-_PASS_THROUGH = (
+# What POT moves quantizers over.
+PASS_THROUGH = (
     frozenset(
         {"MaxPool", "ReduceMax", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "ShuffleChannels"}
     )
@@ -173,7 +174,7 @@ _PASS_THROUGH = (
 )
 
 # OpenVINO's CPU plugin (2026.4) computes the others in floats, and a layer behind them, too.
-_CPU_PASS_THROUGH = _PASS_THROUGH - {"Minimum", "Maximum", "Tile"}
+_CPU_PASS_THROUGH = PASS_THROUGH - {"Minimum", "Maximum", "Tile"}
 
 _GNA_INT16 = (QuantizerConfig(16, _SYMMETRIC, _TENSOR, -(2**15), 2**15 - 1),)
 _GNA_INT32 = (QuantizerConfig(32, _SYMMETRIC, _TENSOR, -(2**31), 2**31 - 1),)
@@ -206,7 +207,7 @@ _GNA3_ROWS = (
     *_GNA_COMMON_ROWS,
 )
 
-_GNA_PASS_THROUGH = _PASS_THROUGH - {"Gather", "Minimum", "Maximum"}
+_GNA_PASS_THROUGH = PASS_THROUGH - {"Gather", "Minimum", "Maximum"}
 
 
 def _gna3(name: str) -> Device:
@@ -219,8 +220,8 @@ _DEVICES = {
         Device("ANY", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True),
         Device("CPU", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True, symmetric_products=True),
         Device("CPU_SPR", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True),
-        Device("GPU", _CPU_ROWS, _PASS_THROUGH),
-        Device("NPU", _NPU_ROWS, _PASS_THROUGH - {"Gather"}),
+        Device("GPU", _CPU_ROWS, PASS_THROUGH),
+        Device("NPU", _NPU_ROWS, PASS_THROUGH - {"Gather"}),
         Device("GNA", _GNA_ROWS, _GNA_PASS_THROUGH, primary_bits=16, unified_concat=False),
         _gna3("GNA3"),
         _gna3("GNA3.5"),

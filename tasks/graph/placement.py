@@ -22,6 +22,7 @@ better model or fewer surprises:
 - **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
   dimension; POT took axis 0, as arithmetic does here too. None for constants joined by a Concat.
 - **Recurrent layers** are quantized as OpenVINO computes them (:mod:`tasks.graph.recurrent`).
+- **On CPUs** what OpenVINO computes in floats is not crossed: Minimum, Maximum, Tile, paddings other than zero.
 - **A scale for each channel** stays where the channels are: in front of a Transpose or Reshape that moves them the
   tensor has one scale. POT took axis 1 all the same, of tokens for example, and OpenVINO then computes something else.
 - **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile.
@@ -56,13 +57,7 @@ from tasks.graph.propagation import propagate
 from tasks.graph.recurrent import constant_states
 from tasks.graph.residual import drop_before_sums
 from tasks.graph.scope import IgnoredScope
-from tasks.graph.tensors import (
-    QuantizedTensor,
-    make_symmetric_before_products,
-    merge,
-    suit_integer_products,
-    unify,
-)
+from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, suit_products, unify
 from tasks.graph.unification import scale_groups
 from tasks.numerics.affine import QuantizerConfig
 
@@ -251,8 +246,8 @@ def _place(
     tensors = merge(propagated, outputs, device)
     if model_type == "transformer":
         tensors = make_symmetric_before_products(tensors)
-    if device.symmetric_products:
-        tensors = suit_integer_products(tensors, propagated)
+    if device.cpu:
+        tensors = suit_products(tensors, propagated, symmetric_only=device.symmetric_products)
     tensors = unify(tensors, scale_groups(operations, propagated, device), device)
     served = {target for tensor in tensors for target in tensor.targets}
     unserved = {

@@ -62,6 +62,11 @@ class Scheme:
         """Whether the ranges of activations are chosen by trial."""
         return self.activations.range_estimator.preset == EstimatorPreset.AUTO
 
+    @property
+    def asymmetric_weights(self) -> bool:
+        """Whether weights have zero points."""
+        return (self.weights.mode or (self.preset == Preset.ACCURACY and Mode.ASYMMETRIC)) == Mode.ASYMMETRIC
+
     def with_extremes(self) -> "Scheme":
         """The scheme with activation ranges that hold the extremes of all samples."""
         own = self.activations.range_estimator

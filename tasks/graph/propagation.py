@@ -8,7 +8,7 @@ import numpy as np
 from tasks.graph.constants import constant_value
 from tasks.graph.devices import Device
 from tasks.graph.insertion import scales_and_shifts
-from tasks.graph.operations import Edge, Operation, Source, element_count, is_float, shape_of
+from tasks.graph.operations import Edge, Operation, Source, is_float, shape_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def propagate(
             indifferent.update(operation.edges)
         if operation.type not in device.pass_through or operation in barriers or operation.known:
             continue
-        if device.cpu and _mixes_constants_in(operation):
+        if device.cpu and _pads_with_values(operation):
             continue
         readers = [edge for edge in operation.readers if edge not in indifferent]
         if not readers:
@@ -86,19 +86,12 @@ def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
     return tuple(computed) if data[0] in computed else ()
 
 
-def _mixes_constants_in(operation: Operation) -> bool:
-    """Whether constants other than a padding of zeros are in the result.
-
-    OpenVINO's CPU plugin (2026.4) then computes it in floats, and a layer behind it, too.
-    """
-    if operation.type == "Concat":
-        return any(source.operation.constant and element_count(source) != 0 for source in operation.sources)
+def _pads_with_values(operation: Operation) -> bool:
+    """Whether an operation pads with a constant other than zero: OpenVINO's CPU plugin (2026.4) does it in floats."""
     if operation.type != "Pad" or operation.node.get_attributes()["pad_mode"] != "constant":
         return False
-    return any(
-        source.operation.constant and bool(constant_value(source.operation.node.output(source.port)).any())
-        for source in operation.sources[3:]
-    )
+    paddings = [source for source in operation.sources[3:] if source.operation.constant]
+    return any(bool(constant_value(each.operation.node.output(each.port)).any()) for each in paddings)
 
 
 def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool:

@@ -105,7 +105,9 @@ def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[
     )
 
 
-def suit_integer_products(tensors: Sequence[QuantizedTensor], propagated: Propagated) -> tuple[QuantizedTensor, ...]:
+def suit_products(
+    tensors: Sequence[QuantizedTensor], propagated: Propagated, *, symmetric_only: bool
+) -> tuple[QuantizedTensor, ...]:
     """The tensors; what OpenVINO's CPU plugin (2026.4) multiplies in integers only without a zero point is symmetric.
 
     That is the data of a transposed convolution, both operands of a product of two computed matrices, and the second
@@ -114,18 +116,23 @@ def suit_integer_products(tensors: Sequence[QuantizedTensor], propagated: Propag
     Args:
         tensors: The quantized tensors.
         propagated: The quantized inputs and the crossed operations.
+        symmetric_only: False keeps asymmetric configurations, as POT has them.
     """
     return tuple(
-        tensor if tensor.source.operation.constant else replace(tensor, candidates=_for_products(tensor, propagated))
+        tensor
+        if tensor.source.operation.constant
+        else replace(tensor, candidates=_for_products(tensor, propagated, symmetric_only))
         for tensor in tensors
     )
 
 
-def _for_products(tensor: QuantizedTensor, propagated: Propagated) -> Configs:
+def _for_products(tensor: QuantizedTensor, propagated: Propagated, symmetric_only: bool) -> Configs:
     read = edges_below(tensor.edges, propagated.crossed)
     operands = [edge for edge in read if edge.operation.type == "MatMul"]
     if any(edge.port == 1 for edge in operands):
-        return signed(tensor.candidates)
+        return signed(symmetric(tensor.candidates) if symmetric_only else tensor.candidates)
+    if not symmetric_only:
+        return tensor.candidates
     if any(is_product(edge.operation) for edge in operands) or any("Backprop" in edge.operation.type for edge in read):
         return symmetric(tensor.candidates)
     return tensor.candidates

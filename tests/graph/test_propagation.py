@@ -147,9 +147,9 @@ def test_candidates_suit_every_consumer() -> None:
 def test_a_concat_is_quantized_at_every_input_constants_included() -> None:
     joined = m.concat("joined", m.relu_image(), m.constant("padding", 1, 2, 8, 8))
     model = m.build(m.convolution(joined, "conv"))
-    assert activations(model, target_device="GPU") == {"relu:0": ("joined:0",)}
-    assert weights(model, target_device="GPU") == {"padding:0": (), "conv_weights:0": (0,)}
-    assert points(model, target_device="GPU")["joined/fq_weights_1"].consumers == ("joined:1",)
+    assert activations(model) == {"relu:0": ("joined:0",)}
+    assert weights(model) == {"padding:0": (), "conv_weights:0": (0,)}
+    assert points(model)["joined/fq_weights_1"].consumers == ("joined:1",)
 
 
 def test_a_concat_of_a_computed_fill_is_not_crossed() -> None:
