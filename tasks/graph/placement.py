@@ -39,7 +39,7 @@ better model or fewer surprises:
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -52,9 +52,8 @@ from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored, spell
 from tasks.graph.insertion import start_everywhere
 from tasks.graph.operations import Edge, Operation, read_operations
 from tasks.graph.outputs import quantized_outputs
-from tasks.graph.patterns import find_skipped
+from tasks.graph.patterns import find_skipped, is_bias_of
 from tasks.graph.propagation import propagate
-from tasks.graph.recurrent import constant_states
 from tasks.graph.residual import drop_before_sums
 from tasks.graph.scope import IgnoredScope
 from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, suit_products, unify
@@ -88,8 +87,7 @@ class QuantizationPoint:
         targets: Names of the operations for whose sake the tensor is quantized: consumers, or what lies behind those
             that pass quantized values through.
         gates: Weights of a recurrent layer: the number of its gates along the channels; 0 for other tensors.
-        covers: Other computed tensors whose range the range includes: states of recurrent layers.
-        holds: The least and the greatest value that the range includes besides.
+        covers: Other computed tensors whose range the range includes, and values that it ``holds`` besides.
     """
 
     name: str
@@ -262,15 +260,9 @@ def _place(
             # An ignored pass-through operation has no quantizer of its own to lose.
             if (operation in starts.edges or operation in starts.reasons)
             and operation not in served
-            and not _belongs_to(operation, served, starts)
+            and not is_bias_of(operation, served, starts.skipped)
         ),
     )
-
-
-def _belongs_to(operation: Operation, served: Collection[Operation], starts: _Starts) -> bool:
-    """Whether an operation is the bias of a quantized one, which computes both in one kernel."""
-    is_bias = starts.skipped.get(operation) == "bias"
-    return is_bias and any(source.operation in served for source in operation.sources if source is not None)
 
 
 def _leave_out(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> dict[Operation, str]:
@@ -304,5 +296,5 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         targets=tuple(sorted(target.name for target in tensor.targets)),
         gates=tensor.gates,
         covers=tuple(sorted(map(str, tensor.covers))),
-        holds=constant_states(tuple(covered.operation for covered in tensor.covers)),
+        holds=tensor.holds,
     )

@@ -6,6 +6,8 @@ mix up the scales of the first two gates. So the range of the data holds the sta
 both weights, and both gates, share their scales. What the kernels do not know is computed in floats, step by step.
 """
 
+from collections.abc import Iterable
+
 from tasks.graph.constants import constant_value
 from tasks.graph.operations import Operation, Source, shape_of
 
@@ -42,7 +44,7 @@ def why_float(operation: Operation) -> str | None:
     return None
 
 
-def constant_states(layers: tuple[Operation, ...]) -> tuple[float, float]:
+def constant_states(layers: Iterable[Operation]) -> tuple[float, float]:
     """The least and the greatest value of the constant initial states of recurrent layers; zeros without any.
 
     Args:

@@ -9,7 +9,7 @@ from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.outputs import Output
 from tasks.graph.propagation import Propagated, edges_below, keeps_channels
-from tasks.graph.recurrent import GATES, state_of
+from tasks.graph.recurrent import GATES, constant_states, state_of
 from tasks.graph.unification import ScaleGroup
 
 
@@ -27,6 +27,7 @@ class QuantizedTensor:
         group: Name of its scale group; None without one.
         gates: Weights of a recurrent layer: the number of its gates; 0 for other tensors.
         covers: Other tensors whose range its range includes.
+        holds: The least and the greatest value that its range includes besides.
     """
 
     name: str
@@ -38,6 +39,7 @@ class QuantizedTensor:
     group: str | None = None
     gates: int = 0
     covers: tuple[Source, ...] = ()
+    holds: tuple[float, float] = (0.0, 0.0)
 
 
 def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Device) -> tuple[QuantizedTensor, ...]:
@@ -155,6 +157,7 @@ def _merged(
         axes = ()
     if not axes:
         candidates = without_channels(candidates)
+    recurrent = [target for target in targets if target.type in GATES and kind == "input"]
     return QuantizedTensor(
         name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges)
         if output is None
@@ -165,7 +168,8 @@ def _merged(
         channel_axes=axes,
         candidates=candidates,
         gates=max(GATES.get(edge.operation.type, 0) for edge in edges) if kind == "weights" else 0,
-        covers=tuple(state_of(target) for target in targets if target.type in GATES) if kind == "input" else (),
+        covers=tuple(map(state_of, recurrent)),
+        holds=constant_states(recurrent),
     )
 
 

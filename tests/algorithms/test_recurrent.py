@@ -21,8 +21,8 @@ from tests.support.quantize import settle
 SYMMETRIC, MIXED = Scheme(Preset.PERFORMANCE), Scheme(Preset.MIXED)
 HIDDEN, STEPS, INPUTS = 32, 10, 12
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-# Of the way with a graph in floats; each step rounds the state.
-RIGHT = 23.0
+# With scales of their own for both weights it was 8 to 14. Each step rounds the state, and what the layer returns.
+RIGHT = 20.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def require_integers_or_floats(layer: Recurrent, scheme: Scheme, scale: float) -
     if layer.length is None:
         data = [{**each, "given": np.full(layer.batch, 4.0, np.float32)} for each in data]
     setup = place_quantizers(model)
-    quantized, settled, _ = settle(model, data, scheme)
+    # No value is clipped: the mean of extremes clips many of a few values.
+    quantized, settled, _ = settle(model, data, scheme.with_extremes())
     assert settled == setup, "placement alone knows"
     assert in_floats(model, quantized, setup) == set()
     served = "layer" in {target for point in setup.points for target in point.targets}
