@@ -49,8 +49,10 @@ class Recurrent:
         options = dict(self.options)
         data = m.image("data", (self.batch, INPUTS) if self.cell else (self.batch, self.steps, INPUTS))
         lead = () if self.cell else (directions,)
+        # Gates of different size: OpenVINO mixes up the scales of the first two of an LSTM.
+        sizes = np.repeat([3.0, *[1.0] * (gates - 1)], HIDDEN)[:, None]
         weights = [
-            stored(name, rng.standard_normal((*lead, gates * HIDDEN, size)) / np.sqrt(size))
+            stored(name, sizes * rng.standard_normal((*lead, gates * HIDDEN, size)) / np.sqrt(size))
             for name, size in (("inputs", INPUTS), ("recurrence", HIDDEN))
         ]
         extra = "linear_before_reset" in options
