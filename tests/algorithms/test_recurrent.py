@@ -144,6 +144,11 @@ def test_recurrent_layers_run_in_integers_or_are_left_float(layer: Recurrent) ->
     require_integers_or_floats(layer, SYMMETRIC, 0.3)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_state_that_is_larger_than_the_data_is_not_clipped(kind: str) -> None:
+    require_integers_or_floats(Recurrent(kind, state="learned"), MIXED, 0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.02])
 @pytest.mark.parametrize(
