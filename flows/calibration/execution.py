@@ -11,18 +11,19 @@ _NAMED = 3
 
 def execution_notes(steps: CalibrationSteps, best: Fit) -> tuple[str, ...]:
     """What stays float or is quantized elsewhere, as OpenVINO would compute it in floats, and what it computes so."""
-    observed, notes = best.observed, tuple[str, ...]()
+    observed, scheme = best.observed, best.recipe.scheme
+    found = steps.find_unexecuted(observed.model, observed.placement, observed.statistics, scheme)
     layers = [name for name, reason in observed.left_float if reason == IN_FLOATS]
-    carriers = [name for name, reason in observed.left_float if reason.startswith(NOT_CARRIED)]
-    execution = steps.find_unexecuted(observed.model, observed.placement, observed.statistics, best.recipe.scheme)
+    # A layer that stays float after all reads nothing quantized behind what is in front of it.
+    vain = {f"{NOT_CARRIED} to '{name}'" for name in layers}
+    carriers = [name for name, reason in observed.left_float if reason.startswith(NOT_CARRIED) and reason not in vain]
+    notes = tuple(f"'{name}': {reason}" for name, reason in found.left_float)
     if layers:
         notes += (f"{_listed(layers)} stay float: OpenVINO computes them in floats, however they are quantized",)
     if carriers:
-        notes += (
-            f"quantizers follow {_listed(carriers)}, through which OpenVINO does not carry int8 to the next layer",
-        )
-    if execution.by_levels:
-        notes += (f"{_listed(execution.by_levels)} run in floats though quantized: {_remedy(best.recipe.scheme)}",)
+        notes += (f"quantizers stand behind {_listed(carriers)}: OpenVINO does not carry int8 through these",)
+    if found.by_levels:
+        notes += (f"{_listed(found.by_levels)} run in floats though quantized: {_remedy(scheme)}",)
     return notes
 
 
