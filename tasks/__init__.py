@@ -18,6 +18,7 @@ steps/: one Prefect task per file: open references, call the core, store, return
     align_channels        ModelRef and statistics -> ModelRef, the same function with channels of similar range
     estimate_ranges       statistics and weights -> the range of every FakeQuantize
     find_unranged         statistics -> the operations that stay float because no sample gives a range
+    find_unexecuted       statistics -> the layers that stay float because OpenVINO would run them in float anyway
     choose_clipping_weight  how much clipping counts against rounding, tried on samples that did not set ranges
     find_float_layers     what the quantizers of each layer cost the output -> those that had better stay float
     choose_ranges         two ranges of each tensor -> the one that suits the model's output

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.calibration.acceptance import Acceptance
+from flows.calibration.execution import execution_notes
 from flows.calibration.fit import Fit, Observed, fit, fit_ranges, leave_float, quantize
 from flows.calibration.recipes import ModelType, Recipe, default_recipe, find_recipes, traits_of
 from flows.calibration.steps import CalibrationSteps
@@ -63,6 +64,8 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
         notes += told
     if fix != options.saturation_fix:
         notes += (_tell_saturation_fix(steps, acceptance, model, best),)
+
+    notes += execution_notes(steps, best)
 
     refined, tuned = refine(steps, acceptance, best)
     notes += _tell_poor(steps, acceptance, best, refined)

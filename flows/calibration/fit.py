@@ -88,7 +88,10 @@ def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges
 
 
 def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) -> Observed:
-    """Placement and statistics, and what stays float as no sample tells its range; what is quantized follows anew."""
+    """Placement and statistics, and what stays float as no sample tells its range, or as it would run in floats.
+
+    What is quantized instead follows anew.
+    """
     aligns = steps.config.quantization.channel_alignment is not False
     left_float: LeftFloat = ()
     asked: tuple[Observation, ...] = ()
@@ -99,6 +102,7 @@ def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) ->
         statistics += steps.collect_statistics(model, placement, fresh) if fresh else ()
         asked += fresh
         found = steps.find_unranged(placement, statistics, recipe.scheme)
+        found = found or steps.find_unexecuted(model, placement, statistics, recipe.scheme).left_float
         if not found:
             return Observed(AlignedModel(model), placement, statistics, left_float)
         left_float += found

@@ -21,6 +21,7 @@ from tasks.steps.equalize_layers import EqualizedModel, equalize_layers
 from tasks.steps.estimate_ranges import Scheme, estimate_ranges, smallest_scale, wanted_quantiles, wants_values
 from tasks.steps.find_float_layers import MOST_SAMPLES as MOST_FLOAT_SAMPLES
 from tasks.steps.find_float_layers import FloatChoice, FloatLayers, find_float_layers
+from tasks.steps.find_unexecuted import Execution, find_unexecuted
 from tasks.steps.find_unranged import Unranged, find_unranged
 from tasks.steps.insert_fake_quantize import insert_fake_quantize
 from tasks.steps.place_quantizers import Placement, place_quantizers, require_points
@@ -129,6 +130,19 @@ class CalibrationSteps:
             runtime=self.config.runtime,
         )
         return found.operations
+
+    def find_unexecuted(self, model: ModelRef, placement: Placement, statistics: Shards, scheme: Scheme) -> Execution:
+        """The quantized layers that OpenVINO computes in floats all the same."""
+        found: Execution = self.runner.run(
+            find_unexecuted,
+            model=model,
+            setup=placement.setup,
+            statistics=statistics,
+            scheme=scheme,
+            target_device=self.config.quantization.target_device,
+            runtime=self.config.runtime,
+        )
+        return found
 
     def estimate_ranges(
         self, aligned: AlignedModel, placement: Placement, statistics: Shards, recipe: Recipe

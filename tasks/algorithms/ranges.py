@@ -11,6 +11,7 @@ from tasks.errors import InputError
 from tasks.graph.constants import constant_value
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role, place_quantizers
 from tasks.graph.presets import Scheme, choose
+from tasks.graph.recurrent import LSTM_GATES
 from tasks.graph.traversal import find_output, nodes_by_name
 from tasks.numerics.affine import (
     SMALLEST_RANGE,
@@ -67,10 +68,13 @@ def estimate_parameters(
         config = choose(point, scheme)
         estimator = complete(scheme.options(point.role).range_estimator, config)
         if point.role == Role.ACTIVATIONS:
-            statistic = statistics[point.tensor]
-            size = _size(find_output(nodes, point.tensor), statistic)
-            values = estimate_range(statistic, config, estimator, size, clipping_weight)
-            _require_finite(values, point, model, target_device, (statistic.minimum, statistic.maximum))
+            found = []
+            for tensor in point.observed:
+                statistic = statistics[tensor]
+                size = _size(find_output(nodes, tensor), statistic)
+                found.append(estimate_range(statistic, config, estimator, size, clipping_weight))
+                _require_finite(found[-1], point, model, target_device, (statistic.minimum, statistic.maximum))
+            values = _united([*found, _held(point, config)] if point.covers else found)
             smallest = smallest_range(values) if wants_values(scheme) else SMALLEST_RANGE
             parameters[point.name] = activation_parameters(values, config, smallest)
         else:
@@ -78,6 +82,8 @@ def estimate_parameters(
             weights = constant_value(find_output(nodes, point.tensor)).astype(np.float32, copy=False)
             values = weight_range(weights, axes, config, estimator)
             _require_finite(values, point, model, target_device, (weights,))
+            if point.gates == LSTM_GATES:
+                values = _with_twin_gates(values, len(weights))
             limits = weight_parameters(values, config, smallest_scale)
             consumers = {consumer.rpartition(":")[0] for consumer in point.consumers}
             parameters[point.name] = widen_for_saturation(limits) if consumers & halved else limits
@@ -153,9 +159,36 @@ def wanted_quantiles(setup: QuantizerSetup, scheme: Scheme) -> dict[str, tuple[Q
         for granularity, mode in product(granularities, Mode):
             config = QuantizerConfig(mode=mode, granularity=granularity)
             quantiles = needed_quantiles(complete(estimator, config), granularity)
-            if quantiles:
-                wanted.setdefault(point.tensor, set()).update(quantiles)
+            for tensor in point.observed if quantiles else ():
+                wanted.setdefault(tensor, set()).update(quantiles)
     return {tensor: tuple(sorted(quantiles)) for tensor, quantiles in sorted(wanted.items())}
+
+
+def _united(ranges: Sequence[Range]) -> Range:
+    """The range of each channel that holds all ranges."""
+    low = np.minimum.reduce([each.low for each in ranges])
+    return Range(low, np.maximum.reduce([each.high for each in ranges]))
+
+
+def _held(point: QuantizationPoint, config: QuantizerConfig) -> Range:
+    """The range of what a range holds in any case, (1,)."""
+    low, high = point.holds
+    high = max(-low, high) if config.mode == Mode.SYMMETRIC else high
+    return Range(np.array([low], np.float32), np.array([high], np.float32))
+
+
+def _with_twin_gates(values: Range, directions: int) -> Range:
+    """The range of each channel of an LSTM's weights; the first two gates share theirs.
+
+    OpenVINO (2026.4) orders gates otherwise than the model while it computes, but not their scales.
+    """
+
+    def shared(bound: NDArray[np.float32], extreme: np.ufunc) -> NDArray[np.float32]:
+        gates = bound.reshape(directions, LSTM_GATES, -1).copy()
+        gates[:, :2] = extreme.reduce(gates[:, :2], axis=1, keepdims=True)
+        return gates.reshape(-1)
+
+    return Range(shared(values.low, np.minimum), shared(values.high, np.maximum))
 
 
 def _require_finite(

@@ -52,6 +52,19 @@ def symmetric(configs: Configs) -> Configs:
     return tuple(form for form, _ in groupby(replace(config, mode=Mode.SYMMETRIC) for config in configs))
 
 
+def signed(configs: Configs) -> Configs:
+    """The entries, the symmetric ones with levels on both sides of zero also where no value is negative.
+
+    Args:
+        configs: Configurations in the order of the device's table.
+    """
+    ends = ((config, 2 ** (config.bits - 1)) for config in configs)
+    return tuple(
+        replace(config, level_low=-half, level_high=half - 1) if config.mode == Mode.SYMMETRIC else config
+        for config, half in ends
+    )
+
+
 def _common_or_weaker(first: Configs, second: Configs, primary_bits: int) -> Configs:
     if first == second:
         return first

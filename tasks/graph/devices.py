@@ -50,6 +50,8 @@ class Device:
         primary_bits: Bits to prefer where readers of one tensor offer different ones.
         priority_types: Readers whose configurations go before ``own_outputs``.
         unified_concat: Whether the inputs of a Concat share one scale.
+        cpu: Whether OpenVINO's CPU plugin runs its models, so that what it does not run in int8 is placed otherwise.
+        symmetric_products: Whether what that plugin multiplies in int8 without zero points only is symmetric.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Device:
     primary_bits: int = 8
     priority_types: frozenset[str] = frozenset()
     unified_concat: bool = True
+    cpu: bool = False
+    symmetric_products: bool = False
 
     def row(self, operation: Operation) -> Row | None:
         """The row of an operation; None if the device does not quantize it, or passes quantized values through it.
@@ -125,7 +129,8 @@ _CPU_ROWS = (
     Row(frozenset({"Power", "AvgPool", "NormalizeL2", "ReduceMean", "Interpolate", "MVN"}), _PER_TENSOR),
     Row(frozenset({"PaddedAvgPool"}), _PER_TENSOR[:1]),
 )
-_RECURRENT_ROWS = (
+_CPU_TABLE = (
+    *_CPU_ROWS,
     Row(frozenset({"LSTMSequence"}), _PER_TENSOR, _SYMMETRIC_WEIGHTS, ((0, 1), (4, 5))),
     Row(frozenset({"GRUSequence"}), _PER_TENSOR, _SYMMETRIC_WEIGHTS, ((0, 1), (3, 4))),
 )
@@ -159,13 +164,17 @@ _NPU_ROWS = (
     Row(frozenset({"AvgPool", "PaddedAvgPool", "ReduceMean"}), _NPU_CHANNEL),
 )
 
-_PASS_THROUGH = (
+# What POT moves quantizers over.
+PASS_THROUGH = (
     frozenset(
         {"MaxPool", "ReduceMax", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "ShuffleChannels"}
     )
     | {"Concat", "Split", "VariadicSplit", "StridedSlice", "Slice", "Gather", "Tile", "Broadcast", "Pad"}
     | {"Minimum", "Maximum", "ConvertLike"}
 )
+
+# OpenVINO's CPU plugin (2026.4) computes the others in floats, and a layer behind them, too.
+_CPU_PASS_THROUGH = PASS_THROUGH - {"Minimum", "Maximum", "Tile"}
 
 _GNA_INT16 = (QuantizerConfig(16, _SYMMETRIC, _TENSOR, -(2**15), 2**15 - 1),)
 _GNA_INT32 = (QuantizerConfig(32, _SYMMETRIC, _TENSOR, -(2**31), 2**31 - 1),)
@@ -198,7 +207,7 @@ _GNA3_ROWS = (
     *_GNA_COMMON_ROWS,
 )
 
-_GNA_PASS_THROUGH = _PASS_THROUGH - {"Gather", "Minimum", "Maximum"}
+_GNA_PASS_THROUGH = PASS_THROUGH - {"Gather", "Minimum", "Maximum"}
 
 
 def _gna3(name: str) -> Device:
@@ -208,11 +217,11 @@ def _gna3(name: str) -> Device:
 _DEVICES = {
     device.name: device
     for device in (
-        Device("ANY", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
-        Device("CPU", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
-        Device("CPU_SPR", (*_CPU_ROWS, *_RECURRENT_ROWS), _PASS_THROUGH),
-        Device("GPU", _CPU_ROWS, _PASS_THROUGH),
-        Device("NPU", _NPU_ROWS, _PASS_THROUGH - {"Gather"}),
+        Device("ANY", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True),
+        Device("CPU", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True, symmetric_products=True),
+        Device("CPU_SPR", _CPU_TABLE, _CPU_PASS_THROUGH, cpu=True),
+        Device("GPU", _CPU_ROWS, PASS_THROUGH),
+        Device("NPU", _NPU_ROWS, PASS_THROUGH - {"Gather"}),
         Device("GNA", _GNA_ROWS, _GNA_PASS_THROUGH, primary_bits=16, unified_concat=False),
         _gna3("GNA3"),
         _gna3("GNA3.5"),

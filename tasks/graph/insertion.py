@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 
+from tasks.graph import recurrent
 from tasks.graph.devices import TRUTH_TYPES, Device, Row
 from tasks.graph.operations import Edge, Operation, Source, element_count, is_float, shape_of
+from tasks.graph.recurrent import GATES, RECURRENT, STATE_PORT
 
 # Operations with a body: another graph, which runs as often as the operation decides.
 BODY_TYPES = frozenset({"If", "Loop", "TensorIterator"})
 
 _WEIGHTED_PORTS = (0, 1)
+# They multiply matrices, but most tables have no row for them.
+_FLOAT_LAYERS = RECURRENT | {"ScaledDotProductAttention"}
 _PORTS = {
     **dict.fromkeys(
         ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"),
@@ -20,9 +24,6 @@ _PORTS = {
     "GRUSequence": (0, 1, 3, 4),
 }
 _LAYERS = frozenset(_PORTS)
-_SEQUENCES = frozenset({"LSTMSequence", "GRUSequence"})
-# Recurrent operations have weights, but most tables have no row for them.
-_RECURRENT = _SEQUENCES | {"RNNSequence", "LSTMCell", "GRUCell", "RNNCell"}
 
 
 def starting_edges(operation: Operation, row: Row, skipped: Mapping[Operation, str]) -> tuple[Edge, ...] | str:
@@ -66,7 +67,7 @@ def start_everywhere(
         row = device.row(operation)
         if operation.type in BODY_TYPES:
             reasons[operation] = "its body is not quantized"
-        elif row is None and operation.type in _RECURRENT and not operation.known:
+        elif row is None and operation.type in _FLOAT_LAYERS and not operation.known:
             reasons[operation] = f"{operation.type} has no quantized form on {device.name}"
         elif row is not None:
             found = starting_edges(operation, row, skipped)
@@ -83,10 +84,8 @@ def _why_float(operation: Operation, skipped: Mapping[Operation, str]) -> str | 
         return "constant"
     if operation.shape_only:
         return "computes a shape"
-    if operation.type == "GRUSequence" and operation.node.get_attributes()["linear_before_reset"]:
-        return "linear_before_reset has no quantized form"
-    if operation.type in _SEQUENCES and (shape_of(operation.sources[0]) or (None,))[0] is None:
-        return "OpenVINO compiles its quantized form for a batch of fixed length only"
+    if operation.type in GATES and (reason := recurrent.why_float(operation)):
+        return reason
     if "Backprop" in operation.type and _steps_over_taps(operation):
         return "OpenVINO computes its quantized form wrongly: strides and dilations, or a padding beyond the kernel"
     return "passes an input on" if any(map(passes_input_on, operation.edges)) else skipped.get(operation)
@@ -115,6 +114,9 @@ def _needs_quantizer(edge: Edge, row: Row) -> bool:
         return False
     if not source.operation.constant:
         return True
+    if edge.operation.type in GATES and edge.port == STATE_PORT:
+        # OpenVINO computes in floats where a constant state is quantized.
+        return False
     if edge.operation.type in TRUTH_TYPES or not row.weights:
         return False
     # A single number is exact as it is: OpenVINO folds it into the scales around it.

@@ -6,7 +6,7 @@ those of POT. It gives every convolution a bias before it looks for them; here a
 without an Add.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.graph.matching import Pattern, Step, chain, either, match, op, optional
@@ -182,6 +182,17 @@ def find_skipped(operations: tuple[Operation, ...], device: str) -> dict[Operati
     for found in _selecting_ancestors(operations):
         skipped.setdefault(found, "it decides the order of a selection")
     return skipped
+
+
+def is_bias_of(operation: Operation, layers: Collection[Operation], skipped: Mapping[Operation, str]) -> bool:
+    """Whether an operation is the bias of one of the layers, which computes both in one kernel.
+
+    Args:
+        operation: The operation.
+        layers: The layers.
+        skipped: What :func:`find_skipped` found.
+    """
+    return skipped.get(operation) == "bias" and any(source.operation in layers for source in operation.sources)
 
 
 def _selecting_ancestors(operations: Iterable[Operation]) -> set[Operation]:

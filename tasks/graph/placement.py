@@ -20,12 +20,12 @@ better model or fewer surprises:
 - **The factor of a scale and shift** (Multiply by a constant, Add of one) stays float at either input; POT quantized it
   at the first one.
 - **Channels of a constant**: the output features of a MatMul whatever its rank, port and transposition, none for one
-  dimension; POT took axis 0, as arithmetic does here too. Direction and gate for recurrent layers; none for constants
-  joined by a Concat.
+  dimension; POT took axis 0, as arithmetic does here too. None for constants joined by a Concat.
+- **Recurrent layers** are quantized as OpenVINO computes them (:mod:`tasks.graph.recurrent`).
+- **On CPUs** what OpenVINO computes in floats is not crossed: Minimum, Maximum, Tile, paddings other than zero.
 - **A scale for each channel** stays where the channels are: in front of a Transpose or Reshape that moves them the
   tensor has one scale. POT took axis 1 all the same, of tokens for example, and OpenVINO then computes something else.
-- **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile. Nor
-  do **recurrent layers of a free batch**, which stay float.
+- **A matrix in front of a stack of them** (the constant of a MatMul at port 0) has one scale: more do not compile.
 - **Tensors without elements** get no quantizer.
 - **One constant read along different channel axes** gets a quantizer for each, instead of one with the wrong axes.
 - **ignored**: every entry is tried. An ignored pass-through operation is not crossed, and nothing else: its neighbours
@@ -39,7 +39,7 @@ better model or fewer surprises:
 - **Bodies** of If, Loop and TensorIterator stay float: their tensors cannot be observed from outside.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -52,11 +52,11 @@ from tasks.graph.ignoring import TRANSFORMER_TYPES, find_ignored, spell
 from tasks.graph.insertion import start_everywhere
 from tasks.graph.operations import Edge, Operation, read_operations
 from tasks.graph.outputs import quantized_outputs
-from tasks.graph.patterns import find_skipped
+from tasks.graph.patterns import find_skipped, is_bias_of
 from tasks.graph.propagation import propagate
 from tasks.graph.residual import drop_before_sums
 from tasks.graph.scope import IgnoredScope
-from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, unify
+from tasks.graph.tensors import QuantizedTensor, make_symmetric_before_products, merge, suit_products, unify
 from tasks.graph.unification import scale_groups
 from tasks.numerics.affine import QuantizerConfig
 
@@ -86,6 +86,8 @@ class QuantizationPoint:
         group: Quantizers of the same group share one range; None for a range of its own.
         targets: Names of the operations for whose sake the tensor is quantized: consumers, or what lies behind those
             that pass quantized values through.
+        gates: Weights of a recurrent layer: the number of its gates along the channels; 0 for other tensors.
+        covers: Other computed tensors whose range the range includes, and values that it ``holds`` besides.
     """
 
     name: str
@@ -96,6 +98,14 @@ class QuantizationPoint:
     channel_axes: tuple[int, ...]
     group: str | None = None
     targets: tuple[str, ...] = ()
+    gates: int = 0
+    covers: tuple[str, ...] = ()
+    holds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The computed tensors that tell its range."""
+        return (self.tensor, *self.covers) if self.role == Role.ACTIVATIONS else ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +188,7 @@ def observed_tensors(model: ov.Model, setup: QuantizerSetup, *, target_device: s
     """
     starts = _read(model, target_device)
     setups = (setup, _place(starts, None, NOTHING_IGNORED, {}))
-    placed = {point.tensor for each in setups for point in each.points if point.role == Role.ACTIVATIONS}
+    placed = {tensor for each in setups for point in each.points for tensor in point.observed}
     read = {str(edge.source) for edges in starts.edges.values() for edge in edges if not edge.source.operation.constant}
     written = map(str, quantized_outputs(starts.edges, starts.device, starts.skipped, ()))
     return tuple(sorted(placed.union(read, written)))
@@ -234,6 +244,8 @@ def _place(
     tensors = merge(propagated, outputs, device)
     if model_type == "transformer":
         tensors = make_symmetric_before_products(tensors)
+    if device.cpu:
+        tensors = suit_products(tensors, propagated, symmetric_only=device.symmetric_products)
     tensors = unify(tensors, scale_groups(operations, propagated, device), device)
     served = {target for tensor in tensors for target in tensor.targets}
     unserved = {
@@ -248,15 +260,9 @@ def _place(
             # An ignored pass-through operation has no quantizer of its own to lose.
             if (operation in starts.edges or operation in starts.reasons)
             and operation not in served
-            and not _belongs_to(operation, served, starts)
+            and not is_bias_of(operation, served, starts.skipped)
         ),
     )
-
-
-def _belongs_to(operation: Operation, served: Collection[Operation], starts: _Starts) -> bool:
-    """Whether an operation is the bias of a quantized one, which computes both in one kernel."""
-    is_bias = starts.skipped.get(operation) == "bias"
-    return is_bias and any(source.operation in served for source in operation.sources if source is not None)
 
 
 def _leave_out(starts: _Starts, model_type: str | None, ignored: IgnoredScope) -> dict[Operation, str]:
@@ -288,4 +294,7 @@ def _point(tensor: QuantizedTensor) -> QuantizationPoint:
         channel_axes=tensor.channel_axes,
         group=tensor.group,
         targets=tuple(sorted(target.name for target in tensor.targets)),
+        gates=tensor.gates,
+        covers=tuple(sorted(map(str, tensor.covers))),
+        holds=tensor.holds,
     )

@@ -62,6 +62,11 @@ class Scheme:
         """Whether the ranges of activations are chosen by trial."""
         return self.activations.range_estimator.preset == EstimatorPreset.AUTO
 
+    @property
+    def asymmetric_weights(self) -> bool:
+        """Whether weights have zero points."""
+        return (self.weights.mode or (self.preset == Preset.ACCURACY and Mode.ASYMMETRIC)) == Mode.ASYMMETRIC
+
     def with_extremes(self) -> "Scheme":
         """The scheme with activation ranges that hold the extremes of all samples."""
         own = self.activations.range_estimator
@@ -95,7 +100,8 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
 
     Of the device's candidates those are kept that have all values the user gave. The preset takes the first of these,
     or the last where it asks for asymmetric quantization. If no candidate has all values, the preset's choice among all
-    candidates takes them over. A tensor without channels has one scale in any case.
+    candidates takes them over. A tensor without channels has one scale in any case, weights of a
+    recurrent layer one for each channel.
 
     Args:
         point: The quantizer.
@@ -103,7 +109,7 @@ def choose(point: QuantizationPoint, scheme: Scheme) -> QuantizerConfig:
     """
     options = scheme.options(point.role)
     wishes = {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
-    if not point.channel_axes:
+    if not point.channel_axes or point.gates:
         wishes.pop("granularity", None)
     matching = [each for each in point.candidates if all(getattr(each, name) == wishes[name] for name in wishes)]
     asymmetric = scheme.preset == Preset.ACCURACY or (scheme.preset == Preset.MIXED and point.role == Role.ACTIVATIONS)

@@ -51,6 +51,8 @@ def propagate(
             indifferent.update(operation.edges)
         if operation.type not in device.pass_through or operation in barriers or operation.known:
             continue
+        if device.cpu and _pads_with_values(operation):
+            continue
         readers = [edge for edge in operation.readers if edge not in indifferent]
         if not readers:
             indifferent.update(operation.edges)
@@ -84,6 +86,14 @@ def crossing_edges(operation: Operation) -> tuple[Edge, ...]:
     return tuple(computed) if data[0] in computed else ()
 
 
+def _pads_with_values(operation: Operation) -> bool:
+    """Whether an operation pads with a constant other than zero: OpenVINO's CPU plugin (2026.4) does it in floats."""
+    if operation.type != "Pad" or operation.node.get_attributes()["pad_mode"] != "constant":
+        return False
+    paddings = [source for source in operation.sources[3:] if source.operation.constant]
+    return any(bool(constant_value(each.operation.node.output(each.port)).any()) for each in paddings)
+
+
 def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool:
     """Whether the channels of a tensor, on axis 1, are on axis 1 behind all crossed operations too.
 
@@ -94,13 +104,24 @@ def keeps_channels(edges: Iterable[Edge], crossed: Container[Operation]) -> bool
         edges: The inputs that read the quantized tensor.
         crossed: The operations that quantization moved over.
     """
-    waiting = [edge.operation for edge in edges if edge.operation in crossed]
+    return not any(_moves_channels(edge.operation) for edge in edges_below(edges, crossed) if edge.operation in crossed)
+
+
+def edges_below(edges: Iterable[Edge], crossed: Container[Operation]) -> set[Edge]:
+    """The inputs that read a quantized tensor, and those that read it behind crossed operations.
+
+    Args:
+        edges: The inputs that read the quantized tensor.
+        crossed: The operations that quantization moved over.
+    """
+    waiting, found = list(edges), set(edges)
     while waiting:
-        operation = waiting.pop()
-        if _moves_channels(operation):
-            return False
-        waiting += {reader.operation for reader in operation.readers if reader.operation in crossed}
-    return True
+        operation = waiting.pop().operation
+        if operation in crossed:
+            fresh = set(operation.readers) - found
+            found |= fresh
+            waiting += fresh
+    return found
 
 
 def _moves_channels(operation: Operation) -> bool:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.graph.candidates import Configs, intersect, per_tensor, symmetric, without_channels
+from tasks.graph.candidates import Configs, intersect, per_tensor, signed, symmetric, without_channels
 from tasks.graph.devices import Device, row_name
 from tasks.graph.insertion import channel_axes
 from tasks.graph.operations import Edge, Operation, Source, element_count
 from tasks.graph.outputs import Output
-from tasks.graph.propagation import Propagated, keeps_channels
+from tasks.graph.propagation import Propagated, edges_below, keeps_channels
+from tasks.graph.recurrent import GATES, constant_states, state_of
 from tasks.graph.unification import ScaleGroup
 
 
@@ -24,6 +25,9 @@ class QuantizedTensor:
         channel_axes: Axes of the channels; () for none.
         candidates: Configurations that suit all readers, in the order of the device's table.
         group: Name of its scale group; None without one.
+        gates: Weights of a recurrent layer: the number of its gates; 0 for other tensors.
+        covers: Other tensors whose range its range includes.
+        holds: The least and the greatest value that its range includes besides.
     """
 
     name: str
@@ -33,6 +37,9 @@ class QuantizedTensor:
     channel_axes: tuple[int, ...]
     candidates: Configs
     group: str | None = None
+    gates: int = 0
+    covers: tuple[Source, ...] = ()
+    holds: tuple[float, float] = (0.0, 0.0)
 
 
 def merge(propagated: Propagated, outputs: Mapping[Source, Output], device: Device) -> tuple[QuantizedTensor, ...]:
@@ -100,6 +107,39 @@ def make_symmetric_before_products(tensors: Sequence[QuantizedTensor]) -> tuple[
     )
 
 
+def suit_products(
+    tensors: Sequence[QuantizedTensor], propagated: Propagated, *, symmetric_only: bool
+) -> tuple[QuantizedTensor, ...]:
+    """The tensors; what OpenVINO's CPU plugin (2026.4) multiplies in integers only without a zero point is symmetric.
+
+    That is the data of a transposed convolution, both operands of a product of two computed matrices, and the second
+    operand of any MatMul, whose levels have to be signed as well.
+
+    Args:
+        tensors: The quantized tensors.
+        propagated: The quantized inputs and the crossed operations.
+        symmetric_only: False keeps asymmetric configurations, as POT has them.
+    """
+    return tuple(
+        tensor
+        if tensor.source.operation.constant
+        else replace(tensor, candidates=_for_products(tensor, propagated, symmetric_only))
+        for tensor in tensors
+    )
+
+
+def _for_products(tensor: QuantizedTensor, propagated: Propagated, symmetric_only: bool) -> Configs:
+    read = edges_below(tensor.edges, propagated.crossed)
+    operands = [edge for edge in read if edge.operation.type == "MatMul"]
+    if any(edge.port == 1 for edge in operands):
+        return signed(symmetric(tensor.candidates) if symmetric_only else tensor.candidates)
+    if not symmetric_only:
+        return tensor.candidates
+    if any(is_product(edge.operation) for edge in operands) or any("Backprop" in edge.operation.type for edge in read):
+        return symmetric(tensor.candidates)
+    return tensor.candidates
+
+
 def _merged(
     source: Source,
     axes: tuple[int, ...],
@@ -117,6 +157,7 @@ def _merged(
         axes = ()
     if not axes:
         candidates = without_channels(candidates)
+    recurrent = [target for target in targets if target.type in GATES and kind == "input"]
     return QuantizedTensor(
         name=min(f"{edge.operation.name}/fq_{kind}_{edge.port}" for edge in edges)
         if output is None
@@ -126,6 +167,9 @@ def _merged(
         targets=tuple(targets) if output is None else (output.operation, *targets),
         channel_axes=axes,
         candidates=candidates,
+        gates=max(GATES.get(edge.operation.type, 0) for edge in edges) if kind == "weights" else 0,
+        covers=tuple(map(state_of, recurrent)),
+        holds=constant_states(recurrent),
     )
 
 
@@ -133,10 +177,11 @@ def _may_have_channels(source: Source, edges: list[Edge], targets: Sequence[Oper
     """Whether OpenVINO (2026.4) computes what reads a tensor with a scale for each of its channels.
 
     It takes scales behind a product of two computed matrices for those of the columns, and one zero point a channel for
-    one an output where a grouped convolution makes several outputs of each channel.
+    one an output where a grouped convolution makes several outputs of each channel. A recurrent layer has one scale.
     """
     multiplied = any(target.type == "GroupConvolution" and row_name(target) == "Convolution" for target in targets)
-    return not (multiplied or is_product(source.operation)) and keeps_channels(edges, propagated.crossed)
+    recurrent = any(target.type in GATES for target in targets)
+    return not (multiplied or recurrent or is_product(source.operation)) and keeps_channels(edges, propagated.crossed)
 
 
 def _offered(source: Source, targets: Sequence[Operation], output: Output | None, device: Device) -> Sequence[Configs]:

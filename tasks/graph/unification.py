@@ -1,4 +1,4 @@
-"""Scale groups: tensors that share one scale, as an operation combines them without rescaling (POT: unified scales)."""
+"""Scale groups: tensors that share their scales, as an operation combines them without rescaling (POT: unified)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _INTEGER_CONSUMERS = frozenset({"Convolution", "GroupConvolution", "ConvolutionB
 
 @dataclass(frozen=True)
 class ScaleGroup:
-    """Computed tensors that share one scale.
+    """Tensors that share their scales, all computed or all constant.
 
     Attributes:
-        name: Name of the first operation that unifies their scales.
+        name: Name of the first operation that unifies their scales, with ``/weights`` for constants.
         sources: The tensors.
         per_tensor: Whether they cannot share a scale per channel.
     """
@@ -31,9 +31,9 @@ def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, devi
     """The groups of at least two quantized tensors whose scales an operation unifies.
 
     Tensors that are quantized above a crossed operation belong together, and so do those above operations crossed one
-    after the other. An operation unifies scales if its row in the device's table says so. A Concat does in front of
-    layers that compute in integers, unless one of its inputs is constant or a reader wants a scale per channel; on GNA
-    it never does.
+    after the other. An operation unifies scales if its row in the device's table says so, those of constants channel by
+    channel. A Concat does in front of layers that compute in integers, unless one of its inputs is constant or a reader
+    wants a scale per channel; on GNA it never does.
 
     Args:
         operations: All operations of a model, in topological order.
@@ -53,16 +53,21 @@ def scale_groups(operations: tuple[Operation, ...], propagated: Propagated, devi
             asking.append((operation, edges[0]))
     members: dict[Source | Operation, set[Source]] = {}
     for edge in propagated.edges:
-        if not edge.source.operation.constant:
-            members.setdefault(_root(parents, edge.source), set()).add(edge.source)
+        members.setdefault(_root(parents, edge.source), set()).add(edge.source)
     groups: dict[Source | Operation, list[Operation]] = {}
     for operation, edge in asking:
         groups.setdefault(_root(parents, _node(edge, propagated)), []).append(operation)
     return tuple(
-        ScaleGroup(unifiers[0].name, frozenset(members[root]), _one_scale(unifiers, members[root]))
+        _group(unifiers, frozenset(members[root]))
         for root, unifiers in groups.items()
         if len(members.get(root, ())) > 1
     )
+
+
+def _group(unifiers: list[Operation], sources: frozenset[Source]) -> ScaleGroup:
+    if all(source.operation.constant for source in sources):
+        return ScaleGroup(f"{unifiers[0].name}/weights", sources, per_tensor=False)
+    return ScaleGroup(unifiers[0].name, sources, _one_scale(unifiers, sources))
 
 
 def _unifies(operation: Operation, propagated: Propagated, device: Device) -> bool:
@@ -88,7 +93,8 @@ def _tied_edges(operation: Operation, propagated: Propagated, device: Device) ->
         return
     for ports in (range(len(operation.sources)),) if row.unified else row.unified_ports:
         edges = [Edge(operation, port) for port in ports]
-        if len(edges) > 1 and all(_is_computed_and_quantized(edge, propagated) for edge in edges):
+        constant = all(edge.source.operation.constant and edge in propagated.edges for edge in edges)
+        if len(edges) > 1 and (constant or all(_is_computed_and_quantized(edge, propagated) for edge in edges)):
             yield edges
 
 
@@ -102,7 +108,7 @@ def _node(edge: Edge, propagated: Propagated) -> Source | Operation:
     return edge.source if edge in propagated.edges else edge.source.operation
 
 
-def _one_scale(unifiers: list[Operation], sources: set[Source]) -> bool:
+def _one_scale(unifiers: list[Operation], sources: frozenset[Source]) -> bool:
     """Whether the tensors cannot share a scale per channel."""
     if any(operation.type == "Concat" for operation in unifiers):
         return True

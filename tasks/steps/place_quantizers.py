@@ -54,7 +54,7 @@ class Placement:
             values: Whether to keep a sketch of each quantized tensor.
             aligned: Whether to observe what channel alignment needs.
         """
-        quantized = {point.tensor for point in self.setup.points}
+        quantized = {tensor for point in self.setup.points for tensor in point.observed}
         for_alignment = dict.fromkeys(self.alignable if aligned else (), channel_alignment.QUANTILES)
         return tuple(
             Observation(

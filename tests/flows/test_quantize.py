@@ -30,6 +30,7 @@ STAGES = [
     "place_quantizers",
     "collect_statistics",
     "find_unranged",
+    "find_unexecuted",
     "estimate_ranges",
     "insert_fake_quantize",
     "correct_biases",
@@ -318,7 +319,7 @@ JUDGED = ("evaluate_model", "evaluate_model")
 FROM_RANGES = ("estimate_ranges", "insert_fake_quantize", "correct_biases", *JUDGED, "evaluate_model", *REVIEWED)
 CHANGES = {
     "nothing": Change((), ()),
-    "preset": Change(("quantization.preset=mixed",), ("find_unranged", *FROM_RANGES)),
+    "preset": Change(("quantization.preset=mixed",), ("find_unranged", "find_unexecuted", *FROM_RANGES)),
     "saturation": Change(("quantization.saturation_fix=all",), FROM_RANGES),
     "threads": Change(("runtime.threads=1",), ()),
     "a seed that draws nothing": Change(("quantization.seed=8",), ()),

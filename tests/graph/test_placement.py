@@ -197,7 +197,7 @@ def test_taps_are_sorted_and_computed() -> None:
 
 def test_taps_are_those_of_the_device() -> None:
     model = m.recurrent("LSTMSequence")
-    assert observed_tensors(model, place_quantizers(model)) == ("relu:0",)
+    assert observed_tensors(model, place_quantizers(model)) == ("cell:0", "relu:0")
     assert observed_tensors(model, place_quantizers(model, target_device="GPU"), target_device="GPU") == ()
 
 

@@ -98,13 +98,11 @@ def test_a_concat_with_a_constant_does_not_unify() -> None:
     assert groups(m.build(m.convolution(joined, "conv"))) == {}
 
 
-def test_states_and_inputs_of_recurrent_layers_share_a_scale() -> None:
-    assert groups(m.recurrent("LSTMSequence", state_is_constant=False)) == {"cell": {"relu:0", "state:0"}}
-    assert groups(m.recurrent("GRUSequence", state_is_constant=False)) == {"cell": {"relu:0", "state:0"}}
-
-
-def test_a_constant_state_shares_nothing() -> None:
-    assert groups(m.recurrent("LSTMSequence")) == {}
+@pytest.mark.parametrize("kind", ["LSTMSequence", "GRUSequence"])
+def test_states_and_inputs_of_recurrent_layers_share_a_scale(kind: str) -> None:
+    weights = {"cell/weights": {"inputs:0", "recurrence:0"}}
+    assert groups(m.recurrent(kind, state_is_constant=False)) == {"cell": {"relu:0", "state:0"}} | weights
+    assert groups(m.recurrent(kind)) == weights
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""What a run tells of quantized layers that OpenVINO computes in floats all the same."""
+
+from flows.calibration.fit import Fit
+from flows.calibration.steps import CalibrationSteps
+from tasks.steps.estimate_ranges import Scheme
+from tasks.steps.find_unexecuted import IN_FLOATS, NOT_CARRIED
+
+# Names in a note.
+_NAMED = 3
+
+
+def execution_notes(steps: CalibrationSteps, best: Fit) -> tuple[str, ...]:
+    """What stays float or is quantized elsewhere, as OpenVINO would compute it in floats, and what it computes so."""
+    observed, scheme = best.observed, best.recipe.scheme
+    found = steps.find_unexecuted(observed.model, observed.placement, observed.statistics, scheme)
+    layers = [name for name, reason in observed.left_float if reason == IN_FLOATS]
+    # A layer that stays float after all reads nothing quantized behind what is in front of it.
+    vain = {f"{NOT_CARRIED} to '{name}'" for name in layers}
+    carriers = [name for name, reason in observed.left_float if reason.startswith(NOT_CARRIED) and reason not in vain]
+    notes = tuple(f"'{name}': {reason}" for name, reason in found.left_float)
+    if layers:
+        notes += (f"{_listed(layers)} stay float: OpenVINO computes them in floats, however they are quantized",)
+    if carriers:
+        notes += (f"quantizers stand behind {_listed(carriers)}: OpenVINO does not carry int8 through these",)
+    if found.by_levels:
+        notes += (f"{_listed(found.by_levels)} run in floats though quantized: {_remedy(scheme)}",)
+    return notes
+
+
+def _remedy(scheme: Scheme) -> str:
+    if scheme.asymmetric_weights:
+        return "OpenVINO has no int8 kernel for asymmetric weights; quantization.preset=mixed has symmetric ones"
+    return "OpenVINO has no int8 kernel for asymmetric levels there; quantization.target_device=CPU has symmetric ones"
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
