@@ -63,8 +63,8 @@ def test_statistics_and_the_float_evaluation_are_computed_once(grid: tuple[Outco
     first, *others = trials_of(home)
     assert first["executed"] == first["steps"]
     assert all(trial["executed"] < trial["steps"] - 2 for trial in others)
-    # Of the five evaluations of a trial, the last but one is that of the float model.
-    assert stages_of(outcome, "evaluate_model")[3::5] == ["completed", *["cached"] * 5]
+    # Of the six evaluations of a trial, the last but one is that of the float model.
+    assert stages_of(outcome, "evaluate_model")[4::6] == ["completed", *["cached"] * 5]
 
 
 def test_each_trial_has_an_output_of_its_own(grid: tuple[Outcome, Path, Path]) -> None:
