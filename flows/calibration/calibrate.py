@@ -109,10 +109,9 @@ def correct(steps: CalibrationSteps, acceptance: Acceptance, best: Fit, correcte
         model = corrected.model
     else:
         layers = ()
-        for part in halves(corrected.corrected):
+        for name, part in zip(("first", "second"), halves(corrected.corrected), strict=False):
             other = steps.correct_biases(observed.model, best.quantized, observed.statistics, layers=layers + part)
-            name = f"correct_biases from '{part[0]}' to '{part[-1]}'"
-            if acceptance.judge(name, model, other.model).kept:
+            if acceptance.judge(f"correct_biases of the {name} half", model, other.model).kept:
                 model, layers = other.model, layers + part
     if corrected.pooled:
         other = steps.correct_biases(

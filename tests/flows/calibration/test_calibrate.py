@@ -270,7 +270,7 @@ def test_biases_that_cost_are_tried_half_by_half(
     monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *models: next(judged) if models[1:] else [21.0])
     report = run_flow(home, *linear, "quantization.channel_alignment=false")
     kept = {each.step: each.kept for each in report.decisions}
-    halves = {} if whole else {"correct_biases from 'a' to 'a'": False, "correct_biases from 'b' to 'c'": True}
+    halves = {} if whole else {"correct_biases of the first half": False, "correct_biases of the second half": True}
     assert kept == {"correct_biases": whole} | halves
 
 
