@@ -63,7 +63,7 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
         best, told = _or_default(steps, acceptance, model, best)
         notes += told
     if fix != options.saturation_fix:
-        notes += (_tell_saturation_fix(steps, acceptance, model, best),)
+        notes += (_tell_saturation_fix(steps, acceptance, best),)
 
     notes += execution_notes(steps, best)
 
@@ -235,12 +235,13 @@ def _tell_poor(steps: CalibrationSteps, acceptance: Acceptance, best: Fit, refin
     return (f"{note}; quantization=auto tries all that may help",)
 
 
-def _tell_saturation_fix(steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit) -> str:
+def _tell_saturation_fix(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> str:
     """What ``saturation_fix: auto`` came to, and what it costs where it is paid: the same recipe is fitted without."""
     fix = best.recipe.saturation_fix
     if fix == SaturationFix.NO:
         return "saturation_fix: auto is no: sums of products with these weights do not saturate on this CPU"
-    without = fit(steps, model, replace(best.recipe, saturation_fix=SaturationFix.NO))
-    paid, free = acceptance.scores(best.result, without.result)
+    # Both with the ranges that the recipe takes from statistics, as trials chose among those with the fix.
+    recipes = best.recipe, replace(best.recipe, saturation_fix=SaturationFix.NO)
+    paid, free = acceptance.scores(*(fit_ranges(steps, best.observed, recipe).result for recipe in recipes))
     cost = "" if paid is None or free is None else f", which costs {free - paid:.2f} dB of output SQNR"
     return f"saturation_fix: auto is {fix}: this CPU is not known to sum 8-bit products in 32 bits{cost}"
