@@ -65,7 +65,7 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
     if fix != options.saturation_fix:
         notes += (_tell_saturation_fix(steps, acceptance, best),)
 
-    notes += execution_notes(steps, best)
+    notes += execution_notes(best)
 
     refined, tuned = refine(steps, acceptance, best)
     notes += _tell_poor(steps, acceptance, best, refined)

@@ -1,7 +1,6 @@
 """What a run tells of quantized layers that OpenVINO computes in floats all the same."""
 
 from flows.calibration.fit import Fit
-from flows.calibration.steps import CalibrationSteps
 from tasks.steps.estimate_ranges import Scheme
 from tasks.steps.find_unexecuted import IN_FLOATS, NOT_CARRIED
 
@@ -9,10 +8,9 @@ from tasks.steps.find_unexecuted import IN_FLOATS, NOT_CARRIED
 _NAMED = 3
 
 
-def execution_notes(steps: CalibrationSteps, best: Fit) -> tuple[str, ...]:
+def execution_notes(best: Fit) -> tuple[str, ...]:
     """What stays float or is quantized elsewhere, as OpenVINO would compute it in floats, and what it computes so."""
-    observed, scheme = best.observed, best.recipe.scheme
-    found = steps.find_unexecuted(observed.model, observed.placement, observed.statistics, scheme)
+    observed, found = best.observed, best.observed.execution
     layers = [name for name, reason in observed.left_float if reason == IN_FLOATS]
     # A layer that stays float after all reads nothing quantized behind what is in front of it.
     vain = {f"{NOT_CARRIED} to '{name}'" for name in layers}
@@ -23,7 +21,7 @@ def execution_notes(steps: CalibrationSteps, best: Fit) -> tuple[str, ...]:
     if carriers:
         notes += (f"quantizers stand behind {_listed(carriers)}: OpenVINO does not carry int8 through these",)
     if found.by_levels:
-        notes += (f"{_listed(found.by_levels)} run in floats though quantized: {_remedy(scheme)}",)
+        notes += (f"{_listed(found.by_levels)} run in floats though quantized: {_remedy(best.recipe.scheme)}",)
     return notes
 
 

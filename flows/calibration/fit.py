@@ -1,6 +1,6 @@
 """The straight line from a float model to an INT8 model, as one recipe has it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.calibration.recipes import Recipe
 from flows.calibration.steps import CalibrationSteps, LeftFloat, Shards
@@ -8,6 +8,7 @@ from tasks.records import ArraysRef, ModelRef
 from tasks.steps.align_channels import AlignedModel
 from tasks.steps.collect_statistics import Observation
 from tasks.steps.correct_biases import CorrectedModel
+from tasks.steps.find_unexecuted import Execution
 from tasks.steps.place_quantizers import Placement
 
 
@@ -15,13 +16,15 @@ from tasks.steps.place_quantizers import Placement
 class Observed:
     """The float model that a recipe quantizes, where its quantizers belong, and the statistics of its tensors.
 
-    ``left_float`` are the operations that stay float on top of those that the options name.
+    ``left_float`` are the operations that stay float on top of those that the options name. ``execution`` is how
+    OpenVINO runs what is quantized.
     """
 
     aligned: AlignedModel
     placement: Placement
     statistics: Shards
     left_float: LeftFloat = ()
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def model(self) -> ModelRef:
@@ -76,7 +79,8 @@ def leave_float(steps: CalibrationSteps, observed: Observed, recipe: Recipe, lay
     fresh = tuple(each for each in steps.observations(placement, align=False) if each not in known)
     statistics = observed.statistics
     statistics += steps.collect_statistics(observed.model, placement, fresh) if fresh else ()
-    return Observed(observed.aligned, placement, statistics, left_float)
+    execution = steps.find_unexecuted(observed.model, placement, statistics, recipe.scheme)
+    return Observed(observed.aligned, placement, statistics, left_float, execution)
 
 
 def quantize(steps: CalibrationSteps, observed: Observed, recipe: Recipe, ranges: ArraysRef) -> Fit:
@@ -102,9 +106,10 @@ def _observe_ranged(steps: CalibrationSteps, model: ModelRef, recipe: Recipe) ->
         statistics += steps.collect_statistics(model, placement, fresh) if fresh else ()
         asked += fresh
         found = steps.find_unranged(placement, statistics, recipe.scheme)
-        found = found or steps.find_unexecuted(model, placement, statistics, recipe.scheme).left_float
+        execution = Execution() if found else steps.find_unexecuted(model, placement, statistics, recipe.scheme)
+        found = found or execution.left_float
         if not found:
-            return Observed(AlignedModel(model), placement, statistics, left_float)
+            return Observed(AlignedModel(model), placement, statistics, left_float, execution)
         left_float += found
 
 
@@ -123,4 +128,4 @@ def _align(steps: CalibrationSteps, observed: Observed, recipe: Recipe) -> Obser
     )
     if lost:
         statistics += steps.collect_statistics(aligned.model, placement, lost)
-    return Observed(aligned, placement, statistics, left_float)
+    return Observed(aligned, placement, statistics, left_float, observed.execution)
