@@ -41,6 +41,6 @@ class Network:
         """Calibration and validation samples: different ones, and the same every time."""
         count = CALIBRATION + VALIDATION
         drawn = self.samples(np.random.default_rng(SEED), count)
-        arrays = drawn if isinstance(drawn, dict) else {"x": drawn}
+        arrays = drawn if isinstance(drawn, dict) else {"x": drawn}  # which is any model's only input
         first = {name: values[:CALIBRATION] for name, values in arrays.items()}
         return first, {name: values[CALIBRATION:count] for name, values in arrays.items()}

@@ -1,5 +1,6 @@
 """Networks whose packages hold weights of PyTorch: built here, converted by OpenVINO."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from tests.zoo import sounds
 
 Values = NDArray[Any]
+# Operators are declared as long as somebody holds them.
+_LIBRARIES: list[Any] = []
 
 
 def named(model: ov.Model, *inputs: str) -> ov.Model:
@@ -19,6 +22,22 @@ def named(model: ov.Model, *inputs: str) -> ov.Model:
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
     return model
+
+
+def load(name: str) -> Any:
+    """A module that may want torchvision, also where that was built for another torch, whose operators it misses then."""
+    torch = import_module("torch")
+    while True:
+        try:
+            import_module("torchvision")
+        except RuntimeError as failure:
+            missing = re.search(r"torchvision::(\w+) does not exist", str(failure))
+            if not missing:
+                raise
+            _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+            _LIBRARIES[-1].define(f"{missing[1]}(Tensor data) -> Tensor")
+        else:
+            return import_module(name)
 
 
 def tokenizer(path: Path, length: int) -> Any:
@@ -31,7 +50,7 @@ def tokenizer(path: Path, length: int) -> Any:
 
 def minilm(folder: Path) -> ov.Model:
     """MiniLM's encoder with the mean over tokens, token ids and mask in."""
-    torch, transformers = import_module("torch"), import_module("transformers")
+    torch, transformers = import_module("torch"), load("transformers")
     encoder = transformers.AutoModel.from_pretrained(str(folder), attn_implementation="eager").eval()
 
     class Embedding(torch.nn.Module):  # type: ignore[name-defined,misc]

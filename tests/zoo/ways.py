@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from tasks.algorithms.inference import sample_inputs
+from tasks.algorithms.inference import input_names, sample_inputs
 from tests.benchmarks.ways import load_nncf
 from tests.zoo.networks import Arrays
 
@@ -42,8 +42,9 @@ class Assets:
 
     def samples(self, part: str) -> list[Arrays]:
         """The samples of ``calibration`` or ``validation``, one by one, by input."""
+        names = input_names(ov.Core().read_model(self.model))
         with np.load(self.folder / f"{part}.npz") as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {names[0] if name == "x" else name: archive[name] for name in archive.files}
         count = len(next(iter(arrays.values())))
         return [{name: values[row] for name, values in arrays.items()} for row in range(count)]
 
