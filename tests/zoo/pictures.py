@@ -1,8 +1,9 @@
-"""Pictures made here: photos where there are some, scenes, portraits, lines and pages of text. Same seed, same pixels."""
+"""Pictures: photos where there are some; scenes, people and texts drawn here. Same seed, same pixels."""
 
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib as mpl
@@ -51,7 +52,10 @@ def _scene(generator: np.random.Generator, height: int, width: int) -> Pixels:
     for _ in range(generator.integers(3, 9)):
         colour = tuple(int(value) for value in generator.integers(0, 256, 3))
         centre = int(generator.integers(width)), int(generator.integers(height))
-        axes = int(generator.integers(width // 20 + 1, width // 3)), int(generator.integers(height // 20 + 1, height // 3))
+        axes = (
+            int(generator.integers(width // 20 + 1, width // 3)),
+            int(generator.integers(height // 20 + 1, height // 3)),
+        )
         if generator.random() < 0.5:
             cv2.ellipse(image, centre, axes, float(generator.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
         else:
@@ -74,7 +78,9 @@ def _portrait(generator: np.random.Generator, size: int, zoom: float) -> Pixels:
     def oval(dx: float, dy: float, wide: float, high: float, colour: object) -> None:
         centre = int(x + dx * unit), int(y + dy * unit)
         shade = tuple(float(value) for value in np.clip(np.asarray(colour), 0, 255))
-        cv2.ellipse(image, centre, (max(1, int(wide * unit)), max(1, int(high * unit))), 0, 0, 360, shade, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            image, centre, (max(1, int(wide * unit)), max(1, int(high * unit))), 0, 0, 360, shade, -1, cv2.LINE_AA
+        )
 
     clothes, hair = generator.uniform(20, 220, 3), generator.uniform(10, 120) * np.array([1, 0.8, 0.6])
     oval(0, 3.2, 2.4, 1.9, clothes)
@@ -106,7 +112,7 @@ def _hand(generator: np.random.Generator, size: int) -> Pixels:
         cv2.line(image, _point(start), _point(end), shade, size // 16, cv2.LINE_AA)
         cv2.circle(image, _point(end), size // 32, tuple(float(value) for value in skin * 0.92), -1, cv2.LINE_AA)
     cv2.ellipse(image, _point(centre), (size // 7, size // 6), 0, 0, 360, shade, -1, cv2.LINE_AA)
-    cv2.line(image, _point(centre), _point(centre + [0, size / 2]), shade, size // 6, cv2.LINE_AA)
+    cv2.line(image, _point(centre), _point(centre + np.array([0, size / 2])), shade, size // 6, cv2.LINE_AA)
     return _grained(generator, cv2.GaussianBlur(image, (0, 0), size / 200))
 
 
@@ -172,7 +178,9 @@ def _page(generator: np.random.Generator, height: int, width: int) -> Pixels:
         elif kind < 0.2 and y < height * 0.7:
             for row in range(5):
                 draw.line((margin, y + row * 1.5 * size, width - margin, y + row * 1.5 * size), fill=ink, width=1)
-                draw.text((margin + 4, y + row * 1.5 * size), f"{word(generator)}   {word(generator)}", fill=ink, font=body)
+                draw.text(
+                    (margin + 4, y + row * 1.5 * size), f"{word(generator)}   {word(generator)}", fill=ink, font=body
+                )
             y += 8.5 * size
         else:
             draw.text((margin, y), sentence(generator)[: int(1.7 * (width - 2 * margin) / size)], fill=ink, font=body)
@@ -196,7 +204,7 @@ def _gradient(generator: np.random.Generator, height: int, width: int) -> Pixels
     return cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
-def _grained(generator: np.random.Generator, image: Pixels) -> Pixels:
+def _grained(generator: np.random.Generator, image: NDArray[Any]) -> Pixels:
     noise = generator.normal(0, generator.uniform(1, 8), image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 

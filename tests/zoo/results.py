@@ -18,7 +18,7 @@ Result = dict[str, Any]
 
 
 def prepare(network: Network, cache: Path) -> Assets:
-    """The float model and the samples of a network in files of the cache, made where the code that makes them is new."""
+    """The float model and the samples of a network, in files of the cache; made anew where their code is new."""
     folder, code = cache / network.name, _code()
     stamp = folder / "made.json"
     if stamp.is_file() and (made := json.loads(stamp.read_text(encoding="utf-8")))["code"] == code:
@@ -46,15 +46,18 @@ def run(network: Network, cache: Path, presets: list[str], product: Path, second
         seconds: How long each model runs in a round of the speeds; 0 to measure none.
     """
     assets, code = prepare(network, cache), ways.product_digest(product)
-    kept = {way: _Kept(assets, way, assets.digest if way in NNCF else f"{assets.digest}-{code}") for way in (*NNCF, *presets)}
-    samples = reference = None
-    for way, each in kept.items():
-        if each.found is not None:
-            continue
-        samples = samples or assets.samples("validation")
-        reference = reference or measure.with_logits(ov.Core().read_model(assets.model), samples)
-        made = ways.run_nncf(assets, way) if way in NNCF else ways.run_product(assets, [way], product)[way]
-        each.keep(_judged(network, assets, way, made, samples, reference))
+    kept = {
+        way: _Kept(assets, way, assets.digest if way in NNCF else f"{assets.digest}-{code}")
+        for way in (*NNCF, *presets)
+    }
+    missing = [way for way, each in kept.items() if each.found is None]
+    if missing:
+        samples = assets.samples("validation")
+        reference = measure.with_logits(ov.Core().read_model(assets.model), samples)
+        made = {way: ways.run_nncf(assets, way) for way in missing if way in NNCF}
+        made |= ways.run_product(assets, [way for way in missing if way not in NNCF], product)
+        for way in missing:
+            kept[way].keep(_judged(network, assets, way, made[way], samples, reference))
     found: Result = {"title": network.title, "source": network.source, "random": network.random}
     found["ways"] = {way: each.found for way, each in kept.items()}
     if seconds:

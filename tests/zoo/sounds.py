@@ -59,13 +59,15 @@ def _scaled(generator: np.random.Generator, sound: NDArray[np.float64], noise: N
 def spectrum(sound: Sound, size: int, hop: int) -> NDArray[np.float64]:
     """The power of each frequency of each frame, (count, frames, size // 2 + 1)."""
     frames = np.lib.stride_tricks.sliding_window_view(sound, size, axis=-1)[:, ::hop]
-    return np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
+    power: NDArray[np.float64] = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
+    return power
 
 
 def mel(power: NDArray[np.float64], bands: int, rate: int) -> NDArray[np.float64]:
     """The power in triangular bands, evenly spread over the mel scale, (count, frames, bands)."""
     bins = power.shape[-1]
-    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2) / 2595) - 1) / (rate / 2) * (bins - 1)
+    hertz = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2) / 2595) - 1)
+    edges = hertz / (rate / 2) * (bins - 1)
     place = np.arange(bins)[:, None]
     rising = (place - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - place) / (edges[2:] - edges[1:-1])
@@ -75,7 +77,8 @@ def mel(power: NDArray[np.float64], bands: int, rate: int) -> NDArray[np.float64
 def decibels(power: NDArray[np.float64], span: float = 80.0) -> NDArray[np.float64]:
     """The same in dB below the greatest of each sound, at most ``span`` below."""
     greatest = np.maximum(power.max(axis=(1, 2), keepdims=True), 1e-10)
-    return np.maximum(10 * np.log10(np.maximum(power, 1e-10) / greatest), -span)
+    relative: NDArray[np.float64] = 10 * np.log10(np.maximum(power, 1e-10) / greatest)
+    return np.maximum(relative, -span)
 
 
 def rolled(step: Callable[..., dict[str, NDArray[np.float32]]], frames: Sound, state: Sound) -> tuple[Sound, Sound]:

@@ -98,7 +98,12 @@ def bert() -> ov.Model:
     torch, transformers = load("torch"), load("transformers")
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=1000, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=512, num_labels=20
+        vocab_size=1000,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        num_labels=20,
     )
     config._attn_implementation = "eager"
     network = transformers.BertForSequenceClassification(config).eval()
@@ -107,7 +112,7 @@ def bert() -> ov.Model:
 
 
 def _text_model(network: Any, torch: Any) -> ov.Model:
-    class Logits(torch.nn.Module):  # type: ignore[name-defined,misc]
+    class Logits(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -122,17 +127,23 @@ def _text_model(network: Any, torch: Any) -> ov.Model:
 
 def unet() -> ov.Model:
     """A U-Net of three levels: a mask out."""
-    return converted(lambda: import_module("tests.zoo.modules").unet(), images(96, np.random.default_rng(5), 8), "image")
+    return converted(
+        lambda: import_module("tests.zoo.modules").unet(), images(96, np.random.default_rng(5), 8), "image"
+    )
 
 
 def detr() -> ov.Model:
     """Like DETR: a small convolutional network, an encoder, a decoder with learned queries; classes and boxes out."""
-    return converted(lambda: import_module("tests.zoo.modules").Detr(), images(96, np.random.default_rng(5), 8), "image")
+    return converted(
+        lambda: import_module("tests.zoo.modules").Detr(), images(96, np.random.default_rng(5), 8), "image"
+    )
 
 
 def whisper_encoder() -> ov.Model:
     """Like Whisper's encoder: two convolutions over time and 4 layers of 128."""
-    return converted(lambda: import_module("tests.zoo.modules").WhisperEncoder(), mels(np.random.default_rng(5), 8), "mels")
+    return converted(
+        lambda: import_module("tests.zoo.modules").WhisperEncoder(), mels(np.random.default_rng(5), 8), "mels"
+    )
 
 
 def wavenet() -> ov.Model:
@@ -142,12 +153,16 @@ def wavenet() -> ov.Model:
 
 def gru() -> ov.Model:
     """Two layers of GRU over mel bands, phonemes out."""
-    return converted(lambda: import_module("tests.zoo.modules").recurrent("GRU"), frames(np.random.default_rng(5), 8), "mels")
+    return converted(
+        lambda: import_module("tests.zoo.modules").recurrent("GRU"), frames(np.random.default_rng(5), 8), "mels"
+    )
 
 
 def lstm() -> ov.Model:
     """Two layers of LSTM in both directions, phonemes out."""
-    return converted(lambda: import_module("tests.zoo.modules").recurrent("LSTM"), frames(np.random.default_rng(5), 8), "mels")
+    return converted(
+        lambda: import_module("tests.zoo.modules").recurrent("LSTM"), frames(np.random.default_rng(5), 8), "mels"
+    )
 
 
 def _image(name: str, title: str, timm_name: str, size: int, **options: Any) -> Network:
@@ -155,7 +170,9 @@ def _image(name: str, title: str, timm_name: str, size: int, **options: Any) -> 
     return Network(name, title, "timm", model, partial(images, size), classes=True, random=True)
 
 
-def _own(name: str, title: str, model: Callable[[], ov.Model], samples: Any, source: str = "torch", **more: Any) -> Network:
+def _own(
+    name: str, title: str, model: Callable[[], ov.Model], samples: Any, source: str = "torch", **more: Any
+) -> Network:
     return Network(name, title, source, model, samples, random=True, **more)
 
 

@@ -25,7 +25,7 @@ def named(model: ov.Model, *inputs: str) -> ov.Model:
 
 
 def load(name: str) -> Any:
-    """A module that may want torchvision, also where that was built for another torch, whose operators it misses then."""
+    """A module that may want torchvision, also where that misses operators, as it was built for another torch."""
     torch = import_module("torch")
     while True:
         try:
@@ -113,7 +113,8 @@ def pitch_frames(generator: np.random.Generator, count: int) -> Values:
     played = sounds.music(generator, half, 16000, 16000)[:, 4000:5024]
     together = generator.permutation(np.concatenate([spoken, played]))
     centred = together - together.mean(1, keepdims=True)
-    return (centred / np.maximum(centred.std(1, keepdims=True), 1e-3)).astype(np.float32)
+    scaled: Values = centred / np.maximum(centred.std(1, keepdims=True), 1e-3)
+    return scaled.astype(np.float32)
 
 
 def speaker_encoder(path: Path) -> ov.Model:

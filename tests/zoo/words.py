@@ -7,14 +7,15 @@ import zlib
 
 import numpy as np
 
-SYLLABLES = "an ber con der el fer gra hol in jor kel lin mon nor or pra qui ras sol tan un ver win yet zen".split()
-COMMON = (
-    "the a this every no some my their our that of to in on with from by for about between over under after before and "
-    "or but because while is was has had will can could does makes gives takes finds reads writes holds keeps brings "
-    "leaves sees knows man woman child dog house city river table window letter book engine network market price law "
-    "doctor garden winter morning question answer number history music water paper road light colour body heart ship "
-    "old new small large quick slow bright dark cold warm open closed simple strange quiet early late heavy green"
-).split()
+_SYLLABLES = "an ber con der el fer gra hol in jor kel lin mon nor or pra qui ras sol tan un ver win yet zen"
+_COMMON = """
+the a this every no some my their our that of to in on with from by for about between over under after before and
+or but because while is was has had will can could does makes gives takes finds reads writes holds keeps brings
+leaves sees knows man woman child dog house city river table window letter book engine network market price law
+doctor garden winter morning question answer number history music water paper road light colour body heart ship
+old new small large quick slow bright dark cold warm open closed simple strange quiet early late heavy green
+"""
+SYLLABLES, COMMON = (each.split() for each in (_SYLLABLES, _COMMON))
 
 
 def word(generator: np.random.Generator) -> str:
@@ -56,7 +57,11 @@ def _c(generator: np.random.Generator) -> bytes:
     for _ in range(generator.integers(2, 25)):
         name = COMMON[generator.integers(40, len(COMMON))]
         lines += [f"static int {name}(const char *text, int n) {{", f"    /* {sentence(generator)} */"]
-        lines += [f"    for (int i = 0; i < n; ++i) {{ n += text[i] ^ {generator.integers(256)}; }}", "    return n;", "}"]
+        lines += [
+            f"    for (int i = 0; i < n; ++i) {{ n += text[i] ^ {generator.integers(256)}; }}",
+            "    return n;",
+            "}",
+        ]
     return "\n".join(lines).encode()
 
 
@@ -67,12 +72,16 @@ def _table(generator: np.random.Generator) -> bytes:
 
 
 def _json(generator: np.random.Generator) -> bytes:
-    entries = [{"id": int(generator.integers(9999)), "text": sentence(generator)} for _ in range(generator.integers(2, 30))]
+    entries = [
+        {"id": int(generator.integers(9999)), "text": sentence(generator)} for _ in range(generator.integers(2, 30))
+    ]
     return json.dumps({"entries": entries}, indent=2).encode()
 
 
 def _page(generator: np.random.Generator) -> bytes:
-    body = "".join(f"<p class='{word(generator)}'>{sentence(generator)}</p>\n" for _ in range(generator.integers(3, 40)))
+    body = "".join(
+        f"<p class='{word(generator)}'>{sentence(generator)}</p>\n" for _ in range(generator.integers(3, 40))
+    )
     return f"<!DOCTYPE html>\n<html><head><title>{word(generator)}</title></head><body>\n{body}</body></html>".encode()
 
 
