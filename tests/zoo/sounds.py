@@ -71,7 +71,8 @@ def mel(power: NDArray[np.float64], bands: int, rate: int) -> NDArray[np.float64
     place = np.arange(bins)[:, None]
     rising = (place - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - place) / (edges[2:] - edges[1:-1])
-    return power @ (np.maximum(0, np.minimum(rising, falling)) / np.maximum(edges[2:] - edges[:-2], 1e-9))
+    bank: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) / np.maximum(edges[2:] - edges[:-2], 1e-9)
+    return power @ bank
 
 
 def decibels(power: NDArray[np.float64], span: float = 80.0) -> NDArray[np.float64]:
