@@ -54,10 +54,12 @@ def run(network: Network, cache: Path, presets: list[str], product: Path, second
     if missing:
         samples = assets.samples("validation")
         reference = measure.with_logits(ov.Core().read_model(assets.model), samples)
-        made = {way: ways.run_nncf(assets, way) for way in missing if way in NNCF}
-        made |= ways.run_product(assets, [way for way in missing if way not in NNCF], product)
-        for way in missing:
-            kept[way].keep(_judged(network, assets, way, made[way], samples, reference))
+        # NNCF's models are kept first: they stay what they are whatever becomes of the product.
+        for way in (each for each in missing if each in NNCF):
+            kept[way].keep(_judged(network, assets, way, ways.run_nncf(assets, way), samples, reference))
+        made = ways.run_product(assets, [way for way in missing if way not in NNCF], product)
+        for way, each in made.items():
+            kept[way].keep(_judged(network, assets, way, each, samples, reference))
     found: Result = {"title": network.title, "source": network.source, "random": network.random}
     found["ways"] = {way: each.found for way, each in kept.items()}
     if seconds:

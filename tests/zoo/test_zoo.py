@@ -75,7 +75,7 @@ def softmax(scale: float = 1.0) -> ov.Model:
 
 def test_outputs_parts_and_logits_are_compared_apart() -> None:
     network = Network(
-        "n", "", "", softmax, pictures.photos, classes=True, parts={1: (-1, {"box": slice(0, 1), "score": slice(1, 4)})}
+        "n", "", "", softmax, topologies.ids, classes=True, parts={1: (-1, {"box": slice(0, 1), "score": slice(1, 4)})}
     )
     samples = [{"data": row} for row in np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)]
     found = measure.compare(network, measure.with_logits(softmax(), samples), softmax(1.1), samples)
