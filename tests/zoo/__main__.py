@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the networks one after the other and write the page; 1 when something that has to hold does not."""
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"default: all of {', '.join(NETWORKS)}")
-    parser.add_argument("--presets", default="default,auto,best", help="separated by commas; overrides may follow a space")
+    parser.add_argument(
+        "--presets", default="default,auto,best", help="separated by commas; overrides may follow a space"
+    )
     parser.add_argument("--cache", type=Path, default=ROOT / ".ptq" / "zoo", help="what is done is kept here")
     parser.add_argument("--product", type=Path, default=ROOT, help="the tree whose flows, tasks and conf are run")
     parser.add_argument("--speed", type=float, default=0.5, help="seconds a model and round; 0: no speeds")

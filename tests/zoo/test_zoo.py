@@ -1,6 +1,8 @@
 """The zoo itself: the same samples every time, figures that are right, rules that bite, a page that says so."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from tests.zoo.packages import PACKAGES, find
 from tests.zoo.page import markdown
 from tests.zoo.rules import broken, broken_together, judged
 from tests.zoo.topologies import TOPOLOGIES
-from tests.zoo.ways import Assets, product_digest
+from tests.zoo.ways import ROOT, Assets, product_digest
 
 DRAWN = {
     "scenes": lambda generator: pictures.scenes(generator, 2, 20, 24),
@@ -184,3 +186,17 @@ def test_an_unknown_network_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         main(["no_such_network"])
     assert "unknown network 'no_such_network'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_network_goes_the_whole_way(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    page = tmp_path / "page.md"
+    options = ["--presets=default", "--speed=0.01", f"--cache={tmp_path}", f"--page={page}"]
+    command = [sys.executable, "-m", "tests.zoo", "gru", *options]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "| gru | output 0 |" in page.read_text(encoding="utf-8"), first.stderr
+    kept = (tmp_path / "gru" / "default.json").stat().st_mtime_ns
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.stderr.splitlines()[1:] == first.stderr.splitlines()[1:]
+    assert (tmp_path / "gru" / "default.json").stat().st_mtime_ns == kept
