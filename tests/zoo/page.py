@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tasks.algorithms.speed import describe_machine
+from tests.zoo.catalogue import NETWORKS
 from tests.zoo.networks import CALIBRATION, VALIDATION
 from tests.zoo.rules import RULES, Rule, broken, broken_together, judged, lead, measured, slowness
 from tests.zoo.ways import NNCF
@@ -58,7 +59,7 @@ Calibration takes, in units of `default`, median over the networks: {slowness}.
 
 {networks}
 
-Missing: {missing}.
+Missing: {missing}. Not run: {not_run}.
 """
 
 
@@ -95,6 +96,7 @@ def markdown(results: Results, presets: Sequence[str]) -> str:
             ("network", "what it is", "package"),
             ((name, str(result["title"]), str(result["source"])) for name, result in there.items()),
         ),
+        not_run=", ".join(name for name in NETWORKS if name not in results) or "none",
         missing="; ".join(f"{name} ({reason})" for name, reason in gone.items()) or "none",
     )
 

@@ -162,6 +162,7 @@ def test_the_page_has_every_network_and_says_what_is_wrong_or_missing() -> None:
     assert "| good | `best` |  | 3 of 4 | 2.10 | 1.0 |" in page
     assert "| bad | NNCF | - | - | - | it / ends |" in page
     assert "Missing: gone (PackageNotFoundError: no package)." in page
+    assert f"Not run: {', '.join(NETWORKS)}." in page
     assert page.count("| bad | output") == 2
     assert "missing, PackageNotFoundError" in summary("gone", found["gone"])
 
