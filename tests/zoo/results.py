@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class _Kept:
 def _judged(network: Network, assets: Assets, way: str, made: Result, samples: Any, reference: Any) -> Result:
     """What a way made, measured."""
     report = made.pop("report", {})
+    made["stages"] = seconds_by_step(report.get("stages", ()))
     made |= {key: report[key] for key in ("decisions", "notes", "warnings", "float_operations") if key in report}
     if "error" in made:
         return made
@@ -92,6 +93,14 @@ def _judged(network: Network, assets: Assets, way: str, made: Result, samples: A
     made |= measure.compare(network, reference, model, samples)
     made["int8_layers"], made["layers"] = measure.int8_layers(model, samples[0])
     return made
+
+
+def seconds_by_step(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The seconds of each step of a run in all, the longest first."""
+    seconds: dict[str, float] = {}
+    for stage in stages:
+        seconds[stage["name"]] = seconds.get(stage["name"], 0.0) + stage["seconds"]
+    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
 
 
 def _speeds(assets: Assets, kept: dict[str, _Kept], seconds: float) -> dict[str, float]:
@@ -120,6 +129,3 @@ def _write(path: Path, content: Any) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
     unfinished.replace(path)
-
-
-Found = Callable[[], Result]

@@ -175,6 +175,11 @@ def test_what_is_kept_is_found_again_for_its_key_only(tmp_path: Path) -> None:
     assert results._Kept(assets, "best quantization.seed=1", "one").found is None
 
 
+def test_seconds_of_a_step_add_up_and_the_longest_comes_first() -> None:
+    stages = [{"name": name, "seconds": seconds} for name, seconds in (("a", 1.0), ("b", 2.5), ("a", 2.0))]
+    assert list(results.seconds_by_step(stages).items()) == [("a", 3.0), ("b", 2.5)]
+
+
 def test_a_change_of_the_code_is_another_product(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "a.py").write_text("1", encoding="utf-8")
