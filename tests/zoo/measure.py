@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from openvino import opset13 as ops
 
 from tasks.algorithms.inference import (
     Sample,
@@ -19,12 +20,13 @@ from tasks.algorithms.inference import (
     sample_inputs,
     whole_inputs,
 )
-from tasks.graph.logits import take_logits
 from tasks.numerics.metrics import sqnr
 from tests.zoo.networks import Network
 
 Values = NDArray[Any]
 LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell", "ScaledDotProductAttention")
+MOVES = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+QUANTIZERS = ("FakeQuantize", "Convert")
 INT8 = ("i8", "u8")
 ROUNDS = 5
 
@@ -47,6 +49,25 @@ def with_logits(model: ov.Model, samples: Sequence[Sample]) -> tuple[list[Values
     changed = model.clone()
     take_logits(changed)
     return plain, outputs_of(changed, samples)
+
+
+def take_logits(model: ov.Model) -> None:
+    """Replace what a last softmax or sigmoid computes by what it reads, less its mean over classes.
+
+    Operations behind it that only move values stay; quantizers behind it go, as they would cut logits off.
+    """
+    for result in model.get_results():
+        reader, node = result.input(0), result.input_value(0).get_node()
+        while (kind := node.get_type_name()) in (*MOVES, *QUANTIZERS):
+            reader = node.input(0) if kind in MOVES else reader
+            node = node.input_value(0).get_node()
+        if kind in ("Softmax", "Sigmoid"):
+            logits = node.input_value(0)
+            if kind == "Softmax":
+                axis = np.array([node.get_attributes()["axis"]])
+                logits = ops.subtract(logits, ops.reduce_mean(logits, axis, keep_dims=True)).output(0)
+            reader.replace_source_output(logits)
+    model.validate_nodes_and_infer_types()
 
 
 def compare(

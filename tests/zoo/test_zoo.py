@@ -88,6 +88,18 @@ def test_outputs_parts_and_logits_are_compared_apart() -> None:
     assert found["agreement"] == 100
 
 
+def test_logits_are_found_behind_what_moves_them_and_behind_quantizers() -> None:
+    model = softmax()
+    scores = model.get_results()[0].input_value(0)
+    border = [np.float32(value) for value in (0, 1, 0, 1)]
+    moved = ops.transpose(ops.unsqueeze(ops.fake_quantize(scores, *border, 256), 0), np.array([2, 1, 0]))
+    model.get_results()[0].input(0).replace_source_output(moved.output(0))
+    model.validate_nodes_and_infer_types()
+    data = np.array([3, -1, 5, 1], np.float32)
+    _, (logits, _) = measure.with_logits(model, [{"data": data}])
+    np.testing.assert_allclose(logits[0, :, 0, 0], data - 2)
+
+
 def way(*decibels: float | None, agreement: float | None = None, seconds: float = 1.0) -> dict[str, Any]:
     sqnr_db = {f"output {number}": value for number, value in enumerate(decibels)}
     return {"sqnr_db": sqnr_db, "agreement": agreement, "seconds": seconds, "int8_layers": 3, "layers": 4}
