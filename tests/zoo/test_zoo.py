@@ -137,6 +137,8 @@ def test_agreement_falls_only_beyond_its_noise() -> None:
 
     assert found(95.0) == []
     assert found(80.0) == ["n: best agrees on 80.0 %, default on 100.0 %"]
+    untaught = result(best=way(9, agreement=80.0), default=way(9, agreement=100.0)) | {"random": True}
+    assert broken("n", untaught) == []
 
 
 def test_slow_models_and_failures_are_named() -> None:
