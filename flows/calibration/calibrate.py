@@ -21,6 +21,9 @@ from tasks.steps.tune_layers import TunedLayer
 
 # An output SQNR below so many dB is worth a warning: three percent of the energy are noise.
 POOR = 15.0
+# Recurrent layers run in int8 unless float is better by so many dB: twice the noise.
+RECURRENT_GAIN = 3.0
+ROUNDED_STATE = "OpenVINO's int8 kernels round the state of recurrent layers, which costs the output too much"
 # Units that a note names.
 _NAMED = 3
 
@@ -55,6 +58,8 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
     if options.scheme.tries_ranges:
         best, told = _with_clipping_weight(steps, acceptance, best)
         notes += told
+    best, told = _with_float_recurrence(steps, acceptance, best)
+    notes += told
     if options.float_layers == "auto":
         best, told = _with_float_layers(steps, acceptance, best)
         notes += told
@@ -198,6 +203,26 @@ def _with_chosen_ranges(steps: CalibrationSteps, acceptance: Acceptance, best: F
         return best
     other = quantize(steps, observed, best.recipe, chosen.parameters)
     return other if acceptance.judge("choose_ranges", best.result, other.result).kept else best
+
+
+def _with_float_recurrence(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[Fit, tuple[str, ...]]:
+    """The fit with its recurrent layers float where int8 costs more than half of the accuracy, and what to tell of it.
+
+    OpenVINO's int8 kernels round their state, step after step, which no FakeQuantize shows. They gain little time.
+    """
+    layers = best.observed.placement.recurrent
+    if not layers:
+        return best, ()
+    try:
+        fewer = leave_float(steps, best.observed, best.recipe, tuple((name, ROUNDED_STATE) for name in layers))
+    except InputError as refusal:
+        return best, (f"recurrent layers were not tried in float: {refusal}",)
+    other = fit_ranges(steps, fewer, best.recipe)
+    before, after = acceptance.scores(best.result, other.result)
+    if before is None or after is None or after < before + RECURRENT_GAIN:
+        return best, ()
+    kept = acceptance.judge("recurrent layers in float", best.result, other.result).kept
+    return (other if kept else best), ()
 
 
 def _with_float_layers(steps: CalibrationSteps, acceptance: Acceptance, best: Fit) -> tuple[Fit, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from tasks.engine.caching import step
 from tasks.errors import InputError
 from tasks.graph import placement
 from tasks.graph.alignment import find_pairs
+from tasks.graph.costs import RECURRENT
 from tasks.graph.layers import ChannelMean, find_layers
 from tasks.graph.operations import Operation, read_operations
 from tasks.graph.placement import QuantizerSetup, Role, observed_tensors
@@ -34,6 +35,7 @@ class Placement:
         alignable: Names of the tensors whose channels can be aligned.
         smoothable: Tensors whose features can be smoothed.
         attention: Names of the operations that multiply computed matrices, as transformers do.
+        recurrent: Names of the recurrent layers that are quantized.
     """
 
     setup: QuantizerSetup
@@ -43,6 +45,7 @@ class Placement:
     alignable: tuple[str, ...]
     smoothable: tuple[SmoothPoint, ...]
     attention: tuple[str, ...]
+    recurrent: tuple[str, ...] = ()
 
     def observations(
         self, quantiles: Mapping[str, tuple[Quantile, ...]], *, values: bool = False, aligned: bool = False
@@ -138,7 +141,10 @@ def place_quantizers(
     means = sorted({layer.mean for layer in find_layers(operations)})
     tapped = tuple(mean for mean in means if mean.tensor in tensors)
     attention = tuple(each.name for each in operations if not each.constant and _multiplies_computed(each))
-    return Placement(setup, tensors, sample_bytes(opened, tensors), tapped, alignable, smoothable, attention)
+    targets = {name for point in setup.points for name in point.targets}
+    recurrent = tuple(each.name for each in operations if each.type in RECURRENT and each.name in targets)
+    sizes = sample_bytes(opened, tensors)
+    return Placement(setup, tensors, sizes, tapped, alignable, smoothable, attention, recurrent)
 
 
 def _multiplies_computed(operation: Operation) -> bool:
