@@ -3,6 +3,7 @@
 from flows.calibration.fit import Fit
 from tasks.steps.estimate_ranges import Scheme
 from tasks.steps.find_unexecuted import IN_FLOATS, NOT_CARRIED
+from tasks.steps.smooth_activations import LevelsPerSide
 
 # Names in a note.
 _NAMED = 3
@@ -26,6 +27,8 @@ def execution_notes(best: Fit) -> tuple[str, ...]:
 
 
 def _remedy(scheme: Scheme) -> str:
+    if scheme.activations.steps != LevelsPerSide().activations:
+        return "OpenVINO has int8 kernels for activations of 8 bits only"
     if scheme.asymmetric_weights:
         return "OpenVINO has no int8 kernel for asymmetric weights; quantization.preset=mixed has symmetric ones"
     return "OpenVINO has no int8 kernel for asymmetric levels there; quantization.target_device=CPU has symmetric ones"

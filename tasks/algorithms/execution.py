@@ -26,6 +26,8 @@ INTEGER_PRECISIONS = frozenset({"i8", "u8"})
 LAYERS = PRODUCTS | GATES.keys()
 # Kernels that compute such layers by themselves; in others they may be a part of many.
 _KERNELS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "TensorIterator"})
+# Numbers of levels of activations that its integer kernels know.
+INT8_LEVELS = frozenset({255, 256})
 # How the reasons read: of a layer, and of an operation in front of one.
 IN_FLOATS = "OpenVINO computes it in floats, however it is quantized"
 NOT_CARRIED = "OpenVINO does not carry int8 through it"
@@ -40,7 +42,8 @@ class Execution:
     Attributes:
         left_float: What is to stay float, by name, each with the reason: the layers, or operations in front of them
             that do not carry integers, behind which the layers then read quantized data.
-        by_levels: Names of layers that stay quantized as asked for, but run in integers only with symmetric levels.
+        by_levels: Names of layers that stay quantized as asked for, but run in integers only with other levels:
+            symmetric ones, or 255 or 256 of activations.
     """
 
     left_float: tuple[tuple[str, str], ...] = ()
@@ -72,7 +75,8 @@ def compare_execution(model: ov.Model, setup: QuantizerSetup, statistics: Statis
     for layer in (each for each in layers if each.name in in_floats):
         points = [point for point in setup.points if layer.name in point.targets]
         levels = [parameters[point.name] for point in points if point.role == Role.WEIGHTS or _wants_symmetry(layer)]
-        if any(map(_has_zero_point, levels)):
+        activations = [parameters[point.name].levels for point in points if point.role == Role.ACTIVATIONS]
+        if any(map(_has_zero_point, levels)) or not INT8_LEVELS.issuperset(activations):
             by_levels.append(layer.name)
         elif carriers := _carriers(layer, points, names):
             left_float |= dict.fromkeys(carriers, f"{NOT_CARRIED} to '{layer.name}'")

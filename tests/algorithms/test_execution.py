@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 from tasks.algorithms.execution import IN_FLOATS, LAYERS, NOT_CARRIED, compare_execution
 from tasks.graph.devices import PASS_THROUGH
 from tasks.graph.placement import place_quantizers
-from tasks.graph.presets import Preset, Scheme
+from tasks.graph.presets import Preset, Scheme, TensorOptions
 from tests.support import models as m
 from tests.support.executed import in_floats, noise
 from tests.support.layer_kinds import KINDS
@@ -171,6 +171,12 @@ def test_with_levels_of_pot_they_are_named() -> None:
     assert compared(KINDS["transposed"].model(), MIXED) == ({}, ("layer",))
     assert compared(KINDS["convolution"].model(), Scheme(Preset.ACCURACY)) == ({}, ("layer",))
     assert compared(KINDS["convolution"].model(), MIXED) == ({}, ())
+
+
+@pytest.mark.parametrize(("bits", "named"), [(6, ("layer",)), (8, ()), (None, ())])
+def test_levels_that_were_asked_for_stay_and_are_named(bits: int | None, named: tuple[str, ...]) -> None:
+    scheme = Scheme(activations=TensorOptions(bits=bits))
+    assert compared(KINDS["convolution"].model(), scheme) == ({}, named)
 
 
 # --- attention

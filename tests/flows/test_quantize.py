@@ -128,7 +128,7 @@ def test_first_run_executes_every_stage(first: Finished) -> None:
         2,
         1,
         5,
-        *[1] * 12,
+        *[1] * 13,
         3,
         1,
     ]  # two data sets, five shards of 64, three INT8 models

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tasks.algorithms.speed import describe_machine
@@ -76,7 +76,7 @@ def markdown(results: Results, presets: Sequence[str]) -> str:
         calibration=CALIBRATION,
         validation=VALIDATION,
         machine=f"{describe_machine()}; {platform.system()}",
-        versions=", ".join(f"{name} {version(name)}" for name in ("openvino", "numpy", "nncf")),
+        versions=", ".join(map(_versioned, ("openvino", "numpy", "nncf"))),
         date=datetime.now(UTC).date(),
         broken="\n".join(f"- {line}" for line in lines) or "Nothing: all that has to hold does.",
         accuracy=table(
@@ -152,3 +152,10 @@ def _decibels(value: float | None) -> str:
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A table of Markdown."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))
+
+
+def _versioned(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:  # a page of results that were kept
+        return f"{name} (not installed)"

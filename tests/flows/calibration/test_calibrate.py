@@ -274,6 +274,26 @@ def test_biases_that_cost_are_tried_half_by_half(
     assert kept == {"correct_biases": whole} | halves
 
 
+@pytest.mark.parametrize("gain", [2.0, 4.0])
+def test_recurrent_layers_stay_float_where_that_is_better_by_far(
+    home: Path, run_flow: RunFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    rng = np.random.default_rng(0)
+    data, state = m.image("data", (1, 5, 4)), ops.constant(np.zeros((1, 1, 4), np.float32))
+    matrices = [ops.constant(rng.normal(size=shape).astype(np.float32)) for shape in ((1, 12, 4), (1, 12, 4), (1, 12))]
+    layer = ops.gru_sequence(data, state, ops.constant([5]), *matrices, 4, "forward", name="recurrent")
+    rows = ops.reshape(layer.output(0), ops.constant([1, 20]), False)
+    ov.save_model(m.build(m.matmul(rows, "last", 4)), tmp_path / "gru.xml", compress_to_fp16=False)
+    np.save(tmp_path / "x.npy", rng.normal(size=(20, 5, 4)).astype(np.float32))
+    options = [f"{role}=arrays" for role in ("dataset", "validation")]
+    paths = [f"{role}.path='{tmp_path}/x.npy'" for role in ("dataset", "validation")]
+    monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *models: [20.0, 20.0 + gain][: len(models)])
+    report = run_flow(home, f"model.path='{tmp_path}/gru.xml'", *options, *paths, "quantization.bias_correction=false")
+    left = {each["name"]: each["reason"] for each in report.float_operations}
+    assert ("recurrent" in left) == (gain > 3)
+    assert gain < 3 or "round the state" in left["recurrent"]
+
+
 @pytest.fixture
 def outliers(tmp_path: Path) -> tuple[str, ...]:
     """Layers of which the second has weights that no 8 bits can hold, and data for them."""
