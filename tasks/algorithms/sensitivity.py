@@ -98,7 +98,8 @@ def find_sensitivities(
     units = float_units(read_operations(alone), setup.points)
     if not units or not samples:
         return (), np.inf
-    samples = samples[: max(_LEAST_SAMPLES, _TRIALS // (1 + len(units)))]
+    # Evenly spread, as data sets are often sorted by class.
+    samples = samples[:: -(-len(samples) // max(_LEAST_SAMPLES, _TRIALS // (1 + len(units))))]
     costs = float_costs(_sized(alone, samples[0]))
     switched = _with_switches(alone.clone(), setup.points, parameters)
     alone = show_parts(alone)
