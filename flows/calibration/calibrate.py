@@ -65,7 +65,8 @@ def calibrate(runner: StepRunner, config: QuantizeConfig, model: ModelRef, sampl
         notes += told
     if options.scheme.tries_ranges:
         best = _with_chosen_ranges(steps, acceptance, best)
-        best, told = _or_default(steps, acceptance, model, best)
+    if options.alternatives == "auto":
+        best, told = _or_alternatives(steps, acceptance, model, best)
         notes += told
     if fix != options.saturation_fix:
         notes += (_tell_saturation_fix(steps, acceptance, best),)
@@ -180,11 +181,16 @@ def _with_clipping_weight(steps: CalibrationSteps, acceptance: Acceptance, best:
     return best_fit(acceptance, (best, fit_ranges(steps, observed, recipe))), (note,)
 
 
-def _or_default(
+def _or_alternatives(
     steps: CalibrationSteps, acceptance: Acceptance, model: ModelRef, best: Fit
 ) -> tuple[Fit, tuple[str, ...]]:
-    """The best fit, or that of the default's recipe: no choice by trial ends below what needs none."""
+    """The best fit, or the same with the extremes of all samples, or that of the default's recipe.
+
+    So no choice by trial ends below what needs none.
+    """
     options = steps.config.quantization
+    wide = replace(best.recipe, name="ranges of all extremes", scheme=best.recipe.scheme.with_extremes())
+    best = best_fit(acceptance, (best, fit_ranges(steps, best.observed, wide)))
     try:
         traits = traits_of(steps.place_quantizers(model, None), options.scheme)
         plain = fit(steps, model, default_recipe(options, traits, best.recipe.saturation_fix))

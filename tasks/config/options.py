@@ -94,6 +94,7 @@ class QuantizationOptions:
     apply_for_all_nodes: bool = False
     use_layerwise_tuning: bool = False
     layerwise_tuning: TuningOptions = field(default_factory=TuningOptions)
+    alternatives: Literal["auto", False] = False
     float_layers: Literal["auto", False] = False
     gate_samples: Annotated[int, Field(strict=True, ge=0)] = 32
 

@@ -245,11 +245,13 @@ def test_where_no_product_reads_features_there_is_nothing_to_smooth(
 
 def test_ranges_are_chosen_by_trial(home: Path, run_flow: RunFlow) -> None:
     key = "quantization.activations.range_estimator.preset"
-    chosen, plain = (run_flow(home, f"{key}={preset}") for preset in ("auto", "mse"))
+    chosen, plain = (run_flow(home, f"{key}={preset}", "quantization.alternatives=auto") for preset in ("auto", "mse"))
     names = [stage.name for stage in chosen.stages]
     assert "choose_ranges" in names
     assert "choose_ranges" not in [stage.name for stage in plain.stages]
-    assert decision(chosen, "recipe of the default")
+    for report in (chosen, plain):
+        assert decision(report, "recipe of the default")
+        assert decision(report, "ranges of all extremes")
 
 
 def test_ranges_chosen_by_trial_give_way_to_those_of_the_default(
@@ -257,7 +259,8 @@ def test_ranges_chosen_by_trial_give_way_to_those_of_the_default(
 ) -> None:
     monkeypatch.setattr(Acceptance, "scores", lambda _acceptance, *_models: [20.0, 20.0])
     usual = run_flow(home)
-    chosen = run_flow(home, "quantization.activations.range_estimator.preset=auto", "quantization.preset=mixed")
+    ranges = "quantization.activations.range_estimator.preset=auto"
+    chosen = run_flow(home, ranges, "quantization.preset=mixed", "quantization.alternatives=auto")
     assert decision(chosen, "recipe of the default").kept
     assert chosen.metrics == usual.metrics
 
