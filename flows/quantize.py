@@ -11,7 +11,7 @@ from flows.calibration.calibrate import calibrate
 from flows.calibration.guard import guard
 from flows.reporting.report import make_report
 from flows.reporting.review import draw_report, find_layer_errors
-from flows.reporting.speed import compare_speed
+from flows.reporting.speed import compare_speed, tell_slower
 from flows.reporting.summary import print_summary, print_warnings
 from flows.running.step_runner import StepRunner
 from tasks.config.schema import QuantizeConfig
@@ -69,7 +69,7 @@ def quantize(config: QuantizeConfig, overrides: tuple[str, ...] = ()) -> Report:
     )
 
     models, datasets = {"float": model, "int8": quantized}, {"calibration": calibration, "validation": validation}
-    lacking = doubts + unmeasured + (package.notes if package else ())
+    lacking = doubts + unmeasured + tell_slower(speeds) + (package.notes if package else ())
     evaluations = before, after
     report = make_report(
         config, models, datasets, calibrated, evaluations, speeds, done, review, lacking, broken=broken

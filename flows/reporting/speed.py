@@ -1,8 +1,13 @@
 """The speed of a run's models, measured last."""
 
+from collections.abc import Sequence
+
 from flows.running.step_runner import StepRunner
 from tasks.records import DatasetRef, ModelRef, Runtime
 from tasks.steps.measure_speed import Speed, Speeds, UnmeasuredError, describe_machine, measure_speed
+
+# Two measurements of one model differ by as much.
+NOISE = 0.95
 
 
 def compare_speed(
@@ -31,3 +36,18 @@ def compare_speed(
     except UnmeasuredError as failure:
         return (), (f"speed was not measured: {failure}",)
     return found.models, ()
+
+
+def tell_slower(speeds: Sequence[Speed]) -> tuple[str, ...]:
+    """A note if the INT8 model is slower than the float one.
+
+    Args:
+        speeds: Those of the float and of the INT8 model, or none.
+    """
+    if len(speeds) < 2 or speeds[1].throughput_fps >= NOISE * speeds[0].throughput_fps:
+        return ()
+    quantized, ratio = speeds[1], speeds[1].throughput_fps / speeds[0].throughput_fps
+    return (
+        f"the INT8 model is slower than the float one: {ratio:.2f} x its throughput, with {quantized.int8_kernels} of"
+        f" {quantized.kernels} kernels in INT8",
+    )
