@@ -1,9 +1,9 @@
 """What a run tells of quantized layers that OpenVINO computes in floats all the same."""
 
 from flows.calibration.fit import Fit
+from tasks.errors import listing
 from tasks.steps.estimate_ranges import Scheme
 from tasks.steps.find_unexecuted import IN_FLOATS, NOT_CARRIED
-from tasks.steps.smooth_activations import LevelsPerSide
 
 # Names in a note.
 _NAMED = 3
@@ -18,22 +18,20 @@ def execution_notes(best: Fit) -> tuple[str, ...]:
     carriers = [name for name, reason in observed.left_float if reason.startswith(NOT_CARRIED) and reason not in vain]
     notes = tuple(f"'{name}': {reason}" for name, reason in found.left_float)
     if layers:
-        notes += (f"{_listed(layers)} stay float: OpenVINO computes them in floats, however they are quantized",)
+        notes += (
+            f"{listing(layers, _NAMED)} stay float: OpenVINO computes them in floats, however they are quantized",
+        )
     if carriers:
-        notes += (f"quantizers stand behind {_listed(carriers)}: OpenVINO does not carry int8 through these",)
+        notes += (f"quantizers stand behind {listing(carriers, _NAMED)}: OpenVINO does not carry int8 through these",)
     if found.by_levels:
-        notes += (f"{_listed(found.by_levels)} run in floats though quantized: {_remedy(best.recipe.scheme)}",)
+        remedy = _remedy(best.recipe.scheme)
+        notes += (f"{listing(found.by_levels, _NAMED)} run in floats though quantized: {remedy}",)
     return notes
 
 
 def _remedy(scheme: Scheme) -> str:
-    if scheme.activations.steps != LevelsPerSide().activations:
+    if scheme.activations.steps != Scheme().activations.steps:
         return "OpenVINO has int8 kernels for activations of 8 bits only"
     if scheme.asymmetric_weights:
         return "OpenVINO has no int8 kernel for asymmetric weights; quantization.preset=mixed has symmetric ones"
     return "OpenVINO has no int8 kernel for asymmetric levels there; quantization.target_device=CPU has symmetric ones"
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more

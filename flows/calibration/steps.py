@@ -20,7 +20,7 @@ from tasks.steps.correct_sequentially import MOST_SAMPLES as MOST_SEQUENTIAL_SAM
 from tasks.steps.equalize_layers import EqualizedModel, equalize_layers
 from tasks.steps.estimate_ranges import Scheme, estimate_ranges, smallest_scale, wanted_quantiles, wants_values
 from tasks.steps.find_float_layers import MOST_SAMPLES as MOST_FLOAT_SAMPLES
-from tasks.steps.find_float_layers import FloatChoice, FloatLayers, find_float_layers
+from tasks.steps.find_float_layers import FloatChoice, find_float_layers
 from tasks.steps.find_unexecuted import Execution, find_unexecuted
 from tasks.steps.find_unranged import Unranged, find_unranged
 from tasks.steps.insert_fake_quantize import insert_fake_quantize
@@ -202,7 +202,7 @@ class CalibrationSteps:
     def find_float_layers(self, model: ModelRef, placement: Placement, ranges: ArraysRef) -> FloatChoice:
         """The layers that had better stay float."""
         samples = self.fitted_samples(MOST_FLOAT_SAMPLES)
-        found: FloatLayers = self.runner.run(
+        found: FloatChoice = self.runner.run(
             find_float_layers,
             model=model,
             setup=placement.setup,
@@ -211,7 +211,7 @@ class CalibrationSteps:
             runtime=self.config.runtime,
             size=len(samples),
         )
-        return found.choice
+        return found
 
     def insert_fake_quantize(self, model: ModelRef, placement: Placement, ranges: ArraysRef) -> ModelRef:
         """The model, quantized."""

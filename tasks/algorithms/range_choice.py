@@ -6,21 +6,19 @@ trials: the ranges are inputs of it, and each FakeQuantize is written out as ari
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
-from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.algorithms.inference import Sample, compile_for_samples, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.ranges import Parameters
+from tasks.algorithms.relative_noise import infer_wanted, relative_noise
 from tasks.graph.parts import show_parts
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup, Role
 from tasks.graph.traversal import nodes_by_name
 from tasks.numerics.affine import FakeQuantizeParameters
-from tasks.numerics.metrics import noise_energy, signal_energy
 
 # Bounds have to differ by this share of the range; a choice between nearer ones would be chance.
 LEAST_DIFFERENCE = 0.02
@@ -77,28 +75,12 @@ def choose_ranges(
     points = [point for point in setup.points if point.role == Role.ACTIVATIONS]
     whole = whole_inputs(model, samples[0])
     first, second = (show_parts(one_sample_at_a_time(each, whole)) for each in (model, quantized))
-    reference = compile_for_samples(first, threads)
+    wanted = infer_wanted(compile_for_samples(first, threads), samples, advance)
     free = compile_for_samples(_with_free_limits(second, points), threads)
     shapes = _limit_shapes(quantized, points)
-    wanted: dict[int, list[NDArray[Any]]] = {}
-
-    def keep(number: int, outputs: list[NDArray[Any]]) -> None:
-        wanted[number] = [output.copy() for output in _real(outputs)]
-        advance()
-
-    infer(reference, samples, keep)
-    energy = np.sum([[signal_energy(output) for output in wanted[number]] for number in range(len(samples))], axis=0)
 
     def error(limits: dict[str, NDArray[np.float32]]) -> float:
-        noise = np.zeros((len(samples), len(energy)))
-
-        def compare(number: int, outputs: list[NDArray[Any]]) -> None:
-            noise[number] = [_missed(*pair) for pair in zip(wanted[number], _real(outputs), strict=True)]
-            advance()
-
-        infer(free, ({**sample, **limits} for sample in samples), compare)
-        # Relative to nothing no error is small: such outputs do not count.
-        return float((noise.sum(axis=0)[energy > 0] / energy[energy > 0]).sum())
+        return float(relative_noise(free, ({**sample, **limits} for sample in samples), wanted, advance).sum())
 
     usual = _inputs(shapes, base)
     least = error(usual)
@@ -160,12 +142,3 @@ def _inputs(shapes: Mapping[str, tuple[int, ...]], parameters: Parameters) -> di
         for name, value in zip(_LIMITS, values, strict=True):
             inputs[f"{point}/{name}"] = np.asarray(value, np.float32).reshape(shape)
     return inputs
-
-
-def _real(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    return [output for output in outputs if np.issubdtype(output.dtype, np.floating)]
-
-
-def _missed(wanted: NDArray[Any], found: NDArray[Any]) -> float:
-    """The energy of the error; inf for another shape, as when the model selects other things."""
-    return noise_energy(wanted, found) if found.shape == wanted.shape else inf

@@ -14,8 +14,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from tasks.algorithms.inference import Sample, compile_for_samples, infer, one_sample_at_a_time, whole_inputs
+from tasks.algorithms.inference import Sample, compile_for_samples, one_sample_at_a_time, whole_inputs
 from tasks.algorithms.ranges import Parameters
+from tasks.algorithms.relative_noise import infer_wanted, relative_noise
 from tasks.graph.costs import float_costs
 from tasks.graph.edits import insert_quantizers
 from tasks.graph.float_units import FloatUnit, float_units
@@ -24,7 +25,6 @@ from tasks.graph.operations import read_operations
 from tasks.graph.parts import show_parts
 from tasks.graph.placement import QuantizationPoint, QuantizerSetup
 from tasks.graph.traversal import find_output, nodes_by_name
-from tasks.numerics.metrics import noise_energy, signal_energy
 
 # About so many inferences; a model of many layers is tried on fewer samples.
 _TRIALS = 600
@@ -102,27 +102,12 @@ def find_sensitivities(
     samples = samples[:: -(-len(samples) // max(_LEAST_SAMPLES, _TRIALS // (1 + len(units))))]
     costs = float_costs(_sized(alone, samples[0]))
     switched = _with_switches(alone.clone(), setup.points, parameters)
-    alone = show_parts(alone)
-    wanted: dict[int, list[NDArray[Any]]] = {}
-
-    def keep(number: int, outputs: list[NDArray[Any]]) -> None:
-        wanted[number] = [output.copy() for output in _real(outputs)]
-        advance()
-
-    infer(compile_for_samples(alone, threads), samples, keep)
-    energy = np.sum([[signal_energy(output) for output in wanted[number]] for number in range(len(samples))], axis=0)
+    wanted = infer_wanted(compile_for_samples(show_parts(alone), threads), samples, advance)
     compiled = compile_for_samples(switched, threads, integers=False)
 
     def error(silent: Sequence[str]) -> NDArray[np.float64]:
-        noise = np.zeros((len(samples), len(energy)))
-
-        def compare(number: int, outputs: list[NDArray[Any]]) -> None:
-            noise[number] = [_missed(*pair) for pair in zip(wanted[number], _real(outputs), strict=True)]
-            advance()
-
         switches = {_switch(point.name): np.array(point.name not in silent) for point in setup.points}
-        infer(compiled, ({**sample, **switches} for sample in samples), compare)
-        return np.asarray(noise.sum(axis=0)[energy > 0] / energy[energy > 0])
+        return relative_noise(compiled, ({**sample, **switches} for sample in samples), wanted, advance)
 
     usual = error(())
     if not usual.size or not np.isfinite(usual).all():
@@ -216,12 +201,3 @@ def _sized(model: ov.Model, sample: Sample) -> ov.Model:
 
 def _switch(name: str) -> str:
     return f"{name}/at_work"
-
-
-def _real(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    return [output for output in outputs if np.issubdtype(output.dtype, np.floating)]
-
-
-def _missed(wanted: NDArray[Any], found: NDArray[Any]) -> float:
-    """The energy of the error; inf for another shape, as when the model selects other things."""
-    return noise_energy(wanted, found) if found.shape == wanted.shape else np.inf

@@ -1,7 +1,5 @@
 """Step: the layers that had better stay float, by what their quantizers cost the model's output."""
 
-from dataclasses import dataclass
-
 from tasks.algorithms.inference import input_names
 from tasks.algorithms.ranges import from_arrays
 from tasks.algorithms.sensitivity import FloatChoice, choose_float, find_sensitivities
@@ -12,24 +10,16 @@ from tasks.engine.progress import advance_by_one
 from tasks.graph.placement import QuantizerSetup
 from tasks.records import ArraysRef, DatasetRef, ModelRef, Runtime
 
-__all__ = ["MOST_SAMPLES", "FloatChoice", "FloatLayers", "find_float_layers"]
+__all__ = ["MOST_SAMPLES", "FloatChoice", "find_float_layers"]
 
 # Most samples to try; each costs an inference for every layer.
 MOST_SAMPLES = 16
 
 
-@dataclass(frozen=True)
-class FloatLayers:
-    """The choice, and by name of an operation the share of the output's error that its quantizers cause."""
-
-    choice: FloatChoice
-    shares: dict[str, float]
-
-
 @step
 def find_float_layers(
     model: ModelRef, setup: QuantizerSetup, parameters: ArraysRef, samples: DatasetRef, runtime: Runtime
-) -> FloatLayers:
+) -> FloatChoice:
     """The layers that had better stay float; all samples are in memory.
 
     Args:
@@ -50,5 +40,4 @@ def find_float_layers(
         threads=runtime.threads,
         advance=advance_by_one(),
     )
-    shares = {each.unit.names[0]: sum(each.shares) / len(each.shares) for each in found if len(each.unit.names) == 1}
-    return FloatLayers(choose_float(found, sqnr_db), shares)
+    return choose_float(found, sqnr_db)
